@@ -118,3 +118,16 @@ def test_a_manager_may_start_at_the_top(name: str, depth: int) -> None:
     weights = manager(given, record=True).weights[:, :EXPERTS]
     lead = weights[:, -1] / weights[:, :-1].amax(1)
     torch.testing.assert_close(lead, torch.full_like(lead, 3.0).exp())
+
+
+@pytest.mark.parametrize("name", ["static", "adaptive"])
+def test_managers_may_start_at_levels_spread_over_the_tower(name: str) -> None:
+    first = []
+    for depth in range(LAYERS):
+        manager = make(name, depth, start="spread")
+        if depth and name == "adaptive":
+            manager.controller.weight.data.zero_()
+        weights = manager(draw_inputs(manager.place), record=True).weights[:, :EXPERTS].mean((0, 2, 3))
+        first.append(int(weights.argmax()))
+    assert (LAYERS, EXPERTS) == (3, 3)
+    assert first == [0, 1, 2]

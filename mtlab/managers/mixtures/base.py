@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, share_norms, stack_weights
 
-TOP_BIAS = 3.0  #: added to the top expert's score: nine tenths of the weight, of three experts
+LEAD = 3.0  #: added to the score of the expert that a manager starts at: nine tenths of the weight, of three experts
 
 
 class WeightedSum(NamedTuple):
@@ -106,22 +106,22 @@ class LearnedMixture(Mixture):
             minimum=0.0,
             sizing=False,
         )
-        start: Literal["uniform", "top"] = option(
+        start: Literal["uniform", "top", "spread"] = option(
             "uniform",
-            "weights at the start: all experts alike (published), or the highest ahead by 3 in its score: small models "
-            "trained from scratch find an answer in one level sooner than in the mean of several",
+            "weights at the start: all experts alike (published), the highest ahead by 3 in its score, or in each "
+            "cross-modal layer another one, from the lowest to the highest, as bridges would read them",
         )
 
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})
 
-    top_bias: Tensor | None  #: added to the scores, [1, N, 1, 1]; None: nothing
+    lead: Tensor | None  #: added to the scores, [1, N, 1, 1]; None: nothing
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:
         """Kind of weights, where they start, temperature and noise."""
         return {
             "weight": {"choice": ["scalar", "vector"]},
-            "start": {"choice": ["uniform", "top"]},
+            "start": {"choice": ["uniform", "top", "spread"]},
             "temperature": {"float": [0.1, 2.0], "log": True},
             "noise": {"float": [0.0, 1.0]},
         }
@@ -132,10 +132,11 @@ class LearnedMixture(Mixture):
         self.noise_scale = config.noise / place.experts
         self.temperature = nn.Parameter(torch.tensor(float(config.temperature)))
         self.previous_weight = free_weight(config.weight, place)
-        top_bias = None
-        if config.start == "top":  # not an initial value: a controller's bias starts at 0 like all biases
-            top_bias = torch.tensor([0.0] * (place.experts - 1) + [TOP_BIAS]).view(1, -1, 1, 1)
-        self.register_buffer("top_bias", top_bias, persistent=False)
+        lead = None
+        if config.start != "uniform":  # not an initial value: a controller's bias starts at 0 like all biases
+            lead = torch.zeros(1, place.experts, 1, 1)
+            lead[0, _first_expert(config.start, place)] = LEAD
+        self.register_buffer("lead", lead, persistent=False)
 
     def uniform_score(self) -> nn.Parameter:
         """Make scores that give every expert the same weight, as published: 1/N each, [1, N, 1, 1|D]."""
@@ -151,11 +152,18 @@ class LearnedMixture(Mixture):
 
     def softmax(self, scores: Tensor, noise: Tensor | None) -> Tensor:
         """Turn scores into weights that sum to one over N; noise is added to the scores."""
-        if self.top_bias is not None:
-            scores = scores + self.top_bias
+        if self.lead is not None:
+            scores = scores + self.lead
         if noise is not None:
             scores = scores + noise
         return (scores / self.temperature).softmax(1)
+
+
+def _first_expert(start: Literal["top", "spread"], place: Place) -> int:
+    """Return the expert that a manager starts at, from 0: the top one, or that of its share of the tower."""
+    if start == "top" or place.layers == 1:
+        return place.experts - 1
+    return round(min(place.depth, place.layers - 1) * (place.experts - 1) / (place.layers - 1))
 
 
 # The weighted sum, its terms one by one, and what is recorded of them.
