@@ -96,15 +96,15 @@ $(VENV)/.venv:
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "Python's venv is missing: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 	@echo "Downloading packages: by estimate 0.6 GB with a CPU build of torch, 3.5 GB with the default CUDA build on x86"
-	@echo "(TORCH_INDEX=https://download.pytorch.org/whl/cpu chooses the CPU build)."
+	@echo "(TORCH_INDEX=https://download.pytorch.org/whl/cpu chooses the CPU build). pip says nothing until it is done."
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install --index-url "$(TORCH_INDEX)" torch torchvision
 	@touch $@
 
 $(VENV)/.quickstart: $(VENV)/.venv pyproject.toml
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --progress-bar on -e '.[offline]'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e '.[offline]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.venv pyproject.toml
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --progress-bar on -e '.[dev]'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e '.[dev]'
 	@touch $@ $(VENV)/.quickstart

@@ -261,7 +261,8 @@ def read_json(path: Path, *, advice: str = "it was changed by hand, or the disk 
     """
     raw = read_bytes(path)
     try:
-        data = json.loads(raw, parse_constant=_refuse_constant)
+        # of bytes, Python guesses an encoding, and tells of one that nobody has used
+        data = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
         if rb"\u" in raw:
             json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair could be neither printed nor written
     except (ValueError, RecursionError) as error:

@@ -159,12 +159,11 @@ def _find_damaged_json(store: Store) -> Iterator[Removable]:
         (costs, "all costs are counted again", partial(remove_path, costs)),
     ):
         try:
-            files.read_json(path)
+            files.read_json(path, advice=why)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except UserError as error:
-            problem = error.problem.partition(":")[0]
-            yield Removable("damaged", path, _bytes(path), f"{problem}: {why}", remove)
+            yield Removable("damaged", path, _bytes(path), error.problem, remove)
     for name in store.study_names():
         path = store.study(name) / "plan.json"
         try:

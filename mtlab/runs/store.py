@@ -82,15 +82,17 @@ class Store:
                 files.write_json(marker, {"format": FORMAT})
             except FileNotFoundError:  # as /proc says it
                 raise UserError("cannot be made here: choose another --store (or MTLAB_STORE)", file=root) from None
+        if marker.is_dir():
+            raise UserError("is a folder (expected a file): move it away, or choose another --store", file=marker)
         content = _read(marker, schemas.StoreFile)
-        if content is None and not marker.is_dir():  # damaged: there is one format, so its content is known
+        if content is None:  # damaged: there is one format, so its content is known
             content = {"format": FORMAT}
             if create:
                 files.write_json(marker, content)
-        if content is None or content["format"] != FORMAT:
-            found = "a folder in place of this file" if content is None else f"format {content['format']}"
+        if content["format"] != FORMAT:
             raise UserError(
-                f"the store has {found}, this mtlab knows format {FORMAT}: update mtlab, or choose another --store",
+                f"the store has format {content['format']}, this mtlab knows format {FORMAT}: update mtlab, or choose "
+                "another --store",
                 file=marker,
             )
         if create:

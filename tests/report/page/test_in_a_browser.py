@@ -130,6 +130,9 @@ def test_no_figure_is_cut_in_a_narrow_window_or_on_paper(visit: Callable[..., An
     scrolled(page)
     cut = "[...document.querySelectorAll('figure > div')].filter(box => box.scrollWidth > box.clientWidth + 1).length"
     assert page.evaluate(cut) == 0
+    beyond = "[...document.querySelectorAll('body *')].filter(each => each.getBoundingClientRect().right > 381)"
+    outside = f"{beyond}.filter(each => !each.closest('.scroll, pre, svg')).map(each => each.outerHTML.slice(0, 200))"
+    assert page.evaluate(outside) == []
     panels = "[...document.querySelectorAll('#comparison .xy, #comparison .x2y2')]"
     tops = f"{panels}.map(each => each.getBoundingClientRect().top)"
     first, second = page.evaluate(tops)[:2]
