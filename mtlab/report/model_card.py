@@ -24,7 +24,7 @@ from mtlab.report.recordings import StudyRun
 from mtlab.report.study_report import build_report
 from mtlab.runs.store import Store
 from mtlab.studies.spec import DECLARED
-from mtlab.towers.licences import WeightsOrigin, hub_licence
+from mtlab.towers.loading.licences import WeightsOrigin, hub_licence
 
 CARD = "README.md"
 LOADING = """```python

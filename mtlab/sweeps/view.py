@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from mtlab.launch.board import Board, LaunchedRun, LaunchView
-from mtlab.launch.live import HEARTBEAT, LiveView, PlainView, describe_job
-from mtlab.launch.progress import format_duration
+from mtlab.launch.views.live import HEARTBEAT, LiveView, PlainView, describe_job
+from mtlab.launch.views.progress import format_duration
 from mtlab.sweeps.driver import TrialEvent
 from mtlab.units import format_metric
 

@@ -18,7 +18,7 @@ from mtlab.config.registry import Registry
 from mtlab.errors import UserError
 from mtlab.towers.images import ImagePreprocessing
 from mtlab.towers.levels import offered_levels
-from mtlab.towers.licences import UNKNOWN, WeightsOrigin
+from mtlab.towers.loading.licences import UNKNOWN, WeightsOrigin
 
 Raw = TypeVar("Raw", str, NDArray[np.uint8])  #: one raw input: a text, or an image as uint8 [H, W, 3]
 

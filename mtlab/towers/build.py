@@ -10,7 +10,7 @@ from mtlab.config.registry import Entry
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import TEXT_TOWERS, VISION_TOWERS, TokenGrid, Tower, TowerShape
 from mtlab.towers.levels import offered_levels
-from mtlab.towers.licences import WeightsOrigin
+from mtlab.towers.loading.licences import WeightsOrigin
 from mtlab.towers.lora import add_lora, check_lora
 
 TowerKind = Literal["text", "vision"]

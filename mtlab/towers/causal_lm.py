@@ -15,9 +15,9 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_text_tower
-from mtlab.towers.licences import WeightsOrigin, model_origin
 from mtlab.towers.loading import language_models, text_encoders
 from mtlab.towers.loading.language_models import SMOLLM2
+from mtlab.towers.loading.licences import WeightsOrigin, model_origin
 
 
 @register_text_tower("causal_lm")

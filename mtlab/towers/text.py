@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, Vocabulary, register_text_tower
-from mtlab.towers.licences import WeightsOrigin, model_origin
 from mtlab.towers.loading import published_configs, text_encoders
+from mtlab.towers.loading.licences import WeightsOrigin, model_origin
 from mtlab.towers.loading.weights import package_folder, seeded_init
 
 

@@ -21,9 +21,9 @@ from mtlab.config.options import option
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.images import ImagePreprocessing, pool_to_grid
-from mtlab.towers.licences import LOCAL_FILE, WeightsOrigin
 from mtlab.towers.loading import timm_models
 from mtlab.towers.loading.disk_cache import file_digest, load_or_describe
+from mtlab.towers.loading.licences import LOCAL_FILE, WeightsOrigin
 from mtlab.towers.loading.weights import read_tensors, seeded_init
 
 

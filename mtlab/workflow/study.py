@@ -13,10 +13,10 @@ from mtlab.config.load import find_study_file
 from mtlab.errors import UserError, nearest
 from mtlab.files import write_text
 from mtlab.launch.board import LaunchView, SilentView
-from mtlab.launch.live import make_view
-from mtlab.launch.notebook_view import NotebookView, notebook_shell
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.prepare import plan_study
+from mtlab.launch.views.live import make_view
+from mtlab.launch.views.notebook import NotebookView, notebook_shell
 from mtlab.report.frame import run_frame
 from mtlab.report.layer_table import layers
 from mtlab.report.page import study_figures

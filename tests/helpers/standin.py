@@ -227,10 +227,10 @@ def launch_process(root: Path, made: Any, **settings: Any) -> subprocess.Popen[s
 def launch(root: Path, path: Path) -> int:
     """Launch a described plan with stand-in workers and plain lines."""
     from mtlab.launch.launcher import launch
-    from mtlab.launch.live import make_view
     from mtlab.launch.local import LocalPool
     from mtlab.launch.policy import LaunchPolicy
     from mtlab.launch.slurm.pool import SlurmPool
+    from mtlab.launch.views.live import make_view
     from mtlab.runs.store import Store
 
     data = json.loads(path.read_text())

@@ -20,9 +20,9 @@ from mtlab import files
 from mtlab.launch.board import Board, LaunchedRun, make_board
 from mtlab.launch.exit_status import ADVICE, RunFailure
 from mtlab.launch.launcher import launch
-from mtlab.launch.live import LiveView, PlainView, make_view
 from mtlab.launch.local import LocalPool
-from mtlab.launch.progress import LaunchProgress, format_duration
+from mtlab.launch.views.live import LiveView, PlainView, make_view
+from mtlab.launch.views.progress import LaunchProgress, format_duration
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 

@@ -11,9 +11,9 @@ import pytest
 
 from mtlab.cli import main
 from mtlab.errors import UserError
+from mtlab.report.comparison.ranking import rank_variants
 from mtlab.report.figures.ranking import plot_ranking
 from mtlab.report.formats.ranking_table import to_dict
-from mtlab.report.ranking import rank_variants
 from mtlab.report.study_report import build_report
 from mtlab.statistics.correction import holm
 

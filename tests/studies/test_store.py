@@ -219,7 +219,7 @@ def test_launch_log(store: Store) -> None:
 
 def test_this_room_imports_no_torch() -> None:
     script = (
-        "import json, sys, mtlab.runs.store, mtlab.launch.launcher, mtlab.launch.live, mtlab.launch.status\n"
+        "import json, sys, mtlab.runs.store, mtlab.launch.launcher, mtlab.launch.views.live, mtlab.launch.status\n"
         "print(json.dumps(sorted({'torch', 'polars', 'rich', 'timm', 'transformers', 'numpy'} & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

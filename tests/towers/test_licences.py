@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mtlab.towers.build import TowerKind, tower_origin
-from mtlab.towers.licences import WeightsOrigin, hub_licence, model_origin
+from mtlab.towers.loading.licences import WeightsOrigin, hub_licence, model_origin
 
 
 @pytest.mark.parametrize(

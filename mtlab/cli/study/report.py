@@ -144,8 +144,8 @@ def write_ranking(store: Store, plan: dict[str, Any], wanted: str | None, out: P
     """
     from rich.console import Console
 
+    from mtlab.report.comparison.ranking import rank_variants
     from mtlab.report.formats import ranking_table
-    from mtlab.report.ranking import rank_variants
 
     if wanted is not None and wanted not in ranking_table.FORMATS:
         known = ", ".join(ranking_table.FORMATS)

@@ -113,8 +113,8 @@ def run_study(
 
     """
     from mtlab.cli.study.report import print_report
-    from mtlab.launch.live import make_view
     from mtlab.launch.prepare import plan_study
+    from mtlab.launch.views.live import make_view
     from mtlab.report.sync.process import describe_sync
     from mtlab.workflow.execute import describe_problems, execute_study
 

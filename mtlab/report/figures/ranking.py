@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
+from mtlab.report.comparison.ranking import Ranking
 from mtlab.report.figures import dots, panels, theme
 from mtlab.report.figures.metric_axes import metric_limits, metric_range, metric_scale
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.formats.ranking_table import caption
-from mtlab.report.ranking import Ranking
 from mtlab.statistics.letter_display import letter
 from mtlab.units import in_points
 

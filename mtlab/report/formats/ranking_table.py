@@ -14,7 +14,7 @@ from mtlab.units import in_points
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mtlab.report.ranking import Ranking
+    from mtlab.report.comparison.ranking import Ranking
 
 FORMATS = ("md", "csv", "json")
 

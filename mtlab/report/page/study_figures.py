@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.report import recordings
+from mtlab.report.comparison.ranking import rank_variants
 from mtlab.report.figures import cost, curves, estimates, panels, speed
 from mtlab.report.figures.layers import (
     aggregation,
@@ -21,7 +22,6 @@ from mtlab.report.figures.layers import (
 )
 from mtlab.report.figures.ranking import plot_ranking
 from mtlab.report.page.figure_group import KIND, FigureChoice, FigureGroup
-from mtlab.report.ranking import rank_variants
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.errors import UserError, nearest
-from mtlab.towers.licences import WeightsOrigin
 from mtlab.towers.loading import hub
 from mtlab.towers.loading.disk_cache import library_version, load_or_compute
+from mtlab.towers.loading.licences import WeightsOrigin
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  #: how the hub names timm's weights
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from mtlab.launch.board import Board, LaunchedRun
-from mtlab.launch.live import LiveView, describe_job
+from mtlab.launch.views.live import LiveView, describe_job
 
 WIDTH = 110  #: columns
 PRE = '<pre style="line-height:1.3;white-space:pre">{code}</pre>'

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from mtlab.launch.board import ORDER, Board, LaunchedRun, LaunchView
-from mtlab.launch.progress import LaunchProgress, RunProgress, format_duration
+from mtlab.launch.views.progress import LaunchProgress, RunProgress, format_duration
 from mtlab.units import format_metric
 
 if TYPE_CHECKING:

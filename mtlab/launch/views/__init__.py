@@ -1,0 +1,1 @@
+"""What shows a launch while it goes on: on a terminal, line by line, and in notebooks."""
