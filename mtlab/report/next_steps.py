@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mtlab.report.comparison.compare import seed_spread
 from mtlab.report.comparison.verdict import list_names, next_for_not_learned, verdict_sentence
 from mtlab.report.formats import numbers
-from mtlab.report.run_again import run_again
+from mtlab.report.formats.run_again import run_again
 from mtlab.statistics.power import POWER, seeds_to_detect
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.units import in_points

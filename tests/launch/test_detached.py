@@ -13,9 +13,9 @@ from conftest import Program
 from patience import wait_for
 from tiny_study import write_study
 
-from mtlab.launch.detached import find_launchers
 from mtlab.processes import current_process
 from mtlab.runs.store import Store
+from mtlab.workflow.detached import find_launchers
 
 LONG = "axes: {manager: [bridge, static]}\nseeds: 1\nset: {train: {length: {steps: 100000}, eval_every: 50000}}"
 

@@ -22,9 +22,9 @@ def cancel(
 
     Where no launcher of it runs, jobs that one has left in Slurm's queue are cancelled. `mtlab run` goes on from there.
     """
-    from mtlab.launch.detached import cancel_jobs, find_launchers, stop_launchers
     from mtlab.launch.slurm.queue import SlurmError
     from mtlab.runs.store import Store, store_root
+    from mtlab.workflow.detached import cancel_jobs, find_launchers, stop_launchers
 
     opened = Store.open(store_root(store))
     name = stored_study_name(file, opened)

@@ -73,7 +73,7 @@ def run(
 
 def _detach(words: Sequence[str], store: Store, name: str, *, quiet: bool) -> int:
     """Start `mtlab WORDS` in the background; return 0 once it launches runs, else its exit code."""
-    from mtlab.launch.detached import LOG, start_detached
+    from mtlab.workflow.detached import LOG, start_detached
 
     process = start_detached(words, store, name)
     log = store.study(name) / LOG

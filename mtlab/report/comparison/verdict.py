@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mtlab.report.formats import numbers
-from mtlab.report.run_again import run_again
+from mtlab.report.formats.run_again import run_again
 
 if TYPE_CHECKING:
     from mtlab.report.comparison.compare import ComparisonRow
