@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from calling import here, mtlab_at
-from conftest import Program
 from patience import wait_for
 from tiny_study import write_study
 
@@ -17,6 +17,7 @@ from mtlab.processes import current_process
 from mtlab.runs.store import Store
 from mtlab.workflow.detached import find_launchers
 
+Program = Callable[[str, str], Path]
 LONG = "axes: {manager: [bridge, static]}\nseeds: 1\nset: {train: {length: {steps: 100000}, eval_every: 50000}}"
 
 
