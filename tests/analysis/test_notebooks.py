@@ -19,7 +19,7 @@ from mtlab.runs.store import Store
 FOLDER = Path(__file__).parents[2] / "analysis"
 NOTEBOOKS = {path.stem for path in FOLDER.glob("*.py")}
 STUDIES = {  #: notebook → the study that it opens, as small as its claim allows
-    "managers": lambda folder: shrink_study("managers", folder),
+    "managers": lambda folder: shrink_study("managers", folder, zipped=4),
     "experts": lambda folder: shrink_study("experts", folder),
     "depth": lambda folder: shrink_study("depth", folder),
     "queries": lambda folder: shrink_study("queries", folder),
