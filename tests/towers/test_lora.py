@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 from tiny_study import write_study
+from trained_here import run_study
 
 from mtlab.errors import UserError
+from mtlab.inference.api import load
+from mtlab.interop.export_source import read_source
 from mtlab.launch.prepare import plan_study
 from mtlab.runs import checkpoints
 from mtlab.runs.store import Store
@@ -92,6 +95,43 @@ def test_a_study_counts_adapters_as_what_is_trained(tmp_path: Path) -> None:
     full, adapted = (cell.cost for cell in plan.cells)
     assert adapted.trained_params < full.trained_params
     assert adapted.params["text tower"] > full.params["text tower"]
+
+
+LORA = """
+set: {text: {trainable: true, lora_rank: 2}}
+axes: {manager: [bridge]}
+seeds: 1
+"""
+
+
+def test_a_run_trains_adapters_alone_and_is_evaluated_and_exported_whole(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "runs", create=True)
+    run_study(write_study(tmp_path, LORA), store)
+    (run,) = store.plan("study")["runs"]
+    config, result = store.config(run["id"]), store.result(run["id"])
+    assert config is not None
+    assert result is not None
+    kept, _ = checkpoints.load(store.run(run["id"]) / "checkpoints" / "best.safetensors")
+    of_tower = {name: tensor for name, tensor in kept.items() if name.startswith("towers.text.")}
+    assert all(".lora_" in name for name in of_tower)
+    assert any(tensor.any() for name, tensor in of_tower.items() if ".lora_B." in name), "it has learned"
+    loaded = load(store.run(run["id"]))
+    again = checkpoints.model_tensors(loaded.network)
+    assert all(torch.equal(again[name], tensor) for name, tensor in kept.items())
+
+    exported = read_source(store.run(run["id"])).tensors
+    plain = build_tower("text", config["config"]["text"] | {"lora_rank": None, "trainable": False}).state_dict()
+    merged = {name.removeprefix("towers.text."): it for name, it in exported.items() if name.startswith("towers.text.")}
+    assert {name: it.shape for name, it in merged.items()} == {name: it.shape for name, it in plain.items()}
+    assert any(not torch.equal(merged[name], plain[name]) for name in plain)
+
+
+def test_a_run_goes_on_with_the_adapters_of_its_parent(tmp_path: Path) -> None:
+    write_study(tmp_path, LORA, name="parent")
+    child = LORA.replace("lora_rank: 2", "lora_rank: 4").replace("set: {", "set: {init_from: {study: parent}, ")
+    study = write_study(tmp_path, child)
+    with pytest.raises(UserError, match=r"text\.lora_rank 4, its parent 2: set them alike"):
+        plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
 
 
 @pytest.mark.parametrize(
