@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 WANDB = "wandb"
 COMMAND_LINE = "command line"
+ProjectOption = Annotated[
+    str | None, typer.Option("--project", help="W&B project.", show_default="the study's, else mtlab")
+]
+EntityOption = Annotated[
+    str | None, typer.Option("--entity", help="W&B user or team.", show_default="the study's, else your default")
+]
 
 app = typer.Typer(
     name="track",
@@ -38,12 +44,8 @@ def sync(
         list[str] | None,
         typer.Option("--set", metavar="TRACKER.KEY=VALUE", help="Option of a tracker, as below `tracking:`."),
     ] = None,
-    project: Annotated[
-        str | None, typer.Option("--project", help="W&B project.", show_default="the study's, else mtlab")
-    ] = None,
-    entity: Annotated[
-        str | None, typer.Option("--entity", help="W&B user or team.", show_default="the study's, else your default")
-    ] = None,
+    project: ProjectOption = None,
+    entity: EntityOption = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Write W&B's offline files into the store, and send nothing to W&B.")
     ] = False,
@@ -81,12 +83,8 @@ def sync(
 @app.command()
 def workspace(
     file: StoredStudy,
-    project: Annotated[
-        str | None, typer.Option("--project", help="W&B project.", show_default="the study's, else mtlab")
-    ] = None,
-    entity: Annotated[
-        str | None, typer.Option("--entity", help="W&B user or team.", show_default="the study's, else your default")
-    ] = None,
+    project: ProjectOption = None,
+    entity: EntityOption = None,
     store: StoreOption = None,
 ) -> None:
     """Save a workspace in Weights & Biases that compares the variants of a study layer by layer.

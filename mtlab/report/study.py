@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.report import frame, recordings
+from mtlab.report.comparison.ranking import Ranking, rank_variants
 from mtlab.report.figures import theme
 from mtlab.report.study_report import build_report
 from mtlab.runs.store import Store, store_root
@@ -76,6 +77,18 @@ class StudyResults:
 
         axes = {row["cell"]: row["axis_labels"] for row in reversed(self.plan["rows"])}
         return pl.DataFrame([_table_row(row, axes[row.cell]) for row in self.report.rows], infer_schema_length=None)
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The variants best first, with letters that join those that were not told apart.
+
+        Raises:
+            UserError: the study cannot be ranked, see `rank_variants`.
+
+        """
+        split = self.plan["metrics"]["verdict"].partition("/")[0]
+        outcomes = frame.outcome_frame(self.store, self.plan, split=split)
+        return rank_variants(self.report.rows, self.runs, outcomes, self.plan)
 
     @cached_property
     def styles(self) -> Mapping[str, Style]:

@@ -7,6 +7,7 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mtlab.cli import main
@@ -14,10 +15,15 @@ from mtlab.errors import UserError
 from mtlab.report.comparison.ranking import rank_variants
 from mtlab.report.figures.ranking import plot_ranking
 from mtlab.report.formats.ranking_table import to_dict
+from mtlab.report.study import StudyResults
 from mtlab.report.study_report import build_report
 from mtlab.statistics.correction import holm
 
 CELLS = ["last", "bridge", "static", "adaptive"]
+
+
+def ranked(fabric, plan):
+    return StudyResults(fabric.store, plan).ranking
 
 
 def call(monkeypatch, *words):
@@ -26,7 +32,7 @@ def call(monkeypatch, *words):
 
 
 def test_all_pairs_are_compared_as_the_report_compares_one_with_its_baseline(four):
-    ranking = rank_variants(four.store, four.plan(CELLS))
+    ranking = ranked(four, four.plan(CELLS))
     assert [(one.row.label, one.letters) for one in ranking.variants] == [
         ("static", "a"),
         ("adaptive", "b"),
@@ -49,7 +55,7 @@ def test_all_pairs_are_compared_as_the_report_compares_one_with_its_baseline(fou
 def test_smaller_is_better_where_the_study_says_so(four):
     plan = four.plan(CELLS)
     plan["metrics"] |= {"mode": "min"}
-    assert [one.row.label for one in rank_variants(four.store, plan).variants] == [
+    assert [one.row.label for one in ranked(four, plan).variants] == [
         "last",
         "bridge",
         "adaptive",
@@ -65,13 +71,13 @@ def test_what_cannot_be_compared_has_no_place(four):
     for row in plan["rows"]:
         if row["cell"] == "eyeless":
             row["blind"] = True
-    ranking = rank_variants(four.store, plan)
+    ranking = ranked(four, plan)
     assert ranking.left_out == {"once": "one seed", "new": "no results yet", "eyeless": "blind"}
     assert [one.row.label for one in ranking.variants] == ["static", "adaptive", "bridge", "last"]
 
 
 def test_the_figure_has_a_bar_for_each_group(four):
-    ranking = rank_variants(four.store, four.plan(CELLS))
+    ranking = ranked(four, four.plan(CELLS))
     bars = [trace for trace in plot_ranking(ranking).data if trace.xaxis == "x2"]
     assert [tuple(bar.y) for bar in bars] == list(ranking.groups) == [(0,), (1, 2), (3,)]
 
@@ -85,7 +91,7 @@ def test_the_command_prints_and_writes_it(four, monkeypatch, capsys, tmp_path):
         assert words in " ".join(shown.split())
     assert call(monkeypatch, "report", "trial", "--by", "rank", "--store", root, "--json") == 0
     data = json.loads(capsys.readouterr().out)
-    assert data == json.loads(json.dumps(to_dict(rank_variants(four.store, four.plan(CELLS)))))
+    assert data == json.loads(json.dumps(to_dict(ranked(four, four.plan(CELLS)))))
     page = (Path(__file__).parents[2] / "docs/report-json.md").read_text()
     assert not {key for part in (data, data["ranking"][0], data["pairs"][0]) for key in part if f"`{key}`" not in page}
     assert call(monkeypatch, "report", "trial", "--by", "rank", "--store", root, "--out", tmp_path / "rank.csv") == 0
@@ -96,12 +102,12 @@ def test_the_command_prints_and_writes_it(four, monkeypatch, capsys, tmp_path):
 def test_what_cannot_be_ranked_is_one_line(four, monkeypatch, capsys):
     plan = four.plan(CELLS)
     with pytest.raises(UserError, match=r"seeds were decided by looks .*: rank a study of a fixed number of seeds"):
-        rank_variants(four.store, plan | {"sequential": {"looks": [3, 5], "levels": [0.01, 0.04]}})
+        rank_variants((), pl.DataFrame(), pl.DataFrame(), plan | {"sequential": {"looks": [3, 5]}})
     for number, row in enumerate(plan["rows"]):
         row["axis_labels"] = row.get("axis_labels", {}) | {"train.length": f"{number % 2} steps"}
         row["axes"] = row["axes"] | {"train.length": {"steps": number % 2}}
     with pytest.raises(UserError, match="trained for several lengths: rank a study of one"):
-        rank_variants(four.store, plan)
+        ranked(four, plan)
     four.store.write_plan("trial", four.plan(CELLS))
     assert call(monkeypatch, "report", "trial", "--by", "rank", "--format", "tex", "--store", four.store.root) == 2
     assert "--by rank has no format 'tex'; it has md, csv, json" in capsys.readouterr().err

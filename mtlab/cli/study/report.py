@@ -144,13 +144,13 @@ def write_ranking(store: Store, plan: dict[str, Any], wanted: str | None, out: P
     """
     from rich.console import Console
 
-    from mtlab.report.comparison.ranking import rank_variants
     from mtlab.report.formats import ranking_table
+    from mtlab.report.study import StudyResults
 
     if wanted is not None and wanted not in ranking_table.FORMATS:
         known = ", ".join(ranking_table.FORMATS)
         raise UserError(f"--by rank has no format {wanted!r}; it has {known}", file="command line", key="--format")
-    ranking = rank_variants(store, plan)
+    ranking = StudyResults(store, plan).ranking
     if wanted is None:
         Console(highlight=False).print(ranking_table.render_terminal(ranking))
     else:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
-from mtlab.report import frame
 from mtlab.report.comparison.compare import (
     WITHHELD,
     ComparisonRow,
     classify_outcome,
-    compare,
     correct_p_values,
     paired_difference,
 )
 from mtlab.report.comparison.paired_examples import split_by_cell
 from mtlab.report.comparison.seed_results import SeedResults
-from mtlab.runs.store import Store
 from mtlab.statistics.letter_display import letter_groups, letters_of
 from mtlab.statistics.paired import Difference
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -58,30 +58,30 @@ class Ranking:
     left_out: Mapping[str, str]  #: label → why it has no place
 
 
-def rank_variants(store: Store, plan: Mapping[str, Any]) -> Ranking:
+def rank_variants(
+    rows: Sequence[ComparisonRow], runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
+) -> Ranking:
     """Rank the variants of a study by their means over seeds, with the study's own test and correction.
 
     Variants that are blind, have not learned or have too few seeds have no place.
 
     Args:
-        store: where its runs are.
-        plan: its stored plan, see `Store.plan`.
+        rows: the variants as `compare` gives them.
+        runs: see `frame.run_frame`.
+        outcomes: see `frame.outcome_frame`; may be empty.
+        plan: the stored plan.
 
     Raises:
-        UserError: the number of seeds was decided by looks at them, or `train.length` is an axis; a file of the store
-            is damaged.
+        UserError: the number of seeds was decided by looks at them, or `train.length` is an axis.
 
     """
     study = plan["study"]
     if plan.get("sequential"):
         problem = "its seeds were decided by looks at its comparisons with the baseline, which other pairs were not"
         raise UserError(f"{problem}: rank a study of a fixed number of seeds", file=study)
-    runs = frame.run_frame(store, plan)
-    metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
-    outcomes = frame.outcome_frame(store, plan, split=metric.partition("/")[0])
-    rows = compare(runs, outcomes, plan)
     if len({row.block for row in rows}) > 1:
         raise UserError("its variants were trained for several lengths: rank a study of one", file=study)
+    metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
     left_out = {row.label: reason for row in rows if (reason := _why_left_out(row)) is not None}
     ranked = sorted((row for row in rows if row.label not in left_out), key=_mean, reverse=mode == "max")
     results: dict[str, SeedResults] = {row.cell: row.results for row in ranked}

@@ -8,11 +8,10 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from mtlab.report.figures import panels, theme
-from mtlab.report.figures.metric_axes import metric_limits, metric_range, metric_scale
+from mtlab.report.figures.metric_axes import metric_range, metric_scale, shown_interval
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.study_report import StudyReport
-from mtlab.statistics.intervals import MeanInterval
 from mtlab.units import in_points
 
 CostName = Literal["trained_params", "flops", "training_flops", "seconds", "memory_mib"]
@@ -41,8 +40,8 @@ def plot_cost(
     for row in rows:
         assert row.mean is not None
         style, value = theme.find_style(styles, row.label, names), getattr(row.cost, of)
-        low, high = _ends(row.mean, report.metric)
         middle = scale * row.mean.mean
+        low, high = shown_interval(row.mean.interval, report.metric) or (middle, middle)
         cost = numbers.format_duration(value) if of == "seconds" else numbers.format_count(value)
         hover = f"{numbers.format_mean(row.mean, report.metric)} at {cost}"
         error = {"type": "data", "symmetric": False, "array": [high - middle], "arrayminus": [middle - low]}
@@ -84,13 +83,6 @@ def plot_cost(
         result = "Each dot is one run"
     over = "mean over seeds" if of in ("seconds", "memory_mib") else "the same for all seeds"
     return theme.finish(figure, title, f"{result}. Cost: {COSTS[of]}, {over}.", height=400)
-
-
-def _ends(mean: MeanInterval, metric: str) -> tuple[float, float]:
-    """Return the ends of an interval as shown, within the metric's limits; the mean where there is no interval."""
-    scale, limits = metric_scale(metric), metric_limits(metric)
-    low, high = (scale * end for end in mean.interval or (mean.mean, mean.mean))
-    return (low, high) if limits is None else (max(low, limits[0]), min(high, limits[1]))
 
 
 def _seeds(report: StudyReport) -> str:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from mtlab.report.comparison.compare import ComparisonRow
 from mtlab.report.comparison.seed_results import SeedResults
 from mtlab.report.figures import dots, panels, theme
-from mtlab.report.figures.metric_axes import metric_limits, metric_range, metric_scale
+from mtlab.report.figures.metric_axes import metric_range, metric_scale, shown_interval
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import captions, numbers
 from mtlab.report.study_report import StudyReport
@@ -118,10 +118,7 @@ def _dots(
     filled: bool = True,
 ) -> list[go.Scatter]:
     """Draw a mean with its interval, and below it each of several seeds."""
-    scale, limits = metric_scale(metric), metric_limits(metric, difference=difference)
-    ends = None if interval is None else (scale * interval[0], scale * interval[1])
-    if ends is not None and limits is not None:
-        ends = max(ends[0], limits[0]), min(ends[1], limits[1])
+    scale, ends = metric_scale(metric), shown_interval(interval, metric, difference=difference)
     mean = dots.mean_dot(label, place, scale * value, ends, style, text, filled=filled)
     if len(by_seed) < 2:
         return [mean]

@@ -22,6 +22,17 @@ def metric_limits(metric: str, *, difference: bool = False) -> tuple[float, floa
     return (-100.0, 100.0) if difference else (0.0, 100.0)
 
 
+def shown_interval(
+    interval: tuple[float, float] | None, metric: str, *, difference: bool = False
+) -> tuple[float, float] | None:
+    """Return the ends of an interval as shown: scaled, and within what the metric can be; None without one."""
+    if interval is None:
+        return None
+    low, high = (metric_scale(metric) * end for end in interval)
+    limits = metric_limits(metric, difference=difference)
+    return (low, high) if limits is None else (max(low, limits[0]), min(high, limits[1]))
+
+
 def metric_range(values: Iterable[float], metric: str, *, difference: bool = False) -> list[float] | None:
     """Return the range of an axis that shows some values and leaves nothing of the metric's limits.
 

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from mtlab.report.comparison.ranking import Ranking
 from mtlab.report.figures import dots, panels, theme
-from mtlab.report.figures.metric_axes import metric_limits, metric_range, metric_scale
+from mtlab.report.figures.metric_axes import metric_range, metric_scale, shown_interval
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.formats.ranking_table import caption
@@ -24,19 +24,13 @@ def plot_ranking(ranking: Ranking, styles: Mapping[str, Style] | None = None) ->
         return theme.empty(title, caption(ranking))
     names = [one.row.label for one in ranking.variants]
     figure = panels.make_panels([""], ["mean and interval", "not told apart"], shared_y=True)
-    scale, limits = metric_scale(metric), metric_limits(metric)
     for place, one in enumerate(ranking.variants):
         row = one.row
         assert row.mean is not None
-        ends = None
-        if row.mean.interval is not None:
-            low, high = (scale * end for end in row.mean.interval)
-            ends = (low, high) if limits is None else (max(low, limits[0]), min(high, limits[1]))
+        ends, value = shown_interval(row.mean.interval, metric), metric_scale(metric) * row.mean.mean
         style = theme.find_style(styles, row.label, names)
         text = f"{row.label}: {numbers.format_mean(row.mean, metric)} (n = {row.n}), {one.letters}"
-        figure.add_trace(
-            dots.mean_dot(row.label, place, scale * row.mean.mean, ends, style, text, filled=True), row=1, col=1
-        )
+        figure.add_trace(dots.mean_dot(row.label, place, value, ends, style, text, filled=True), row=1, col=1)
     shown = dots.shown_values(figure, "x")
     for at, group in enumerate(ranking.groups):
         figure.add_trace(_bar(at, group, [names[place] for place in group]), row=1, col=2)

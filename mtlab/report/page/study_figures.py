@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.report import recordings
-from mtlab.report.comparison.ranking import rank_variants
 from mtlab.report.figures import cost, curves, estimates, panels, speed
 from mtlab.report.figures.layers import (
     aggregation,
@@ -62,7 +61,7 @@ def ranking_figures(study: StudyResults) -> list[FigureGroup]:
     if not RANKED[0] <= len(study.variants) <= RANKED[1]:
         return []
     try:
-        figure = plot_ranking(rank_variants(study.store, study.plan), study.styles)
+        figure = plot_ranking(study.ranking, study.styles)
     except UserError:
         return []
     return [FigureGroup("ranking", "Ranking: which variants were told apart", {(): figure})]
