@@ -1,7 +1,8 @@
 """Write docs/managers.md from the registry: `make managers`.
 
 A section for each manager: what it computes and where it comes from (its docstring), which states each cross-modal
-layer reads (measured by gradients), its options, and its cost. A test notices if the page is not current.
+layer reads (measured by gradients), its options, its cost, and what the shipped comparisons found. A test
+notices if the page is not current.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import findings
 import torch
 from torch import Tensor
 
@@ -68,7 +70,12 @@ def section(entry: Entry[Manager], base: tuple[int, int]) -> str:
     """Write the section of one manager; `base` are parameters and FLOPs of a model with `last`."""
     params, flops = (own - other for own, other in zip(cost(entry.name), base, strict=True))
     lines = [*description(entry)]
-    lines += [f"Cost: {params:+,} parameters, {flops / 1e9:+.2f} GFLOPs.", "", *option_rows(entry)]
+    lines += [
+        f"Cost: {params:+,} parameters, {flops / 1e9:+.2f} GFLOPs.",
+        "",
+        *findings.table(entry.name),
+        *option_rows(entry),
+    ]
     return "\n".join(lines)
 
 

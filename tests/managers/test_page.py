@@ -1,7 +1,11 @@
 """docs/managers.md is what the registry says now."""
 
+import csv
 import re
+from collections import defaultdict
+from statistics import fmean
 
+import findings
 import managers_page
 import pytest
 
@@ -40,6 +44,19 @@ def test_costs_are_current() -> None:
     base = managers_page.cost("last")
     for entry in ONE_OF_EACH.values():
         assert managers_page.section(entry, base) in WRITTEN, "run `make managers`"
+
+
+@pytest.mark.parametrize("sweep", findings.SHIPPED)
+def test_what_was_found_is_the_mean_of_the_published_runs(sweep: str) -> None:
+    results = findings.ROOT / "analysis/results"
+    accuracies = defaultdict(list)
+    for run in csv.DictReader((results / f"sweep_{sweep}_runs.csv").open()):
+        accuracies[run["label"]].append(float(run["test/accuracy"]))
+    reported = list(csv.DictReader((results / f"sweep_{sweep}_report.csv").open()))
+    assert {row["label"] for row in reported} == accuracies.keys()
+    for row in reported:
+        assert int(row["n"]) == len(accuracies[row["label"]])
+        assert float(row["mean"]) == pytest.approx(fmean(accuracies[row["label"]]), abs=1e-5)
 
 
 PRESETS = [entry["name"] for entry in catalogue("presets") if entry["name"].startswith("presets/literature/")]
