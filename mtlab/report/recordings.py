@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.recording import reader
-from mtlab.recording.reader import MODALITIES, Layers, Missing, TrainingTrace, Worth
+from mtlab.recording.reader import MODALITIES, Layers, Missing, Tokens, TrainingTrace, Worth
 from mtlab.runs import schemas
 from mtlab.runs.store import State, Store
 
@@ -106,6 +106,11 @@ def study_runs(plan: Mapping[str, Any]) -> tuple[StudyRun, ...]:
 def study_layers(store: Store, plan: Mapping[str, Any]) -> RunRecordings[Layers]:
     """Read which layers the finished runs of a study used."""
     return read_finished_runs(store, plan, lambda run: reader.read_layers(store.run(run.run)))
+
+
+def study_tokens(store: Store, plan: Mapping[str, Any]) -> RunRecordings[Tokens]:
+    """Read what every token of some examples draws on in the finished runs of a study."""
+    return read_finished_runs(store, plan, lambda run: reader.read_tokens(store.run(run.run)))
 
 
 def study_traces(store: Store, plan: Mapping[str, Any]) -> RunRecordings[TrainingTrace]:

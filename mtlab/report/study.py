@@ -19,7 +19,7 @@ from mtlab.studies.looks import read_looks
 if TYPE_CHECKING:
     import polars as pl
 
-    from mtlab.recording.reader import Layers, TrainingTrace, Worth
+    from mtlab.recording.reader import Layers, Tokens, TrainingTrace, Worth
     from mtlab.report.comparison.compare import ComparisonRow
     from mtlab.report.figures.theme import Style
     from mtlab.report.recordings import MetricHistory, RunRecordings
@@ -122,6 +122,11 @@ class StudyResults:
     def layers(self) -> RunRecordings[Layers]:
         """Which layers each finished run draws on."""
         return recordings.study_layers(self.store, self.plan)
+
+    @cached_property
+    def tokens(self) -> RunRecordings[Tokens]:
+        """What every token of some examples draws on, by finished run."""
+        return recordings.study_tokens(self.store, self.plan)
 
     @cached_property
     def traces(self) -> RunRecordings[TrainingTrace]:

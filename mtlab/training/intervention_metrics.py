@@ -62,14 +62,14 @@ def measure_interventions(
     measured: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:
         is_weighted = modality in weighted
-        with_weights = partial(_with_weights, model, runtime, modality)
+        change = partial(with_weights, model, runtime, {modality})
         measured[modality] = {
             "by": "weights" if is_weighted else "input",
-            "uniform": value(with_weights(lambda _: uniform)) if is_weighted else None,
-            "token_mean": value(with_weights(token_mean)) if is_weighted else None,
+            "uniform": value(change(lambda _: uniform)) if is_weighted else None,
+            "token_mean": value(change(token_mean)) if is_weighted else None,
             "without": {
                 str(level): value(
-                    with_weights(partial(_without, expert))
+                    change(partial(_without, expert))
                     if is_weighted
                     else _without_level(model, runtime, modality, expert)
                 )
@@ -77,6 +77,29 @@ def measure_interventions(
             },
         }
     return measured
+
+
+def with_weights(
+    model: TaskModel,
+    runtime: Runtime,
+    modalities: Collection[Modality],
+    intervention: Callable[[torch.Tensor | None], Intervention],
+) -> ForwardContext:
+    """Change the weights of all managers of some modalities; `evaluate` then tells what that costs.
+
+    Args:
+        model: in evaluation mode; the managers of these modalities have weights.
+        runtime: where and how precisely.
+        modalities: whose managers' weights are changed.
+        intervention: real tokens of a modality [B, L], None where all are real → what is done to the weights.
+
+    """
+
+    def everywhere(masks: Masks) -> dict[ManagerKey, Intervention]:
+        keys = (key for key, _ in model.encoder.managers() if key[0] in modalities)
+        return {key: intervention(masks[key[0]]) for key in keys}
+
+    return ForwardContext(model, runtime, intervene=everywhere)
 
 
 def evaluate_swapped(
@@ -139,21 +162,6 @@ def _expert_weights(aggregated: Aggregated, manager: Manager) -> torch.Tensor:
         return weights
     whole = weights.sum(1, keepdim=True)
     return torch.where(whole == 0, weights, weights / whole)
-
-
-def _with_weights(
-    model: TaskModel,
-    runtime: Runtime,
-    modality: Modality,
-    intervention: Callable[[torch.Tensor | None], Intervention],
-) -> ForwardContext:
-    """Change the weights of all managers of a modality, knowing which of its tokens are real."""
-
-    def everywhere(masks: Masks) -> dict[ManagerKey, Intervention]:
-        keys = (key for key, _ in model.encoder.managers() if key[0] == modality)
-        return {key: intervention(masks[modality]) for key in keys}
-
-    return ForwardContext(model, runtime, intervene=everywhere)
 
 
 def _without(expert: int, _mask: torch.Tensor | None) -> Intervention:

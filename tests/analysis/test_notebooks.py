@@ -68,18 +68,22 @@ def test_a_notebook_ends_in_the_figure_and_the_table_of_its_claim(
 
 
 @pytest.mark.slow
-def test_the_notebook_of_the_tuned_managers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebooks_of_the_tuned_managers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTLAB_STORE", str(tmp_path / "runs"))
-    done = mtlab("sweep", shrink_sweep("managers", tmp_path, variants=slice(0, 2)), seconds=800)
+    done = mtlab("sweep", shrink_sweep("managers", tmp_path, variants=slice(0, 4)), seconds=800)
     assert done.returncode == 0, done.stdout + done.stderr
     figure, table = run_notebook("tuned_managers")
     assert figure.data
-    assert list(table["label"]) == ["bridge", "mean"]
+    assert list(table["label"]) == ["bridge", "mean", "static", "adaptive"]
     assert table["mean"].null_count() == 0
+    figure, table = run_notebook("adaptive")
+    assert figure.data
+    assert set(table["weights"]) == {"mean of tokens", "mean of examples", "another question's", "uniform"}
+    assert table["loses"].null_count() == 0
 
 
 def test_every_notebook_is_run_and_listed() -> None:
-    assert {*STUDIES, "tuned_managers"} == NOTEBOOKS
+    assert {*STUDIES, "tuned_managers", "adaptive"} == NOTEBOOKS
     readme = (FOLDER / "README.md").read_text()
     assert all(f"[{name}.py]({name}.py)" in readme for name in NOTEBOOKS)
     for name in NOTEBOOKS:

@@ -11,6 +11,7 @@ from mtlab.report.figures import cost, curves, estimates, panels, speed
 from mtlab.report.figures.layers import (
     aggregation,
     agreement,
+    by_family,
     difference,
     evolution,
     replaced_weights,
@@ -117,6 +118,22 @@ def layer_figures(study: StudyResults) -> list[FigureGroup]:
             [measures, KINDS],
             lambda measure, kind: plots[measure](found, styles, kind),
         ),
+        *family_figures(study),
+    ]
+
+
+def family_figures(study: StudyResults) -> list[FigureGroup]:
+    """Plot which levels the families of questions draw on, where several families were recorded."""
+    found = study.tokens.found
+    if len(by_family.families(found)) < 2:
+        return []
+    return [
+        _group(
+            "levels-by-family",
+            "Which levels the families of questions draw on",
+            [_variants(study, panels.variant_labels(found)), KINDS],
+            lambda variant, kind: by_family.plot_levels_by_family(found, variant, kind),
+        )
     ]
 
 
