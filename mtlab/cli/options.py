@@ -73,6 +73,10 @@ LauncherOption = Annotated[
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")]
+DetachOption = Annotated[
+    bool,
+    typer.Option("--detach", "-d", help="Go on in the background, without this terminal; `mtlab cancel` stops it."),
+]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Take over the name of a study from another file.")]
 
 PortOption = Annotated[

@@ -34,6 +34,14 @@ def stored_sweep_name(file: str, store: Store) -> str:
     )
 
 
+def stored_launch_name(file: str, store: Store) -> str:
+    """Return the name of the stored study or sweep that a file, a recipe or a name means; see `stored_study_name`."""
+    from mtlab.config.load import recipe_folders, sweep_recipe_folders
+
+    folders = [*recipe_folders(), *sweep_recipe_folders()]
+    return _stored_name(file, store, folders, "nothing called {!r} has been launched in {}")
+
+
 def _stored_name(file: str, store: Store, folders: list[Path], missing: str) -> str:
     from mtlab.config import yaml
     from mtlab.config.load import find_study_file

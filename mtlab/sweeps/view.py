@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mtlab.sweeps.search import Search
 
 REFUSALS = 5  #: refused proposals that are printed one by one
+SHOWN = 6  #: variants of which a plain line shows each; of more, a total
 MAX_AGE = 1.0  #: seconds after which the storage is read again
 
 
@@ -31,6 +32,7 @@ class VariantProgress:
     label: str
     ended: int
     budget: int
+    complete: bool
     running: int
     pruned: int
     failed: int
@@ -77,6 +79,7 @@ def _variant_progress(search: Search) -> VariantProgress:
         label=search.variant.label,
         ended=now.ended,
         budget=now.budget.trials,
+        complete=now.complete,
         running=now.counts.get("running", 0),
         pruned=now.counts.get("pruned", 0),
         failed=now.counts.get("failed", 0),
@@ -148,11 +151,20 @@ class PlainSweepView(PlainView):
 
     def _summary(self, board: Board) -> str:
         self.progress.read(board)
-        left = self.score.seconds_left()
-        parts = [_short(line, self.metric) for line in self.score.variants()]
+        left, lines = self.score.seconds_left(), self.score.variants()
+        parts = [_short(line, self.metric) for line in lines] if len(lines) <= SHOWN else [describe_total(lines)]
         parts += [f"{self._refused} refused"] if self._refused else []
         parts += [f"about {format_duration(left)} left"] if left else []
         return f"{board.study}: {' | '.join(parts)}"
+
+
+def describe_total(lines: Sequence[VariantProgress]) -> str:
+    """Describe the progress of all variants together."""
+    ended, budget = sum(line.ended for line in lines), sum(line.budget for line in lines)
+    counted = {name: sum(getattr(line, name) for line in lines) for name in ("running", "pruned", "failed")}
+    counts = "".join(f", {count} {name}" for name, count in counted.items() if count)
+    searching = sum(not line.complete for line in lines)
+    return f"{ended}/{budget} trials{counts} | {searching} of {len(lines)} variants still search"
 
 
 def _short(line: VariantProgress, metric: str) -> str:
@@ -179,7 +191,7 @@ class LiveSweepView(LiveView):
             self.console.print(describe_event(event, self.metric), style="red", markup=False)
 
     def render(self, board: Board) -> Group:
-        """Draw a line for each variant's search, then one for each running run."""
+        """Draw a line for each variant's search, or their total where there is no room, and each running run."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -202,8 +214,9 @@ class LiveSweepView(LiveView):
                 "" if line.number is None else str(line.number),
             )
         running = board.in_state("running", "elsewhere")
-        room = max(3, self.console.height - len(lines) - 5)
-        parts: list[Table | Text] = [head, table]
+        above = len(lines) if len(lines) + 8 <= self.console.height else 1
+        room = max(3, self.console.height - above - 5)
+        parts: list[Table | Text] = [head, table if above == len(lines) else Text(f"  {describe_total(lines)}")]
         if running:
             parts.append(self._lines(board, running[:room], readings))
         if len(running) > room:

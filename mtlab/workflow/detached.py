@@ -14,6 +14,7 @@ from typing import IO
 from mtlab.files import read_jsonl
 from mtlab.launch.slurm.job import read_job
 from mtlab.launch.slurm.queue import cancel, query_jobs
+from mtlab.launch.status import FINAL, SWEEP
 from mtlab.processes import Process
 from mtlab.runs.store import Store
 
@@ -23,7 +24,7 @@ POLL = 0.2  #: seconds
 
 @dataclass(frozen=True)
 class Launchers:
-    """The launchers of a study that have not logged their end."""
+    """The launchers of a study or sweep that have not ended."""
 
     here: tuple[Process, ...]  #: they run on this machine
     elsewhere: tuple[Process, ...]  #: on another host: whether they run cannot be known
@@ -62,19 +63,36 @@ def _spawn(words: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
 
 
 def find_launchers(store: Store, study: str) -> Launchers:
-    """Find the launchers of a study that take signals (not those within a notebook), by its `launch.jsonl`."""
+    """Find the launchers of a study or sweep that take signals (not those within a notebook), by their `launch.jsonl`.
+
+    That of a sweep lives on between its searches and the study of its winners, where nothing is launched.
+    """
     begun: dict[tuple[object, object], Process] = {}
-    for event in read_jsonl(store.study(study) / "launch.jsonl"):
+    ended: set[Process] = set()
+    names = launched_studies(store, study)
+    for event in (row for name in names for row in read_jsonl(store.study(name) / "launch.jsonl")):
         who = (event.get("host"), event.get("launcher"))
         if event.get("event") == "launch" and "process" in event:
             begun[who] = Process.from_json(event["process"])
-        elif event.get("event") == "end":
-            begun.pop(who, None)
+            ended.discard(begun[who])
+        elif event.get("event") == "end" and who in begun:
+            ended.add(begun[who])
+    between = _is_sweep(store, study)
     known = {process: process.alive() for process in begun.values()}
     return Launchers(
-        tuple(process for process, alive in known.items() if alive),
-        tuple(process for process, alive in known.items() if alive is None),
+        tuple(process for process, alive in known.items() if alive and (between or process not in ended)),
+        tuple(process for process, alive in known.items() if alive is None and process not in ended),
     )
+
+
+def launched_studies(store: Store, study: str) -> list[str]:
+    """Return what a launcher works on: the study, and of a sweep that of its winners, once there is one."""
+    final = f"{study}{FINAL}"
+    return [study, final] if _is_sweep(store, study) and final in store.study_names() else [study]
+
+
+def _is_sweep(store: Store, study: str) -> bool:
+    return study in store.study_names() and store.plan(study).get("kind") == SWEEP
 
 
 def stop_launchers(launchers: Iterable[Process], wait: Callable[[], None] = lambda: time.sleep(POLL)) -> None:
@@ -84,13 +102,14 @@ def stop_launchers(launchers: Iterable[Process], wait: Callable[[], None] = lamb
         wait()
 
 
-def cancel_jobs(store: Store, runs: Iterable[str]) -> int:
-    """Cancel the jobs that launchers which are gone have left in Slurm's queue; return their number.
+def cancel_jobs(store: Store, study: str) -> int:
+    """Cancel the jobs that launchers of a study which are gone have left in Slurm's queue; return their number.
 
     Raises:
         SlurmError: the queue does not answer.
 
     """
+    runs = {run["id"] for name in launched_studies(store, study) for run in store.plan(name)["runs"]}
     known = {job[0] for run in runs if (job := read_job(store.run(run))) is not None}
     active = [number for number, info in query_jobs(known).items() if info.active] if known else []
     if active:

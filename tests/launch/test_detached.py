@@ -44,6 +44,32 @@ def test_a_study_goes_on_in_the_background_until_it_is_cancelled(tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_a_sweep_goes_on_in_the_background_until_it_is_cancelled(tmp_path: Path) -> None:
+    write_study(tmp_path, "axes: {manager: [bridge]}")  # beside it, the base
+    (tmp_path / "hunt.yaml").write_text(
+        "kind: sweep\nname: tune\nbase: tiny.yaml\nover: {manager: [bridge, static]}\nbaseline: {manager: bridge}\n"
+        "space: {train.lr: {float: [1e-4, 1e-2], log: true}}\nbudget: {trials: 1}\n"
+        "finally: {seeds: 1}\nset: {train: {length: {steps: 6}, eval_every: 3}}\n"
+    )
+    assert "buget" in mtlab_at(tmp_path, "sweep", "hunt.yaml", "-d", "buget.trials=2").stderr
+    assert not (tmp_path / "runs" / "studies" / "tune" / "launch.jsonl").exists()
+    begun = mtlab_at(tmp_path, "sweep", "hunt.yaml", "--detach", "--workers", "1")
+    assert begun.returncode == 0, begun.stderr
+    assert "next: mtlab sweep status tune, mtlab logs RUN -f, mtlab cancel tune" in begun.stdout
+    store = Store.open(tmp_path / "runs")
+    (launcher,) = find_launchers(store, "tune").here
+    try:  # until it retrains the winners: its search has ended then, and it is found all the same
+        wait_for(lambda: any(tmp_path.glob("runs/cells/*/s1000/lock.json")))
+        stopped = mtlab_at(tmp_path, "cancel", "hunt.yaml")
+        assert (stopped.returncode, launcher.alive()) == (0, False), stopped.stderr
+    finally:
+        launcher.send(signal.SIGKILL)
+    assert "tune is stopped; `mtlab sweep hunt.yaml` goes on from here" in stopped.stdout
+    assert "interrupted; `mtlab sweep hunt.yaml`" in (store.study("tune") / "detached.log").read_text()
+    assert find_launchers(store, "tune").here == ()
+
+
+@pytest.mark.slow
 def test_what_is_wrong_is_told_before_it_goes_on_in_the_background(tmp_path: Path) -> None:
     write_study(tmp_path, "axes: {manager: [bridge]}\nseeds: 1\nset: {text: {name: minilm}, train: {lrr: 1}}", "wrong")
     done = mtlab_at(tmp_path, "run", "wrong.yaml", "-d")

@@ -8,6 +8,7 @@ from imagined import Opened, write_sweep
 from rich.console import Console
 
 from mtlab.launch.board import Board, make_job
+from mtlab.sweeps import view
 from mtlab.sweeps.driver import TrialEvent
 from mtlab.sweeps.view import REFUSALS, LiveSweepView, PlainSweepView, SweepProgress, make_sweep_view
 
@@ -38,6 +39,18 @@ def test_lines_say_how_far_each_search_is(opened: Opened) -> None:
     plain.update(board(opened))
     best = [f"{100 * search.study.best_value:.1f}" for search in opened.searches]
     assert stream.getvalue() == f"hunt: bridge 2/4 best {best[0]} | static 1/4 best {best[1]}\n"
+
+
+def test_of_many_variants_a_line_says_the_total(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "SHOWN", 1)
+    stream = io.StringIO()
+    plain = PlainSweepView(stream, SweepProgress(opened.searches), "val/accuracy", heartbeat=0)
+    plain.update(board(opened))
+    assert stream.getvalue() == "hunt: 3/8 trials | 2 of 2 variants still search\n"
+    console = Console(file=io.StringIO(), force_terminal=True, width=110, height=8)  # no room for all of them
+    with LiveSweepView(console, SweepProgress(opened.searches), "val/accuracy") as live:
+        live.update(board(opened))
+    assert "3/8 trials | 2 of 2 variants still search" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_lines_tell_what_becomes_of_trials_and_of_many_refusals_the_first(opened: Opened) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtlab.cli.background import command_words
+from mtlab.cli.background import detach as go_on_in_background
 from mtlab.cli.options import (
+    DetachOption,
     File,
     LauncherOption,
     Overrides,
@@ -23,7 +25,6 @@ from mtlab.cli.options import (
     make_policy,
 )
 from mtlab.cli.output import unless_quiet
-from mtlab.files import read_text
 
 if TYPE_CHECKING:
     from mtlab.launch.policy import LaunchPolicy
@@ -42,10 +43,7 @@ def run(
     no_plugins: PluginsOption = False,
     replace: ReplaceOption = False,
     quiet: QuietOption = False,
-    detach: Annotated[
-        bool,
-        typer.Option("--detach", "-d", help="Go on in the background, without this terminal; `mtlab cancel` stops it."),
-    ] = False,
+    detach: DetachOption = False,
 ) -> None:
     """Run a study: everything that its plan asks for and the store lacks. Finished runs are never redone.
 
@@ -61,29 +59,13 @@ def run(
     if detach:
         options = {"--workers": workers, "--launcher": launcher, "--retries": retries, "--store": opened.root}
         flags = {"--fail-fast": fail_fast, "--keep-going": keep_going, "--no-plugins": no_plugins, "--replace": replace}
-        words = [str(word) for option, value in options.items() if value is not None for word in (option, value)]
-        words += [flag for flag, given in flags.items() if given]
+        words = ["run", file, *(overrides or ()), *command_words({**options, **flags})]
         name = read_study(path, overrides or ()).name
-        raise typer.Exit(_detach(["run", file, *(overrides or ()), *words], opened, name, quiet=quiet))
+        raise typer.Exit(go_on_in_background(words, opened, name, f"mtlab status {name} --watch", quiet=quiet))
     study = StudyCommand(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace, launcher=launcher)
     with unless_quiet(quiet):
         code = run_study(study, opened, workers, policy)
     raise typer.Exit(code)
-
-
-def _detach(words: Sequence[str], store: Store, name: str, *, quiet: bool) -> int:
-    """Start `mtlab WORDS` in the background; return 0 once it launches runs, else its exit code."""
-    from mtlab.workflow.detached import LOG, start_detached
-
-    process = start_detached(words, store, name)
-    log = store.study(name) / LOG
-    code = process.poll()
-    if code is not None:  # nothing was left to do, or something is wrong
-        typer.echo(read_text(log), nl=False, err=code != 0)
-    elif not quiet:
-        typer.echo(f"{name} goes on in the background (process {process.pid}); what it prints: {log}")
-        typer.echo(f"next: mtlab status {name} --watch, mtlab logs RUN -f, mtlab cancel {name}")
-    return code or 0
 
 
 @dataclass(frozen=True)

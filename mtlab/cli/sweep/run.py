@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mtlab.cli.background import command_words
+from mtlab.cli.background import detach as go_on_in_background
 from mtlab.cli.options import (
+    DetachOption,
     LauncherOption,
     Overrides,
     PluginsOption,
@@ -45,6 +48,7 @@ def run(
     no_plugins: PluginsOption = False,
     replace: ReplaceOption = False,
     quiet: QuietOption = False,
+    detach: DetachOption = False,
 ) -> None:
     """Search, or go on searching; then retrain the best of each variant and compare. The default: `mtlab sweep FILE`.
 
@@ -57,12 +61,20 @@ def run(
     from mtlab.launch.prepare import choose_launcher
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.run import check_runnable, claim_storage, configs_of, open_searches, prepare_file, run_searches
+    from mtlab.sweeps.spec import read_sweep
     from mtlab.sweeps.view import make_sweep_view
 
-    context.with_resource(unless_quiet(quiet))
     policy = make_policy(retries, fail_fast=fail_fast, keep_going=keep_going)
     opened = Store.open(store_root(store), create=True)
     path = find_study_file(file, sweep_recipe_folders())
+    if detach:
+        options = {"--workers": workers, "--launcher": launcher, "--retries": retries, "--store": opened.root}
+        flags = {"--fail-fast": fail_fast, "--keep-going": keep_going, "--no-plugins": no_plugins, "--replace": replace}
+        words = command_words({**options, **flags, "--search-only": search_only})
+        name = read_sweep(path, overrides or ()).name
+        words = ["sweep", "run", file, *(overrides or ()), *words]
+        raise typer.Exit(go_on_in_background(words, opened, name, f"mtlab sweep status {name}", quiet=quiet))
+    context.with_resource(unless_quiet(quiet))
     prepared, costs = prepare_file(path, overrides or [], opened, plugins=not no_plugins)
     prepared = check_runnable(prepared, costs, launcher, typer.echo)
     sweep, resources = prepared.sweep, prepared.sweep.keys.resources

@@ -1,0 +1,47 @@
+"""`--detach`: the same command again, in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from mtlab.files import read_text
+
+if TYPE_CHECKING:
+    from mtlab.runs.store import Store
+
+
+def command_words(options: Mapping[str, object]) -> list[str]:
+    """Return options as words of a command line, without those that are not given.
+
+    >>> command_words({"--workers": 2, "--launcher": None, "--fail-fast": True, "--replace": False})
+    ['--workers', '2', '--fail-fast']
+    """
+    given = {option: value for option, value in options.items() if value is not None and value is not False}
+    return [str(word) for option, value in given.items() for word in ((option,) if value is True else (option, value))]
+
+
+def detach(words: Sequence[str], store: Store, name: str, status: str, *, quiet: bool) -> int:
+    """Start `mtlab WORDS` in the background; return 0 once it launches runs, else its exit code.
+
+    Args:
+        words: the command line, without `mtlab`.
+        store: the run store.
+        name: the study or sweep that is launched.
+        status: the command that shows how far it is.
+        quiet: print nothing if it goes on.
+
+    """
+    from mtlab.workflow.detached import LOG, start_detached
+
+    process = start_detached(words, store, name)
+    log = store.study(name) / LOG
+    code = process.poll()
+    if code is not None:  # nothing was left to do, or something is wrong
+        typer.echo(read_text(log), nl=False, err=code != 0)
+    elif not quiet:
+        typer.echo(f"{name} goes on in the background (process {process.pid}); what it prints: {log}")
+        typer.echo(f"next: {status}, mtlab logs RUN -f, mtlab cancel {name}")
+    return code or 0
