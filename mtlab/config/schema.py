@@ -77,11 +77,12 @@ class MultimodalConfig:
         "always have",
     )
     level_embeddings: bool = option(True, "add a learned vector to all tokens of a level (published)")
-    answers: Literal["likelihood", "head"] = option(
+    answers: Literal["likelihood", "generate", "head"] = option(
         "likelihood",
-        "score the data set's answers by the language model's likelihood of their words, or by the task's own head on "
-        "the state of the last token",
+        "score the data set's answers by the language model's likelihood of their words, generate an answer greedily "
+        "(open answers), or use the task's own head on the state of the last token",
     )
+    answer_tokens: int = option(16, "answers generate: tokens of the longest answer, its end included", minimum=2)
     standardise: bool = option(
         True, "give every channel of every offered level mean 0 and deviation 1, as two towers do"
     )

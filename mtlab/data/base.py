@@ -30,6 +30,7 @@ class Example:
     more_images: tuple[str, ...] = ()  #: keys of further images of the text
     scores: tuple[tuple[int, float], ...] = ()  #: (answer, score) of all answers with a score; `target` is the best
     annotators: tuple[str, ...] = ()  #: raw answers of several annotators; in val and test only
+    answer: str = ""  #: the right answer in words, where it may be none of the data set's `answers`
     group: str = ""  #: what it shares with others beyond its image, such as a scene; "": nothing
 
     @property

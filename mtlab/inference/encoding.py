@@ -19,6 +19,7 @@ from mtlab.data.image_files import read_image, to_array
 from mtlab.errors import UserError
 from mtlab.managers.base import Aggregated, Modality
 from mtlab.model.base import ManagerKey
+from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.base import Features
 
@@ -90,7 +91,7 @@ class Model:
 
     @torch.inference_mode()
     def answer(self, images: Sequence[Any], texts: Sequence[str]) -> list[str]:
-        """Answer a question about each image by the class of the largest logit.
+        """Answer a question about each image by the class of the largest logit, or in words that are generated.
 
         Args:
             images: as of `encode`; for a task on several images, a tuple of them for each text.
@@ -105,7 +106,10 @@ class Model:
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
         _check_counts(images, texts)
-        logits = self.network(*self._encode_towers(self._flatten_images(images), texts)).logits
+        levels = self._encode_towers(self._flatten_images(images), texts)
+        if isinstance(encoder := self.network.encoder, LanguageModelEncoder) and encoder.answers is not None:
+            return encoder.decode(encoder.generate(*levels))
+        logits = self.network(*levels).logits
         return [self.answers[index] for index in logits.argmax(-1).tolist()]
 
     @torch.inference_mode()

@@ -62,11 +62,17 @@ class EvaluatedRun:
     @property
     def unknown(self) -> Counter[str]:
         """Count, for each answer that the model cannot give, the questions whose right answer it is."""
-        if self.hidden or self.evaluation.targets is None:
+        if self.hidden or self.evaluation.targets is None or self.generated is not None:
             return Counter()
         known = set(self.answers)
         counts = Counter(self.data_answers[each.target] if each.target >= 0 else "?" for each in self.examples)
         return Counter({answer: count for answer, count in counts.items() if answer not in known})
+
+    @property
+    def generated(self) -> list[str] | None:
+        """What was said to each question, where the model generates its answers."""
+        said = self.evaluation.answer_texts
+        return None if said is None or self.evaluation.predictions is None else [answer for _, answer in said]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -96,13 +102,14 @@ class EvaluatedRun:
         }
         if predictions is None:
             return pl.DataFrame(columns | {"score": self.evaluation.outcomes, **self.evaluation.scores})
-        predicted = [self.answers[index] for index in predictions.tolist()]
+        predicted = self.generated or [self.answers[index] for index in predictions.tolist()]
         if self.hidden:
             return pl.DataFrame(columns | {"prediction": predicted})
         known = set(self.answers)
-        right = [self.data_answers[each.target] if each.target >= 0 else None for each in self.examples]
+        right = [self.data_answers[each.target] if each.target >= 0 else each.answer or None for each in self.examples]
+        answerable = [answer in known or (self.generated is not None and answer is not None) for answer in right]
         columns |= {"target": pl.Series(right, dtype=pl.String), "prediction": predicted}
-        columns |= {"answerable": [answer in known for answer in right], "score": self.evaluation.outcomes}
+        columns |= {"answerable": answerable, "score": self.evaluation.outcomes}
         return pl.DataFrame(columns)
 
     def answer_file(self) -> list[dict[str, Any]]:
@@ -120,9 +127,10 @@ class EvaluatedRun:
         ids = [each.id.rpartition("/")[2] for each in self.examples]
         if repeated := [each for each, count in Counter(ids).items() if count > 1]:
             raise UserError(f"{len(repeated)} question ids occur twice, such as {repeated[0]!r}", key="--answers")
+        given = self.generated or [self.answers[index] for index in predictions.tolist()]
         return [
-            {"question_id": int(own) if own.isdecimal() else own, "answer": self.answers[index]}
-            for own, index in zip(ids, predictions.tolist(), strict=True)
+            {"question_id": int(own) if own.isdecimal() else own, "answer": answer}
+            for own, answer in zip(ids, given, strict=True)
         ]
 
     def default_path(self) -> Path:
@@ -214,9 +222,13 @@ def evaluate_run(
     task = lookup_entry(TASKS, config["task"], "task")
     task.cls.check(task.name, entry.name, entry.cls.offers(options), dataset.answers)
     hidden = request.split in entry.cls.unlabelled_splits(options)
-    mapped = map_targets(examples, tuple(dataset.answers), answers) if task.cls.answering and not hidden else examples
+    mapped: Sequence[Example] = examples
+    if task.cls.answering and not hidden:
+        generates = config["model"].get("answers") == "generate"
+        mapped = map_targets(examples, tuple(dataset.answers), answers, generates=generates)
     cached = cached_towers(config)
-    model = build_model(config, answers, seed=run.config["seed"], device=device, towers=towers_to_run(config, cached))
+    own = {**config, "data": run.config["config"]["data"]}  # whose answers a language model scores
+    model = build_model(own, answers, seed=run.config["seed"], device=device, towers=towers_to_run(config, cached))
     metadata = restore(model.network, run)
     try:
         loader = make_sources(
@@ -252,11 +264,13 @@ def evaluate_run(
     )
 
 
-def map_targets(examples: Sequence[Example], data_answers: Sequence[str], answers: Sequence[str]) -> list[Example]:
-    """Number the targets of examples as the model's classes; −1 where it has no such class.
+def map_targets(
+    examples: Sequence[Example], data_answers: Sequence[str], answers: Sequence[str], *, generates: bool = False
+) -> list[Example]:
+    """Number the targets of examples as the model's classes; −1 where it has no such class, with the answer in words.
 
     Raises:
-        UserError: the model has a class for none of them.
+        UserError: the model has a class for none of them, and does not generate answers either.
 
     """
     classes = {answer: index for index, answer in enumerate(answers)}
@@ -266,10 +280,11 @@ def map_targets(examples: Sequence[Example], data_answers: Sequence[str], answer
             each,
             target=new[each.target] if each.target >= 0 else -1,
             scores=tuple((new[answer], score) for answer, score in each.scores if new[answer] >= 0),
+            answer=data_answers[each.target] if each.target >= 0 else each.answer,
         )
         for each in examples
     ]
-    if all(each.target < 0 for each in mapped):
+    if not generates and all(each.target < 0 for each in mapped):
         some = ", ".join(repr(answer) for answer in data_answers[:4])
         known = ", ".join(repr(answer) for answer in answers[:4])
         raise UserError(f"the model can give none of these answers ({some} …); it knows {known} …", key="data")

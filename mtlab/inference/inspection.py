@@ -88,7 +88,7 @@ def inspect(
     model = _loaded(target, root, device, plugins=plugins)
     data = _dataset(model) if isinstance(data, Missing) else data
     chosen = _find_example(data, example, recorded, found)
-    truth = data.answers[chosen.target] if chosen.target >= 0 else "none of the answers"
+    truth = data.answers[chosen.target] if chosen.target >= 0 else chosen.answer or "none of the answers"
     about_example = RecordedExample(chosen.id, chosen.family, chosen.text, chosen.image, (), truth)
     image = data.image(chosen.image)
     why = f"{recorded.why}: the model was run on it now" if isinstance(recorded, Missing) and best else None

@@ -26,7 +26,9 @@ class CrossModalOutput:
     pooled: Tensor  #: [B, 2D], text before image
     recorded: Mapping[ManagerKey, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
     auxiliary: Tensor | None = None  #: sum of the managers' auxiliary losses, weighted; None if there is none
-    likelihoods: Tensor | None = None  #: log-likelihood of each of the data set's answers, [B, A]; None: no one asked
+    #: Log-likelihoods by a language model: of each of the data set's answers, [B, A]; of the answer that was `said`,
+    #: [B, 1]; or, where answers are generated, of their first token, [B, vocabulary]. None: a head answers.
+    likelihoods: Tensor | None = None
 
 
 class Encoder(nn.Module):
@@ -69,6 +71,12 @@ class Encoder(nn.Module):
             record: also return weights and contributions of every manager.
 
         """
+        raise NotImplementedError
+
+    def generate(
+        self, text: Features, vision: Features, *, intervene: Mapping[ManagerKey, Intervention] | None = None
+    ) -> Tensor:
+        """Answer in tokens of a language model, [B, S]; only where `model.answers` is generate."""
         raise NotImplementedError
 
     def initialise(self, seed: int) -> None:

@@ -136,8 +136,14 @@ class ForwardContext:
         self._collect(fused)
         return fused
 
-    def answer(self, batch: Batch) -> Tensor:
-        """Answer each example of a batch on the model's device → logits [B, A] in float32."""
+    def answer(self, batch: Batch, *, said: Tensor | None = None) -> Tensor:
+        """Answer each example of a batch on the model's device → logits [B, A] in float32.
+
+        Args:
+            batch: the examples.
+            said: tokens of an answer to each, [B, S]: what comes out is its log-likelihood, [B, 1].
+
+        """
         with self.autocast():
             text, image = self.features("text", batch.text), self.features("vision", batch.image)
             fused = self.model.fuse(
@@ -145,10 +151,19 @@ class ForwardContext:
                 image,
                 noise=self.draw_noise(text, image),
                 intervene=self.image_interventions(batch),
+                said=said,
             )
             for each in fused:
                 self._collect(each)
             return to_full_precision(self.model.task.answer(fused))
+
+    def generate(self, batch: Batch) -> Tensor:
+        """Answer each example of a batch on the model's device in tokens of the language model → [B, S]."""
+        with self.autocast():
+            text, image = self.features("text", batch.text), self.features("vision", batch.image)
+            changed = self.image_interventions(batch)
+            intervene = None if changed is None else changed(0, {"text": text.mask, "image": image.mask})
+            return self.model.encoder.generate(text, image, intervene=intervene)
 
     def image_interventions(self, batch: Batch) -> ImageInterventions | None:  # noqa: ARG002 - a subclass reads it
         """Return what is done to managers' weights as a batch is answered."""

@@ -114,8 +114,13 @@ class VisionLanguageModel(nn.Module):
         noise: Mapping[ManagerKey, Tensor] | None = None,
         intervene: ImageInterventions | None = None,
         record: bool = False,
+        said: Tensor | None = None,
     ) -> list[CrossModalOutput]:
-        """Fuse each text with each of its images; arguments as of `forward`, interventions by image."""
+        """Fuse each text with each of its images; arguments as of `forward`, interventions by image.
+
+        `said` are tokens of answers behind the texts, [B, S], of which a language model gives the likelihood.
+        """
+        more = {} if said is None else {"said": said}
         return [
             self.encoder(
                 text,
@@ -124,6 +129,7 @@ class VisionLanguageModel(nn.Module):
                 noise={key: drawn if len(drawn) == 1 else drawn[rows] for key, drawn in (noise or {}).items()},
                 intervene=None if intervene is None else intervene(index, {"text": text.mask, "image": image.mask}),
                 record=record,
+                **more,
             )
             for index, (rows, image) in enumerate(self.split_images(images))
         ]

@@ -17,7 +17,7 @@ from mtlab.data.batches import Batch
 from mtlab.managers.base import MODALITIES, Aggregated, Modality
 from mtlab.model.base import ManagerKey
 from mtlab.model.forward import Runtime
-from mtlab.model.network import ModelOutput, VisionLanguageModel
+from mtlab.model.network import VisionLanguageModel
 from mtlab.recording.attention import LayerEntropies, measure_entropies
 
 
@@ -47,8 +47,8 @@ def record_batch(model: VisionLanguageModel, runtime: Runtime, batch: Batch) -> 
     """Run a model, in evaluation mode, on a batch on its device."""
     with runtime.autocast():
         text, image = model.features("text", batch.text), model.features("vision", batch.image)
-        answered: ModelOutput = model(text, image, record=True)
-    managers = answered.fused.recorded or {}
+        fused = model.fuse(text, image, record=True)
+    managers = fused[0].recorded or {}
     # What is recorded is of the first image, where a text goes with several.
     _, first = next(model.split_images(image))
     masks: dict[Modality, Tensor | None] = {"text": text.mask, "image": first.mask}

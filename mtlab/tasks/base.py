@@ -36,6 +36,7 @@ class ModelShape:
     image: TowerShape
     norm_eps: float  #: of the cross-modal layers' LayerNorms
     likelihoods: bool = False  #: the encoder scores the answers itself: no head is needed
+    generates: bool = False  #: and generates them
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Task(Head):
         """
         if site.likelihoods:
             raise UserError(
-                "has a head of its own, and the language model would score the answers: set model.answers to head",
+                "has a head of its own, and the language model would answer in words: set model.answers to head",
                 key="name",
             )
         return cls(config, site.width, site.answers)

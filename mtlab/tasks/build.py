@@ -87,9 +87,10 @@ def construct(
         check_task(entry.name, entry.cls)
         text_tower = text_tower or build_tower("text", config["text"], weights=False)
         assert isinstance(text_tower, CausalLanguageModel), "a plan refuses others"
-        words = dataset_answers(config) if model.answers == "likelihood" else None
+        words = None if model.answers == "head" else dataset_answers(config)
         encoder = LanguageModelEncoder(model, config["manager"], text, vision, text_tower, words)
-        site = ModelShape(encoder.width, answers, text, vision, 1e-5, likelihoods=words is not None)
+        said = {"likelihoods": words is not None, "generates": model.answers == "generate"}
+        site = ModelShape(encoder.width, answers, text, vision, 1e-5, **said)
     else:
         encoder = CrossModalEncoder(model, config["manager"], text, vision, entry.cls.images)
         site = ModelShape(model.width, answers, text, vision, model.norm_eps)

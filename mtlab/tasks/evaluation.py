@@ -191,7 +191,7 @@ def evaluate_each(
         on_device = batch.to(context.device)
         logits = context.answer(on_device)
         outcome = task.outcome(logits, on_device.targets)
-        rows, count = _answerable(batch.targets)
+        rows, count = answerable(batch.targets)
         tensors = {"prediction": outcome.predictions}
         tensors |= {f"score/{name}": scores for name, scores in outcome.scores.items()}
         if blind is not None:
@@ -219,7 +219,7 @@ def evaluate_each(
     )
 
 
-def _answerable(targets: Tensor) -> tuple[slice | Tensor, int]:
+def answerable(targets: Tensor) -> tuple[slice | Tensor, int]:
     """Select the examples of a batch, still on the CPU, whose right answer can be given; return how many they are."""
     known = targets != -1 if targets.ndim == 1 else (targets > 0).any(1)
     if known.all():

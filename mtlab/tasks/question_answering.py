@@ -10,23 +10,24 @@ import numpy as np
 from torch import Tensor
 
 from mtlab.config.options import option
-from mtlab.data.batches import Loader
+from mtlab.data.batches import Batch, Loader
 from mtlab.errors import UserError
 from mtlab.model.base import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.tasks import objectives
+from mtlab.tasks.answers import generated
+from mtlab.tasks.answers.vqa_accuracy import vqa_accuracy
 from mtlab.tasks.base import BatchNeeds, Directions, ModelShape, register_task
 from mtlab.tasks.classification import Classification, HeadOptions
 from mtlab.tasks.evaluation import Evaluation, Floats, Outcome
 from mtlab.tasks.heads import classifier
-from mtlab.tasks.vqa_accuracy import vqa_accuracy
 
 
 @register_task("question_answering")
 class QuestionAnswering(Classification):
     """Choose one of the data set's answers; the loss is cross-entropy or binary, the metric accuracy.
 
-    A language model (`model: mllm`) answers by the likelihood of each answer, unless it is told to use the head.
+    A language model (`model: mllm`) answers by the likelihood of each answer, or generates one, or uses the head.
     Where answers have scores, as in VQAv2, these are the targets, and `score` is the mean score of the answers chosen;
     accuracy is then the official one: how far the answers of ten people agree with it, all normalised. Source: the VQA
     head of METER, BridgeTower and ManagerTower (Linear, LayerNorm, GELU, Linear), trained there with the binary loss.
@@ -43,12 +44,13 @@ class QuestionAnswering(Classification):
 
     def __init__(self, config: Config, width: int, answers: int) -> None:
         super().__init__(config, width, answers)
+        self.generates = False
         pooled = 2 * width
         self.head = classifier(pooled, max(1, round(pooled * config.head_scale)), answers, config.head_layers)
 
     @classmethod
     def build(cls, config: Config, site: ModelShape) -> Self:
-        """Build the task; without a head where the encoder scores the answers.
+        """Build the task; without a head where the encoder scores or generates the answers.
 
         Raises:
             UserError: likelihoods go with the loss of a choice alone.
@@ -58,11 +60,11 @@ class QuestionAnswering(Classification):
         if site.likelihoods:
             if config.loss == "binary":
                 raise UserError("goes with a head: set model.answers to head", key="loss")
-            task.head = None
+            task.head, task.generates = None, site.generates
         return task
 
     def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
-        """Answer by the head → logits [B, A]; without one, the encoder's log-likelihoods of the answers."""
+        """Answer by the head → logits [B, A]; without one, what the encoder has scored."""
         if self.head is not None:
             return super().answer(fused)
         scores = fused[0].likelihoods
@@ -97,8 +99,14 @@ class QuestionAnswering(Classification):
             return outcome
         return replace(outcome, scores={**outcome.scores, "score": outcome.scores["accuracy"]})
 
+    def losses(self, context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
+        """Compute the loss of a batch; of answers to be generated, that of the right one's tokens alone."""
+        return generated.losses(context, batch) if self.generates else super().losses(context, batch)
+
     def evaluate(self, context: ForwardContext, loader: Loader, batch: int, between: Callable[[], None]) -> Evaluation:
         """Evaluate each example; where annotators answered it, accuracy is how far they agree."""
+        if self.generates:
+            return generated.evaluate(self.blind_answers(loader.examples), context, loader, batch, between)
         evaluation = super().evaluate(context, loader, batch, between)
         answers = loader.options.answers
         if answers is None or evaluation.predictions is None:

@@ -132,10 +132,12 @@ def test_answers_come_from_training_the_commonest_first(tmp_path: Path) -> None:
     data = opened(tmp_path)
     assert data.answers == ("no", "yes", "one", "two")
     assert [example.target for example in data.examples("val")] == [1, -1, 3]
+    wrong = "they count as wrong, unless answers are generated"
     assert data.remarks(data.config) == (
-        "1 of 3 val questions (33.3 %) have an answer that cannot be chosen, such as 'three': they count as wrong",
-        "1 of 2 test questions (50.0 %) have an answer that cannot be chosen, such as 'Yes': they count as wrong",
+        f"1 of 3 val questions (33.3 %) have an answer that cannot be chosen, such as 'three': {wrong}",
+        f"1 of 2 test questions (50.0 %) have an answer that cannot be chosen, such as 'Yes': {wrong}",
     )
+    assert [example.answer for example in data.examples("val")] == ["", "three", ""]
 
     rare = opened(tmp_path, min_count=2)
     assert rare.answers == ("no", "yes")

@@ -12,8 +12,8 @@ from mtlab.data.batches import BatchOptions, Loader
 from mtlab.data.converters.vqa_answers import normalise
 from mtlab.distributed.process_group import SINGLE_PROCESS
 from mtlab.tasks import objectives
+from mtlab.tasks.answers.vqa_accuracy import vqa_accuracy
 from mtlab.tasks.question_answering import QuestionAnswering
-from mtlab.tasks.vqa_accuracy import vqa_accuracy
 from mtlab.towers.base import Features
 
 ANSWERS = ("red", "blue", "2", "green")

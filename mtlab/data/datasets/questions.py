@@ -31,7 +31,7 @@ class Questions(Dataset):
 
     One JSON object a line: image, question and answer; id, family, group, split where you like. The answers to choose
     from are those of the training questions, the commonest first. A validation or test question with another answer
-    stays, and counts as wrong whatever a model says.
+    stays, and counts as wrong whatever a model chooses; a language model that generates answers may give it.
     """
 
     location_options: ClassVar[frozenset[str]] = frozenset({"folder", "images"})
@@ -97,7 +97,15 @@ class Questions(Dataset):
         """All questions of a split, in the order of their lines."""
         target = {answer: index for index, answer in enumerate(self.answers)}
         return tuple(
-            Example(each.id, each.text, each.image, target.get(each.answer, -1), each.family, group=each.group)
+            Example(
+                each.id,
+                each.text,
+                each.image,
+                target.get(each.answer, -1),
+                each.family,
+                answer="" if each.answer in target else each.answer,
+                group=each.group,
+            )
             for each in self._question_set.questions[split]
         )
 
@@ -251,7 +259,7 @@ def _remarks(
             commonest = Counter(unknown).most_common(1)[0][0]
             remarks.append(
                 f"{len(unknown):,} of {whole:,} {split} questions ({100 * len(unknown) / whole:.1f} %) have an answer "
-                f"that cannot be chosen, such as {commonest!r}: they count as wrong"
+                f"that cannot be chosen, such as {commonest!r}: they count as wrong, unless answers are generated"
             )
         if shared := {one.image for one in kept[split]} & {one.image for one in kept["train"]}:
             remarks.append(f"{len(shared):,} images of {split} are in train, too: its scores may be flattering")

@@ -1,11 +1,12 @@
 """A causal language model that reads image and text, as the encoder of a run: projector, managers, decoder layers.
 
-Shapes: B examples, L text tokens, M image tokens, S tokens of the answers' tree, T of all, N levels, D width.
+Shapes: B examples, L text tokens, M image tokens, S tokens behind the prompt, T of all, N levels, D width.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from mtlab.model.layers import to_full_precision
 from mtlab.model.mllm.answers import AnswerScorer, grow_tree
 from mtlab.model.mllm.passing import Pass, Requests
 from mtlab.model.mllm.places import injection_places
+from mtlab.model.mllm.tails import UNUSED, AnswerTokens, Tail, said_likelihoods, said_tail
 from mtlab.model.projection import Projections
 from mtlab.seeding import derive
 from mtlab.towers.base import Features, TowerShape
@@ -46,7 +48,7 @@ class LanguageModelEncoder(Encoder):
         text: what the text tower offers: embeddings.
         vision: what the vision tower offers.
         tower: the language model.
-        answers: the data set's, scored by their likelihood; None: nothing is scored.
+        answers: the data set's, scored by their likelihood or learnt to be generated; None: a head answers.
 
     Raises:
         UserError: the manager is unknown or refuses its place, layers do not exist, or answers cannot be scored.
@@ -79,10 +81,14 @@ class LanguageModelEncoder(Encoder):
         self.level_embeddings = nn.Parameter(torch.zeros(shape)) if model.level_embeddings else None
         self.managers_by_layer = nn.ModuleDict({str(layer): entry.cls(config, each) for layer, each in places.items()})
         self.scorer: AnswerScorer | None = None
+        self.answers: AnswerTokens | None = None
         if answers is not None:
+            ids, end = [tower.encode_answer(each) for each in answers], tower.tokeniser.eos_token_id
             with place_errors(key="model.answers"):
-                tree = grow_tree([tower.encode_answer(each) for each in answers], tower.tokeniser.eos_token_id)
-            self.scorer = AnswerScorer(tree, len(answers))
+                if model.answers == "generate":
+                    self.answers = AnswerTokens(answers, ids, end, model.answer_tokens)
+                else:
+                    self.scorer = AnswerScorer(grow_tree(ids, end), len(answers))
         self._tower = (tower,)  # in a tuple: no submodule
 
     @property
@@ -99,16 +105,30 @@ class LanguageModelEncoder(Encoder):
         noise: Mapping[ManagerKey, Tensor] | None = None,
         intervene: Mapping[ManagerKey, Intervention] | None = None,
         record: bool = False,
+        said: Tensor | None = None,
+        cache: Any = None,
     ) -> CrossModalOutput:
-        """Read an image and a text; arguments as of `Encoder.forward`, of which both must be towers' levels."""
+        """Read an image and a text; arguments as of `Encoder.forward`, of which both must be towers' levels.
+
+        Args:
+            text: the prompts.
+            vision: the images.
+            image_index: every image of a text is read in a pass of its own, alike.
+            noise: of the managers.
+            intervene: with the managers' weights.
+            record: weights and contributions of every manager.
+            said: tokens of an answer behind each prompt, whose likelihood is wanted, see `AnswerTokens`.
+            cache: of transformers, which takes the keys and values of all tokens.
+
+        """
         assert isinstance(text, Features), "tasks that fuse experts are refused"
         assert isinstance(vision, Features), "tasks that fuse experts are refused"
-        del image_index  # every image of a text is read in a pass of its own, alike
+        del image_index
         words, mask = text.levels[-1], text.mask
         own, experts = self._image(vision)
         images, length = own.shape[1], words.shape[1]
-        tree = None if self.scorer is None else self._tree(words)
-        hidden = torch.cat([own, words] + ([] if tree is None else [tree]), 1)
+        tail = self._tail(words, said)
+        hidden = torch.cat([own, words] + ([] if tail is None else [tail.states]), 1)
         requests = Requests(
             noise={layer: drawn for (_, layer), drawn in (noise or {}).items()},
             intervene={layer: change for (_, layer), change in (intervene or {}).items()},
@@ -116,20 +136,51 @@ class LanguageModelEncoder(Encoder):
         )
         question = Columns(images, images + length, mask)
         asked = Experts(words.unsqueeze(1), mask)
-        hidden = self._run(hidden, Pass(Columns(0, images), question, experts, asked, requests), question)
-        told = hidden[:, images : images + length]
+        images_pass = Pass(Columns(0, images), question, experts, asked, requests)
+        hidden = self._run(hidden, *self._positions(question, hidden, tail), images_pass, cache)
+        told, behind = hidden[:, images : images + length], hidden[:, images + length :]
         last = told[:, -1] if mask is None else told[torch.arange(len(told), device=told.device), mask.sum(1) - 1]
-        scores = None
-        if self.scorer is not None:
-            scores = self.scorer(last, hidden[:, images + length :], self.tower.logits)
         return CrossModalOutput(
             text=told,
             image=hidden[:, :images],
             pooled=torch.cat([last, hidden[:, images - 1]], -1),
             recorded={("image", layer): each for layer, each in requests.recorded.items()} if record else None,
             auxiliary=functools.reduce(torch.add, requests.auxiliary) if requests.auxiliary else None,
-            likelihoods=scores,
+            likelihoods=self._likelihoods(last, behind, said),
         )
+
+    @torch.no_grad()
+    def generate(
+        self, text: Features, vision: Features, *, intervene: Mapping[ManagerKey, Intervention] | None = None
+    ) -> Tensor:
+        """Answer greedily, with cached keys and values: token ids [B, `model.answer_tokens`], `UNUSED` behind the end.
+
+        Managers act as the prompt is read; what they changed lives on in the cache.
+        """
+        from transformers import DynamicCache  # here: its import takes a second
+
+        assert self.answers is not None, "`model.answers` is generate"
+        cache, most, end = DynamicCache(), self.config.answer_tokens, self.answers.end
+        fused = self(text, vision, intervene=intervene, cache=cache)
+        assert fused.likelihoods is not None, "of the first token"
+        token = fused.likelihoods.argmax(-1)
+        said: Tensor = token.new_full((len(token), most), UNUSED)
+        places, visible = self._next_positions(text, fused.image.shape[1])
+        for number in range(most):
+            said[:, number] = token
+            over = (said == end).any(1)
+            if number + 1 == most or over.all():
+                break
+            visible = F.pad(visible, (0, 1), value=True)
+            hidden = self._run(self.tower.embed(token.clamp_min(0)).unsqueeze(1), places + number, visible, None, cache)
+            token = torch.where(over, UNUSED, self.tower.logits(hidden[:, -1]).argmax(-1))
+        return said
+
+    def decode(self, said: Tensor) -> list[str]:
+        """Write what `generate` has said in words, without what surrounds them: [B, S] → B answers."""
+        tokeniser = self.tower.tokeniser
+        rows = [[token for token in row if token != UNUSED] for row in said.tolist()]
+        return [tokeniser.decode(row, skip_special_tokens=True).strip() for row in rows]
 
     def initialise(self, seed: int) -> None:
         """Draw projector and managers with `init_std`, and level embeddings with 1 / √D, as published."""
@@ -165,21 +216,50 @@ class LanguageModelEncoder(Encoder):
         states = [mapped[n] if n in mapped else torch.zeros_like(own) for n in range(1, len(vision.levels) + 1)]
         return own, Experts(torch.stack(states, 1))
 
-    def _tree(self, words: Tensor) -> Tensor:
-        """Embed the tokens of the answers' tree for each example, [B, S, D]."""
-        assert self.scorer is not None
-        return self.tower.embed(self.scorer.tokens).to(words.dtype).expand(len(words), -1, -1)
+    def _tail(self, words: Tensor, said: Tensor | None) -> Tail | None:
+        """Embed what stands behind each prompt: an answer that is said, or the tree of those that are scored."""
+        if said is not None:
+            return said_tail(said, self.tower.embed)
+        if self.scorer is None:
+            return None
+        tree = self.tower.embed(self.scorer.tokens).to(words.dtype).expand(len(words), -1, -1)
+        return Tail(tree, self.scorer.depths, self.scorer.seen)
 
-    def _run(self, hidden: Tensor, images: Pass, text: Columns) -> Tensor:
-        """Run the decoder layers on the states of image, text and tree, and norm what comes out."""
+    def _likelihoods(self, last: Tensor, behind: Tensor, said: Tensor | None) -> Tensor | None:
+        """Score what is asked for, see `CrossModalOutput.likelihoods`."""
+        if said is not None:
+            return said_likelihoods(said, last, behind, self.tower.logits).unsqueeze(1)
+        if self.scorer is not None:
+            scores: Tensor = self.scorer(last, behind, self.tower.logits)
+            return scores
+        if self.answers is not None:
+            return to_full_precision(self.tower.logits(last)).log_softmax(-1)
+        return None
+
+    def _run(self, hidden: Tensor, places: Tensor, visible: Tensor, images: Pass | None, cache: Any) -> Tensor:
+        """Run the decoder layers on states [B, T, D], with managers where there are images; norm what comes out.
+
+        Args:
+            hidden: the states.
+            places: their positions, [B, T].
+            visible: which tokens each attends to, those of the cache included, bool [B, 1, T, T'].
+            images: what managers are given; None: they are not called.
+            cache: of keys and values; None: these are not kept.
+
+        """
         network = self.tower.network.model
-        places, visible = self._positions(text, hidden)
         rotary = network.rotary_emb(hidden, position_ids=places)
+        kept = {} if cache is None else {_cache_argument(network.layers[0]): cache}
         for number, layer in enumerate(network.layers):
-            if str(number) in self.managers_by_layer:
+            if images is not None and str(number) in self.managers_by_layer:
                 hidden = images.inject(self.manager("image", number), number, hidden)
             run = functools.partial(
-                layer, attention_mask=visible, position_ids=places, position_embeddings=rotary, use_cache=False
+                layer,
+                attention_mask=visible,
+                position_ids=places,
+                position_embeddings=rotary,
+                use_cache=cache is not None,
+                **kept,
             )
             hidden = self._layer(run, hidden)
         normed: Tensor = network.norm(hidden)
@@ -191,25 +271,37 @@ class LanguageModelEncoder(Encoder):
         out: Tensor = checkpoint(run, hidden, use_reentrant=False)
         return out
 
-    def _positions(self, text: Columns, states: Tensor) -> tuple[Tensor, Tensor]:
+    def _positions(self, text: Columns, states: Tensor, tail: Tail | None) -> tuple[Tensor, Tensor]:
         """Return the position of each token, [B, T], and which tokens it attends to, bool [B, 1, T, T].
 
-        A token attends to what is in front of it; one of the tree to image, text, and the beginning of its answers.
+        A token attends to what is in front of it; one of the tail to image, text, and the beginning of its answers.
         """
         batch, whole, device, mask = len(states), states.shape[1], states.device, text.padding
         places = torch.arange(whole, device=device).expand(batch, -1)
         visible = torch.ones(whole, whole, dtype=torch.bool, device=device).tril()
-        if self.scorer is not None:
-            ends = text.stop if mask is None else text.start + mask.sum(1, keepdim=True)
-            tree = (self.scorer.depths - 1 + ends).expand(batch, -1)
-            places = torch.cat([places[:, : text.stop], tree], 1)
+        if tail is not None:
+            behind = (tail.depths - 1 + text.ends()).expand(batch, -1)
+            places = torch.cat([places[:, : text.stop], behind], 1)
             visible = visible.clone()
-            visible[text.stop :, text.stop :] = self.scorer.seen
+            visible[text.stop :, text.stop :] = tail.seen
         visible = visible.expand(batch, 1, -1, -1)
         if mask is not None:
             real = F.pad(F.pad(mask, (text.start, 0), value=True), (0, whole - text.stop), value=True)
             visible = visible & real[:, None, None, :]
         return places, visible
+
+    def _next_positions(self, prompts: Features, images: int) -> tuple[Tensor, Tensor]:
+        """Return position [B, 1] and view, bool [B, 1, 1, T], of the token behind each prompt, itself left out."""
+        words = prompts.levels[-1]
+        text = Columns(images, images + words.shape[1], prompts.mask)
+        real = words.new_ones(words.shape[:2], dtype=torch.bool) if prompts.mask is None else prompts.mask
+        places = torch.as_tensor(text.ends(), device=words.device).expand(len(words), 1)
+        return places, F.pad(real, (images, 0), value=True)[:, None, None, :]
+
+
+def _cache_argument(layer: nn.Module) -> str:
+    """Name the argument that takes a cache, which older versions of transformers call otherwise."""
+    return "cache" if "cache" in inspect.signature(layer.forward).parameters else "past_key_values"
 
 
 @dataclass(frozen=True)
@@ -219,6 +311,10 @@ class Columns:
     start: int
     stop: int
     padding: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
+
+    def ends(self) -> Tensor | int:
+        """Return the column behind the last real token, [B, 1], or the same for all rows."""
+        return self.stop if self.padding is None else self.start + self.padding.sum(1, keepdim=True)
 
     def gather(self, states: Tensor) -> Tensor:
         """Take states [B, T, D] at the tokens: [B, L, D]."""

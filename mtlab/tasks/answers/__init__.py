@@ -1,0 +1,1 @@
+"""Scoring answers in words: agreement with annotators, and answers that a language model generates."""

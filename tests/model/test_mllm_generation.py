@@ -1,0 +1,105 @@
+"""Answers that a language model generates: cached as uncached, learnt by their own tokens, in words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_mllm_encoder import ANSWERS, TEXTS, WORDS, answers, built, encoder_of, folder, inputs
+from torch.nn import functional as F
+
+from mtlab.errors import UserError
+from mtlab.managers.interventions import uniform
+from mtlab.model.mllm.tails import UNUSED
+from mtlab.tasks.build import TaskModel
+
+__all__ = ["answers", "folder"]  # fixtures
+ADAPTIVE = {"name": "residual_adaptive", "query": "cross"}
+
+
+def generating(folder: Path, manager: str | dict[str, Any] = "last", **options: Any) -> TaskModel:
+    model = built(folder, manager, answers="generate", **{"answer_tokens": 6} | options)
+    for name, parameter in model.encoder.named_parameters():
+        if name.endswith("gate"):
+            parameter.data.fill_(0.3)
+    return model
+
+
+def test_what_is_generated_is_what_transformers_generates(folder: Path) -> None:
+    model = generating(folder)
+    encoder, (text, vision) = encoder_of(model), inputs(model)
+    own, _ = encoder._image(vision)
+    assert text.mask is not None
+    said = encoder.generate(text, vision)
+    for row in range(len(TEXTS)):
+        words = text.levels[0][row : row + 1, : int(text.mask[row].sum())]
+        prompt = torch.cat([own[row : row + 1], words], 1)
+        with torch.no_grad():
+            plain = encoder.tower.network.generate(
+                inputs_embeds=prompt, max_new_tokens=6, do_sample=False, eos_token_id=1, pad_token_id=0
+            )[0]
+        assert said[row, : len(plain)].tolist() == plain.tolist()
+        assert set(said[row, len(plain) :].tolist()) <= {UNUSED}
+
+
+@pytest.mark.parametrize("manager", [ADAPTIVE, "dense_connector", "bridge"], ids=str)
+def test_cached_equals_uncached(folder: Path, manager: str | dict[str, Any]) -> None:
+    model = generating(folder, manager, **({"inject": {"layers": [0]}} if manager == "dense_connector" else {}))
+    encoder, (text, vision) = encoder_of(model), inputs(model)
+    said = encoder.generate(text, vision)
+    for at in range(6):
+        if (said[:, at] == UNUSED).any():
+            break
+        scores = []
+        for token in range(len(WORDS)):  # a full pass for each next token
+            tried = torch.cat([said[:, :at], torch.full((2, 1), token), torch.full((2, 1), UNUSED)], 1)
+            with torch.no_grad():
+                scores.append(encoder(text, vision, said=tried).likelihoods)
+        assert torch.cat(scores, 1).argmax(1).tolist() == said[:, at].tolist()
+    assert at > 0
+
+
+def test_an_answer_that_is_said_has_the_likelihood_that_the_tree_gives_it(folder: Path) -> None:
+    model, scored = generating(folder, ADAPTIVE), built(folder, ADAPTIVE)
+    scored.load_state_dict(model.state_dict(), strict=False)
+    encoder, (text, vision) = encoder_of(model), inputs(model)
+    assert encoder.answers is not None
+    with torch.no_grad():
+        tree = scored(text, vision).logits
+        for number in range(len(ANSWERS)):
+            found = encoder(text, vision, said=encoder.answers.of(torch.tensor([number, number]))).likelihoods
+            torch.testing.assert_close(found[:, 0], tree[:, number], atol=1e-4, rtol=1e-4)
+    assert encoder.answers.of(torch.tensor([[0.3, 0.6, 0.0, 0.0, 0.0]])).tolist()[0][:3] == [8, 9, 1]
+
+
+def test_image_tokens_do_not_see_the_answer(folder: Path) -> None:
+    model = generating(folder, ADAPTIVE)
+    encoder, (text, vision) = encoder_of(model), inputs(model)
+    with torch.no_grad():
+        images = [encoder(text, vision, said=torch.tensor([[token, 1]] * 2)).image for token in (7, 9)]
+    assert torch.equal(*images)
+
+
+def test_managers_weights_can_be_replaced_as_it_generates(folder: Path) -> None:
+    model = generating(folder, "static")
+    encoder, (text, vision) = encoder_of(model), inputs(model)
+    for _, manager in encoder.managers():
+        for name, parameter in manager.named_parameters():
+            if name in manager.layer_weight_names:
+                parameter.data.copy_(10 * torch.randn_like(parameter))
+    changed = {key: uniform for key, _ in encoder.managers()}
+    found = [encoder(text, vision, intervene=each).likelihoods for each in (None, changed)]
+    assert not torch.allclose(*found)
+    assert F.one_hot(encoder.generate(text, vision, intervene=changed)[:, 0], len(WORDS)).argmax(1).tolist() == (
+        found[1].argmax(1).tolist()
+    )
+
+
+def test_what_is_said_is_told_in_words(folder: Path) -> None:
+    said = torch.tensor([[8, 9, 1, UNUSED], [7, 1, UNUSED, UNUSED], [1, UNUSED, UNUSED, UNUSED]])
+    assert encoder_of(generating(folder)).decode(said) == ["dark blue", "red", ""]
+
+
+def test_an_answer_longer_than_the_room_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.answers: 'dark red' has 3 tokens.*set model.answer_tokens to as many"):
+        generating(folder, answer_tokens=2)
