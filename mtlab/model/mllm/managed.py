@@ -23,7 +23,7 @@ from mtlab.managers.base import MANAGERS, Aggregated, Intervention, Manager, Pla
 from mtlab.managers.connectors.base import Connector
 from mtlab.model.initial import initialise
 from mtlab.model.mllm.levels import LevelEncoder
-from mtlab.model.mllm.parts import Parts
+from mtlab.model.mllm.parts import Parts, find_parts
 from mtlab.model.mllm.passing import Pass, Requests, begin_pass
 from mtlab.model.mllm.tokens import image_spans, question_spans
 from mtlab.seeding import derive
@@ -44,6 +44,10 @@ class Injection:
     part: Literal["all", "base", "tiles"] = option(
         "all", "the tokens of a tiled image that take part: all, those of the whole image made small, or of its tiles"
     )
+    projections: Literal["shared", "per_level"] = option(
+        "shared", "one projector for all levels: the model's; or the merger that Qwen3-VL's DeepStack has for each"
+    )
+    deepstack: bool = option(True, "keep the model's own DeepStack (Qwen3-VL)")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class ManagedModel(nn.Module):
     called behind the last layer: image tokens are read by nothing there.
 
     Args:
-        model: of the LLaVA family, by reference.
+        model: of a family that `mllm/parts.py` names, by reference.
         manager: the manager node, `{name: …, options…}`.
         injection: layers and levels.
         seed: of initial values.
@@ -79,20 +83,26 @@ class ManagedModel(nn.Module):
 
     def __init__(self, model: Any, manager: Mapping[str, Any], injection: Injection, *, seed: int = 0) -> None:
         super().__init__()
-        parts = Parts.of(model)
+        parts = find_parts(model)
+        if isinstance(parts.body.get_image_features, LevelEncoder):
+            raise UserError("the model has managers already: load it again for others")
         self.model = model
         self.node = dict(manager)
         self.injection = injection
         self.layers = parts.check_layers(injection.layers)
         self.levels = parts.check_levels(injection.levels)
+        self._part = parts.part(injection.part)
+        if injection.projections == "per_level":
+            parts.project_per_level(self.levels)
+        if not (injection.deepstack or parts.has_deepstack):
+            raise UserError(f"{parts.model_name} has none of its own: leave it out", key="deepstack")
         with seeded_init(derive(seed, "construct")):  # some managers draw values in their constructor
             self.managers = nn.ModuleDict(_build(manager, self._places(parts)))
         self.level_embeddings = nn.Parameter(torch.empty(len(self.levels), parts.width))
         if not injection.level_embeddings:
             self.register_parameter("level_embeddings", None)
         self._initialise(seed)
-        self._part = {"all": slice(None), "base": slice(parts.base), "tiles": slice(parts.base, None)}[injection.part]
-        self.image_token = parts.image_token
+        self.image_token, self.video_token = parts.image_token, parts.video_token
         self._encoder = LevelEncoder(parts, self.levels, self._read_level_embeddings)
         self._requests: Requests | None = None
         self._text: tuple[Tensor | None, ...] = (None, None, None)  # ids, attention mask and labels of this pass
@@ -174,7 +184,7 @@ class ManagedModel(nn.Module):
     def _register_hooks(self, parts: Parts) -> None:
         parts.model.register_forward_pre_hook(self._before_model, with_kwargs=True)
         parts.model.register_forward_hook(self._after_model, always_call=True)
-        parts.body.language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True)
+        parts.language_model.register_forward_pre_hook(self._before_language_model, with_kwargs=True)
         for layer in self.layers:
             hook = functools.partial(self._before_layer, layer)
             parts.layers[layer].register_forward_pre_hook(hook, with_kwargs=True)
@@ -187,21 +197,26 @@ class ManagedModel(nn.Module):
         self._encoder.encoded = None if encoded is None else list(encoded.pooler_output)
         self._text = (given.get("input_ids"), given.get("attention_mask"), given.get("labels"))
 
-    def _before_language_model(self, _model: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before_language_model(
+        self, _model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Begin a pass, unless there are no images, as in the later steps of cached generation."""
         self._pass, encoded = None, self._encoder.encoded
+        if not self.injection.deepstack:
+            kwargs = {**kwargs, "deepstack_visual_embeds": None}
         if encoded is None:
-            return
+            return args, kwargs
         ids, attention_mask, labels = self._text
         if ids is None:
             raise UserError("managers need `input_ids`: image tokens cannot be found in `inputs_embeds`")
         is_image, is_question = self._tokens(ids, attention_mask, labels)
-        images = image_spans(is_image, [len(image) for image in encoded])
+        levels = self._encoder.levels_of(encoded)
+        images = image_spans(is_image, [each.shape[1] for each in levels])
         requests = self._requests or Requests()
         question = question_spans(_fit(requests.question, is_question), images)
-        levels = self._encoder.levels_of(encoded)
         embedded = kwargs["inputs_embeds"]
         self._pass = begin_pass(embedded, levels, images, question, requests, part=self._part)
+        return args, kwargs
 
     def _before_layer(
         self, layer: int, _layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -223,7 +238,7 @@ class ManagedModel(nn.Module):
     def _tokens(self, ids: Tensor, attention_mask: Any, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return which tokens are of images, and which of the question, [B, T] each."""
         is_image = ids == self.image_token
-        is_question = ~is_image
+        is_question = ~is_image if self.video_token is None else ~is_image & (ids != self.video_token)
         if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
             is_question = is_question & attention_mask[:, -ids.shape[1] :].bool()
         return is_image, is_question if labels is None else is_question & (labels == -100)
