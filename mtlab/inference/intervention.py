@@ -28,6 +28,7 @@ from mtlab.runs.manifest import ADVICE
 from mtlab.runs.store import Store
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.build import TaskModel
+from mtlab.tasks.evaluation import evaluate
 from mtlab.training import intervention_metrics
 from mtlab.training.assemble import evaluation_batch_size
 from mtlab.training.environment import choose_device
@@ -198,9 +199,8 @@ def _swap(
     def value(*modalities: Modality) -> float | None:
         if not weighted.issuperset(modalities):
             return None
-        return intervention_metrics.evaluate_swapped(
-            run.model, other.model, run.loader, run.batch, run.runtime, modalities, before_batch
-        )
+        context = intervention_metrics.swapped_context(run.model, other.model, run.runtime, modalities)
+        return float(evaluate(context, run.loader, run.batch, before_batch).outcomes.mean())
 
     metric = f"val/{next(iter(run.model.task.metrics))}"
     return {"metric": metric, "text": value("text"), "image": value("image"), "both": value(*MODALITIES)}

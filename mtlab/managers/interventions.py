@@ -51,21 +51,6 @@ def token_mean(mask: Tensor | None = None) -> Intervention:
     return intervene
 
 
-def example_mean(mask: Tensor | None = None) -> Intervention:
-    """Give all examples of a batch the mean weights of their real tokens, as a static manager would (mask: [B, L])."""
-
-    def intervene(weights: Tensor) -> Tensor:
-        per_example = token_mean(mask)(weights)
-        return per_example.mean(0, keepdim=True).expand_as(per_example)
-
-    return intervene
-
-
-def other_example(weights: Tensor) -> Tensor:
-    """Give each example the weights of the next one in the batch, token by token; weights for all stay."""
-    return weights.roll(-1, 0)
-
-
 def replacement(other: Tensor) -> Intervention:
     """Use other weights, such as another seed's, of a shape that broadcasts to [B, N, L, D]."""
 

@@ -62,14 +62,14 @@ def measure_interventions(
     measured: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:
         is_weighted = modality in weighted
-        change = partial(with_weights, model, runtime, {modality})
+        with_weights = partial(_with_weights, model, runtime, modality)
         measured[modality] = {
             "by": "weights" if is_weighted else "input",
-            "uniform": value(change(lambda _: uniform)) if is_weighted else None,
-            "token_mean": value(change(token_mean)) if is_weighted else None,
+            "uniform": value(with_weights(lambda _: uniform)) if is_weighted else None,
+            "token_mean": value(with_weights(token_mean)) if is_weighted else None,
             "without": {
                 str(level): value(
-                    change(partial(_without, expert))
+                    with_weights(partial(_without, expert))
                     if is_weighted
                     else _without_level(model, runtime, modality, expert)
                 )
@@ -79,69 +79,43 @@ def measure_interventions(
     return measured
 
 
-def with_weights(
-    model: TaskModel,
-    runtime: Runtime,
-    modalities: Collection[Modality],
-    intervention: Callable[[torch.Tensor | None], Intervention],
-) -> ForwardContext:
-    """Change the weights of all managers of some modalities; `evaluate` then tells what that costs.
-
-    Args:
-        model: in evaluation mode; the managers of these modalities have weights.
-        runtime: where and how precisely.
-        modalities: whose managers' weights are changed.
-        intervention: real tokens of a modality [B, L], None where all are real → what is done to the weights.
-
-    """
-
-    def everywhere(masks: Masks) -> dict[ManagerKey, Intervention]:
-        keys = (key for key, _ in model.encoder.managers() if key[0] in modalities)
-        return {key: intervention(masks[key[0]]) for key in keys}
-
-    return ForwardContext(model, runtime, intervene=everywhere)
-
-
-def evaluate_swapped(
+def swapped_context(
     model: TaskModel,
     other: TaskModel,
-    loader: Loader,
-    batch: int,
     runtime: Runtime,
     modalities: Collection[Modality],
-    between: Callable[[], None] = lambda: None,
-) -> float:
-    """Evaluate a trained model with the weights that another seed's managers give the experts.
+    other_batch: Callable[[Batch], Batch] = lambda batch: batch,
+) -> ForwardContext:
+    """Run a trained model with the weights that another seed's managers give the experts, or its own on other examples.
 
     Args:
         model: in evaluation mode; its task is one of answering each example (`Task.answering`).
-        other: in evaluation mode; it reads the same examples undisturbed, and its weights take the model's place. What
-            a manager weighs its experts in all, and the previous states, stay its own.
-        loader: the validation split.
-        batch: examples in one forward pass.
+        other: in evaluation mode; it reads examples undisturbed, and its weights take the model's place. What a manager
+            weighs its experts in all, and the previous states, stay its own.
         runtime: where and how precisely.
         modalities: those whose managers all have weights, and are to take the other's.
-        between: called before each batch.
+        other_batch: the examples that `other` reads, as many as those of the batch, with as many tokens; by default
+            the same.
 
     Returns:
-        The task's primary metric.
+        For `evaluate`.
 
     """
-    context = _SwappedContext(model, runtime, other=other, modalities=frozenset(modalities))
-    return float(evaluate(context, loader, batch, between).outcomes.mean())
+    return _SwappedContext(model, runtime, other=other, modalities=frozenset(modalities), other_batch=other_batch)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _SwappedContext(ForwardContext):
-    """The context of a model that weighs its experts as another model does on the same batch."""
+    """The context of a model that weighs its experts as another model does, on the same batch or on another."""
 
     other: TaskModel
     modalities: frozenset[Modality]
+    other_batch: Callable[[Batch], Batch]
 
     def image_interventions(self, batch: Batch) -> ImageInterventions:
-        other = self.other
+        other, read = self.other, self.other_batch(batch).to(self.device)
         with self.autocast():
-            text, image = other.features("text", batch.text), other.features("vision", batch.image)
+            text, image = other.features("text", read.text), other.features("vision", read.image)
             outputs = other.fuse(text, image, record=True)
         weights = [self._weights(fused.recorded or {}) for fused in outputs]
         return lambda index, _: weights[index]
@@ -162,6 +136,21 @@ def _expert_weights(aggregated: Aggregated, manager: Manager) -> torch.Tensor:
         return weights
     whole = weights.sum(1, keepdim=True)
     return torch.where(whole == 0, weights, weights / whole)
+
+
+def _with_weights(
+    model: TaskModel,
+    runtime: Runtime,
+    modality: Modality,
+    intervention: Callable[[torch.Tensor | None], Intervention],
+) -> ForwardContext:
+    """Change the weights of all managers of a modality, knowing which of its tokens are real."""
+
+    def everywhere(masks: Masks) -> dict[ManagerKey, Intervention]:
+        keys = (key for key, _ in model.encoder.managers() if key[0] == modality)
+        return {key: intervention(masks[modality]) for key in keys}
+
+    return ForwardContext(model, runtime, intervene=everywhere)
 
 
 def _without(expert: int, _mask: torch.Tensor | None) -> Intervention:

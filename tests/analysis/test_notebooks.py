@@ -78,8 +78,8 @@ def test_the_notebooks_of_the_tuned_managers(tmp_path: Path, monkeypatch: pytest
     assert table["mean"].null_count() == 0
     figure, table = run_notebook("adaptive")
     assert figure.data
-    assert set(table["weights"]) == {"mean of tokens", "mean of examples", "another question's", "uniform"}
-    assert table["loses"].null_count() == 0
+    assert set(table["weights"]) == {"mean of tokens", "mean of questions", "same family", "same picture"}
+    assert table["mean"].null_count() == 0
 
 
 def test_every_notebook_is_run_and_listed() -> None:

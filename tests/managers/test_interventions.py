@@ -2,7 +2,7 @@
 
 import torch
 
-from mtlab.managers.interventions import example_mean, other_example, replacement, token_mean, uniform, without
+from mtlab.managers.interventions import replacement, token_mean, uniform, without
 
 WEIGHTS = torch.tensor([0.2, 0.3, 0.5]).view(1, 3, 1, 1)
 ONE = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1)
@@ -38,20 +38,3 @@ def test_token_mean_leaves_padding_out() -> None:
 
 def test_another_seeds_weights() -> None:
     assert torch.equal(replacement(ONE)(WEIGHTS), ONE)
-
-
-def test_the_mean_of_examples_is_over_real_tokens_and_the_same_for_all() -> None:
-    weights = torch.tensor([[[0.2, 0.4], [0.8, 0.6]], [[1.0, 0.0], [0.0, 1.0]]])[..., None]  # [B, N, L, 1]
-    mask = torch.tensor([[True, True], [True, False]])
-    changed = example_mean(mask)(weights)
-    assert changed.shape == (2, 2, 1, 1)
-    torch.testing.assert_close(changed[:, 0, 0, 0], torch.tensor([0.65, 0.65]))  # of 0.3 and 1.0
-    torch.testing.assert_close(example_mean()(weights)[:, 0, 0, 0], torch.tensor([0.4, 0.4]))
-
-
-def test_another_example_gives_its_weights_token_by_token() -> None:
-    weights = torch.rand(3, 2, 4, 1)
-    assert torch.equal(other_example(weights), weights[[1, 2, 0]])
-    for_all = torch.rand(1, 2, 1, 5)
-    assert torch.equal(other_example(for_all), for_all)
-    assert torch.equal(example_mean()(for_all), for_all)
