@@ -76,6 +76,9 @@ class MultimodalConfig:
         "one linear map for all offered levels of a tower (published), or one for each, as levels of different widths "
         "always have",
     )
+    projector_lr_scale: float = option(
+        1.0, "learning-rate multiplier of the projector, on top of train.lr_cross", above=0.0, sizing=False
+    )
     level_embeddings: bool = option(True, "add a learned vector to all tokens of a level (published)")
     answers: Literal["likelihood", "generate", "head"] = option(
         "likelihood",

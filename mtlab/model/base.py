@@ -47,6 +47,8 @@ class Encoder(nn.Module):
     levels: Mapping[Modality, tuple[int, ...]]
     standardise: bool
     initial_std: float
+    projector_modules: tuple[str, ...] = ()  #: what makes up the projector of a language model
+    projector_lr_scale: float = 1.0  #: its learning-rate multiplier
     first_layer: ClassVar[int] = 1  #: how a user counts the layer at depth 0
     recompute: bool = False
 

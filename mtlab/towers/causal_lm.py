@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -50,9 +51,14 @@ class CausalLanguageModel(Tower[str]):
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
+        self._tokeniser: Any = None
+        self.folder: Path | None = None
+        published = None if weights else language_models.find_published(config.model)
+        if published is not None:
+            self.network = language_models.build_published(published, layers=self.info.decoder_layers)
+            return
         self.folder = language_models.find_or_download(config.model, weights=weights)
         self.network = language_models.build_causal(self.folder, layers=self.info.decoder_layers, weights=weights)
-        self._tokeniser: Any = None
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
@@ -107,6 +113,7 @@ class CausalLanguageModel(Tower[str]):
     def tokeniser(self) -> Any:
         """The tokeniser, loaded on first use."""
         if self._tokeniser is None:
+            assert self.folder is not None, "a plan without the model reads no text"
             self._tokeniser = text_encoders.load_tokeniser(self.folder)
         return self._tokeniser
 
@@ -119,6 +126,15 @@ class CausalLanguageModel(Tower[str]):
         """Return the ids of an answer behind the prompt: with a space in front, unless the prompt ends in one."""
         ends = self.config.prompt
         return self.encode(answer if ends[-1:].isspace() else f" {answer}")
+
+    def encode_answers(self, answers: Sequence[str]) -> tuple[list[list[int]], int | None]:
+        """Return the ids of answers, and that of the token that ends one.
+
+        Where a plan knows a published model by its sizes alone, each answer is taken as one token.
+        """
+        if self.folder is None:
+            return [[number] for number in range(len(answers))], 0
+        return [self.encode_answer(each) for each in answers], self.tokeniser.eos_token_id
 
     def count_truncated(self, raw: Sequence[str]) -> int:
         """Count the texts whose prompts have more tokens than `max_length`."""

@@ -56,6 +56,7 @@ class LanguageModelEncoder(Encoder):
     """
 
     first_layer = 0
+    projector_modules = ("projections", "projector")
 
     def __init__(
         self,
@@ -83,12 +84,13 @@ class LanguageModelEncoder(Encoder):
         self.scorer: AnswerScorer | None = None
         self.answers: AnswerTokens | None = None
         if answers is not None:
-            ids, end = [tower.encode_answer(each) for each in answers], tower.tokeniser.eos_token_id
+            ids, end = tower.encode_answers(answers)
             with place_errors(key="model.answers"):
                 if model.answers == "generate":
                     self.answers = AnswerTokens(answers, ids, end, model.answer_tokens)
                 else:
                     self.scorer = AnswerScorer(grow_tree(ids, end), len(answers))
+        self.projector_lr_scale = model.projector_lr_scale
         self._tower = (tower,)  # in a tuple: no submodule
 
     @property

@@ -12,7 +12,7 @@ import torch
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.towers.loading import text_encoders
+from mtlab.towers.loading import published_configs, text_encoders
 from mtlab.towers.loading.disk_cache import file_digest
 from mtlab.towers.loading.weights import package_folder, seeded_init
 
@@ -109,6 +109,8 @@ def read_sizes(name: str) -> Mapping[str, Any]:
     """
     if name == SMOLLM2:
         return SMOLLM2_SIZES
+    if (published := find_published(name)) is not None:
+        return published
     folder = find_or_download(name, weights=False)
     sizes = files.read_json(folder / "config.json")
     kind = sizes.get("model_type") if isinstance(sizes, dict) else None
@@ -118,6 +120,21 @@ def read_sizes(name: str) -> Mapping[str, Any]:
         raise UserError("attends in a sliding window, which is not supported", file=folder, key="model")
     found: Mapping[str, Any] = sizes
     return found
+
+
+def find_published(name: str) -> Mapping[str, Any] | None:
+    """Return the configuration of a published model that is not on this disk: enough for plans; None of others."""
+    known = published_configs.LANGUAGE_MODELS.get(name)
+    return known if known is not None and find(name) is None else None
+
+
+def build_published(sizes: Mapping[str, Any], *, layers: int) -> Any:
+    """Build the architecture of a published model with its lowest decoder layers; weights are random."""
+    from transformers import AutoModelForCausalLM  # here: its import takes a second
+
+    config = published_configs.make_config({**sizes, "num_hidden_layers": layers})
+    with text_encoders.quiet():
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
 def build_causal(folder: Path, *, layers: int, weights: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Configurations of published text encoders, available without a network or a file.
+"""Configurations of published text encoders and language models, available without a network or a file.
 
 With them a plan or a budget can describe `roberta-base` on a machine that does not have it. Training needs the model's
 tokeniser and weights.
@@ -43,6 +43,24 @@ ENCODERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "bert-large-uncased": _BERT | _LARGE,
     }
 )
+#: hub name → likewise
+LANGUAGE_MODELS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "Qwen/Qwen2-0.5B-Instruct": {
+            "model_type": "qwen2",
+            "vocab_size": 151936,
+            "hidden_size": 896,
+            "intermediate_size": 4864,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 14,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-6,
+            "rope_theta": 1e6,
+            "tie_word_embeddings": True,
+        }
+    }
+)
 _OWNERS = ("FacebookAI/", "google-bert/")  #: prefixes in the hub's newer names
 
 
@@ -54,7 +72,7 @@ def find_config(model: str) -> Mapping[str, Any] | None:
 
 
 def make_config(config: Mapping[str, Any]) -> Any:
-    """Make the transformers configuration of a published encoder."""
+    """Make the transformers configuration of a published model."""
     from transformers import AutoConfig
 
     return AutoConfig.for_model(**config)

@@ -18,7 +18,8 @@ Sorter = Callable[[str, nn.Module, nn.Parameter], tuple[str, bool]]  #: (name, m
 class ParameterGroup:
     """Parameters that are updated alike."""
 
-    part: str  #: encoder, layer weights, head, text tower, vision tower; official: rest, head, cross-modal, the towers
+    #: encoder, projector, layer weights, head, text tower, vision tower; official: rest, head, cross-modal, the towers
+    part: str
     decayed: bool
     scale: float  #: multiplier of the learning rate
     names: tuple[str, ...]  #: of the parameters, in the model's order
@@ -46,13 +47,15 @@ def parameter_groups(
     """
     scales = {"encoder": train.lr_cross, "layer weights": train.lr_layer_weights, "head": train.lr_head}
     scales |= {"rest": 1.0, "cross-modal": train.lr_cross}
+    scales |= {"projector": train.lr_cross * model.encoder.projector_lr_scale}
     scales |= {f"{kind} tower": scale for kind, scale in tower_scales.items()}
     sort = _official(model) if train.grouping == "official" else _default(model)
     sorted_in: dict[tuple[str, bool, bool], list[str]] = {}
     for name, owner, parameter in _parameters(model):
         if parameter.requires_grad:
             part, decayed = sort(name, owner, parameter)
-            by_muon = train.optimizer == "muon" and part == "encoder" and decayed and parameter.ndim == 2
+            matrix = part in ("encoder", "projector") and decayed and parameter.ndim == 2
+            by_muon = matrix and train.optimizer == "muon"
             sorted_in.setdefault((part, decayed, by_muon), []).append(name)
     groups = (
         ParameterGroup(part, decayed, scales[part], tuple(names), by_muon)
@@ -64,8 +67,10 @@ def parameter_groups(
 def _default(model: VisionLanguageModel) -> Sorter:
     weights = {f"encoder.{name}" for name in model.encoder.layer_weight_names()}
 
+    projector = tuple(f"encoder.{name}." for name in model.encoder.projector_modules)
+
     def sort(name: str, owner: nn.Module, parameter: nn.Parameter) -> tuple[str, bool]:
-        part = "layer weights" if name in weights else _part(name)
+        part = "layer weights" if name in weights else "projector" if name.startswith(projector) else _part(name)
         return part, part != "layer weights" and _is_map(name, owner, parameter)
 
     return sort
