@@ -43,6 +43,7 @@ def _print(diagnosis: dict[str, Any]) -> None:
         console.print(f"extra {escape(extra['name'])}: {missing}")
     _section(console, "Devices", ("", ""), _devices(diagnosis["devices"]))
     _section(console, "Slurm", ("", ""), _slurm(diagnosis["slurm"]))
+    _section(console, "Ray", ("", ""), _ray(diagnosis["ray"]))
     _section(console, "Places", ("", "folder", "size", "free", ""), map(_place, diagnosis["places"]))
     _section(console, "Weights without a hub", ("tower", "package", ""), map(_weights, diagnosis["weights"]))
     _print_registered(console, diagnosis["registered"])
@@ -101,6 +102,16 @@ def _slurm(slurm: dict[str, Any]) -> list[tuple[str, str]]:
         gpus = "" if each["gres"] in ("", "(null)") else f" · {each['gres']}"
         size = f"{each['nodes']} nodes of {each['cpus']} cores, {each['memory_mib']} MiB{gpus}"
         rows.append((each["name"], f"{each['state']} · up to {each['time_limit']} · {size}"))
+    return rows
+
+
+def _ray(ray: dict[str, Any]) -> list[tuple[str, str]]:
+    if ray["version"] is None:
+        return [("ray", "not installed")]
+    rows = [("ray", ray["version"]), *([("", ray["problem"])] if ray["problem"] else [])]
+    for node in ray["nodes"]:
+        gpus = f" · {node['gpus']:g} GPUs" if node["gpus"] else ""
+        rows.append((node["host"], f"{node['cpus']:g} CPUs · {node['memory_gib']:.1f} GiB{gpus}"))
     return rows
 
 

@@ -69,7 +69,7 @@ RetriesOption = Annotated[int, typer.Option(min=0, help="Further attempts at a r
 LauncherOption = Annotated[
     str | None,
     typer.Option(
-        "--launcher", metavar="local|slurm", help="Where runs are started.", show_default="the file's, else local"
+        "--launcher", metavar="local|slurm|ray", help="Where runs are started.", show_default="the file's, else local"
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")]

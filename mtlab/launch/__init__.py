@@ -1,1 +1,1 @@
-"""Runs the jobs of a plan: local processes or Slurm, live status, failures."""
+"""Runs the jobs of a plan: local processes, Slurm or Ray, live status, failures."""

@@ -12,6 +12,8 @@ from mtlab.config.check import check_config
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest, place_errors
 from mtlab.launch.local import LocalPool, default_workers, takes_gpu
+from mtlab.launch.ray.cluster import AUTO, connect, list_nodes, refuse_impossible_run
+from mtlab.launch.ray.pool import RayPool
 from mtlab.launch.slurm.job import import_submitit
 from mtlab.launch.slurm.pool import SlurmPool
 from mtlab.launch.slurm.queue import refuse_impossible_job
@@ -57,8 +59,18 @@ class SlurmSettings:
     extra: dict[str, Any] = option(dict, "further options of sbatch, such as {qos: long, constraint: a100}")
 
 
-Settings = LocalSettings | SlurmSettings
-LAUNCHERS: Mapping[str, type[LocalSettings] | type[SlurmSettings]] = {"local": LocalSettings, "slurm": SlurmSettings}
+@dataclass(frozen=True, kw_only=True)
+class RaySettings:
+    """A Ray cluster: each run where its `resources` are free, on any of the nodes."""
+
+    name: str = option("ray", "ray", choices=("ray",))
+    address: str = option(AUTO, "auto (RAY_ADDRESS, else this machine's cluster), HOST:PORT, or ray://HOST:PORT")
+    at_once: int = option(AT_ONCE, "runs at once, those included that wait for a place", minimum=1)
+    autoscaling: bool = option(False, "larger nodes join on demand: do not refuse what fits on none of today's")
+
+
+Settings = LocalSettings | SlurmSettings | RaySettings
+LAUNCHERS: Mapping[str, type[Settings]] = {"local": LocalSettings, "slurm": SlurmSettings, "ray": RaySettings}
 
 
 def launcher_settings(given: Any, *, name: str | None = None) -> Settings:
@@ -74,12 +86,12 @@ def launcher_settings(given: Any, *, name: str | None = None) -> Settings:
     """
     node = {"name": given} if isinstance(given, str) else given
     if not isinstance(node, Mapping):
-        raise UserError(f"expected {' or '.join(LAUNCHERS)}, or a mapping with `name`; found {given!r}", key="launcher")
+        raise UserError(f"expected {', '.join(LAUNCHERS)}, or a mapping with `name`; found {given!r}", key="launcher")
     for chosen in (node.get("name"), name):
         if chosen is not None and chosen not in LAUNCHERS:
             raise UserError(f"no launcher {chosen!r}; {nearest(chosen, LAUNCHERS)}", key="launcher")
     if "name" not in node:
-        raise UserError(f"which launcher? Add `name: {' or '.join(LAUNCHERS)}`", key="launcher.name")
+        raise UserError(f"which launcher? Add `name: local`, or another of {', '.join(LAUNCHERS)}", key="launcher.name")
     settings = _checked(node)
     if name is None or name == settings.name:
         return settings
@@ -99,8 +111,8 @@ def _checked(node: Mapping[str, Any]) -> Settings:
 
 
 def attempt_limit(settings: Settings, resources: Resources) -> float:
-    """Return the seconds after which the launcher ends an attempt: infinite on a cluster, which does that itself."""
-    return 3600 * (resources.hours or math.inf) if isinstance(settings, LocalSettings) else math.inf
+    """Return the seconds after which the launcher ends an attempt: infinite on Slurm, which does that itself."""
+    return math.inf if isinstance(settings, SlurmSettings) else 3600 * (resources.hours or math.inf)
 
 
 def make_pool(
@@ -119,8 +131,8 @@ def make_pool(
         at_once: runs at once, from the command line.
 
     Raises:
-        UserError: Slurm or submitit is missing, no job of this kind would ever start, or it would have another number
-            of GPUs than of processes; the key is named.
+        UserError: the cluster or its package is missing, no run of this kind would ever start there, or it would have
+            another number of GPUs than of processes; the key is named.
 
     """
     command = partial(worker_command, processes=resources.processes)
@@ -128,10 +140,15 @@ def make_pool(
         gpus = _visible_gpus() if any(map(takes_gpu, configs.values())) else ()
         fitting = default_workers(configs, gpus, resources.processes)
         return LocalPool(at_once or settings.at_once or fitting, gpus, command, resources.processes)
-    resources = _request_gpus(
-        settings, resources, [config["config"]["train"].get("device") for config in configs.values()]
-    )
+    devices = [config["config"]["train"].get("device") for config in configs.values()]
+    resources = _request_gpus(settings, resources, devices)
     cpus = max([resources.cpus, *(resources.processes * threads_of(config) for config in configs.values())])
+    if isinstance(settings, RaySettings):
+        connect(settings.address)
+        if not settings.autoscaling:
+            refuse_impossible_run(list_nodes(), cpus, resources.gpus or 0, resources.memory_gb or 0)
+        sizes = resources.cpus, resources.gpus, resources.memory_gb
+        return RayPool(at_once or settings.at_once, *sizes, command, resources.processes)
     options = slurm_options(settings, resources)
     _check_job(settings, resources, {**options, "cpus_per_task": cpus})
     return SlurmPool(at_once or settings.at_once, options, resources.cpus, command, resources.processes)
@@ -150,10 +167,13 @@ def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, An
     }
 
 
-def _request_gpus(settings: SlurmSettings, resources: Resources, devices: Sequence[str | None]) -> Resources:
+def _request_gpus(
+    settings: SlurmSettings | RaySettings, resources: Resources, devices: Sequence[str | None]
+) -> Resources:
     """Request a GPU for each process where any run is on `cuda`; those on `auto` use what they are given."""
     gpus, processes = resources.gpus, resources.processes
-    elsewhere = any(key.startswith(("gres", "gpus", "tres")) for key in settings.extra)
+    extra = settings.extra if isinstance(settings, SlurmSettings) else {}
+    elsewhere = any(key.startswith(("gres", "gpus", "tres")) for key in extra)
     named = any(str(device).startswith("cuda") for device in devices)
     if gpus is None and named and not elsewhere:
         return replace(resources, gpus=processes)

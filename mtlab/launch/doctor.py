@@ -18,6 +18,7 @@ from typing import Any
 from mtlab import files
 from mtlab.config.registry import PluginFailure
 from mtlab.errors import UserError
+from mtlab.launch.ray.cluster import describe_ray
 from mtlab.launch.slurm.queue import describe_cluster
 
 Part = dict[str, Any]
@@ -39,8 +40,8 @@ def diagnose(store: Path, plugins: Sequence[str] = ()) -> Part:
         plugins: further plug-ins to import, as a command line names them.
 
     Returns:
-        Plain data: `python`, `packages`, `extras`, `devices`, `slurm`, `places`, `weights`, `registered`, `failed`,
-        `problems`.
+        Plain data: `python`, `packages`, `extras`, `devices`, `slurm`, `ray`, `places`, `weights`, `registered`,
+        `failed`, `problems`.
 
     """
     failures = [] if not plugins else _import_named(plugins)
@@ -51,6 +52,7 @@ def diagnose(store: Path, plugins: Sequence[str] = ()) -> Part:
         "extras": _extras(),
         "devices": _devices(),
         "slurm": describe_cluster(),
+        "ray": describe_ray(),
         "places": [_store(store), _place("cache", files.cache_root(), "MTLAB_CACHE"), _hub()],
         "weights": [_weights(tower, *names) for tower, names in OFFLINE.items()],
         "registered": registered,

@@ -1,9 +1,9 @@
 """The launcher: executes the unfinished runs of a plan, as many at once as its pool allows.
 
 Each run has a worker process of its own (`mtlab train RUN_DIR`), started by a pool: on this machine
-(`mtlab.launch.local`) or on a cluster (`mtlab.launch.slurm.pool`). A lock protects each run, so that several launchers,
-on one host or many, may work on one study at once: a run that the worker of another launcher holds is waited for, and
-taken over if that worker leaves it unfinished.
+(`mtlab.launch.local`) or on a cluster (`mtlab.launch.slurm.pool`, `mtlab.launch.ray.pool`). A lock protects each run,
+so that several launchers, on one host or many, may work on one study at once: a run that the worker of another launcher
+holds is waited for, and taken over if that worker leaves it unfinished.
 """
 
 from __future__ import annotations
@@ -261,6 +261,8 @@ class _Launch:
         """Stop workers that have used up their time, and kill those that have not stopped within the grace period."""
         now = time.monotonic()
         for job in self.running.values():
+            if job.state == "pending":
+                job.started_at = now  # the wait for a place does not count
             if now - job.started_at > self.policy.limit and job.kill_at is None:
                 job.timed_out = True
                 self._request_stop(job)

@@ -96,7 +96,7 @@ class StudyKeys:
     report: ReportRules = option(ReportRules, "how variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
     tracking: Any = option(None, "trackers that metrics and figures are sent to, beside the run folder: name → options")
-    launcher: Any = option("local", "where runs are started: local, slurm, or {name, options…}")
+    launcher: Any = option("local", "where runs are started: local, slurm, ray, or {name, options…}")
     resources: Resources = option(Resources, "what one run gets")
     published: Any = option(None, "results from the literature, shown beside ours: metric → value, or a list by row")
     init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")

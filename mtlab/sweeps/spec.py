@@ -129,7 +129,7 @@ class SweepKeys:
     report: ReportRules = option(ReportRules, "how the tuned variants are compared")
     plugins: list[str] = option(list, "Python modules to import: they register managers, towers, tasks, data sets")
     tracking: Any = option(None, "trackers that metrics and figures are sent to, beside the run folder: name → options")
-    launcher: Any = option("local", "where runs are executed: local, slurm, or {name, options…}")
+    launcher: Any = option("local", "where runs are executed: local, slurm, ray, or {name, options…}")
     resources: Resources = option(Resources, "resources of one run")
     init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")
 

@@ -229,19 +229,26 @@ def launch(root: Path, path: Path) -> int:
     from mtlab.launch.launcher import launch
     from mtlab.launch.local import LocalPool
     from mtlab.launch.policy import LaunchPolicy
+    from mtlab.launch.ray.cluster import connect
+    from mtlab.launch.ray.pool import RayPool
     from mtlab.launch.slurm.pool import SlurmPool
     from mtlab.launch.views.live import make_view
     from mtlab.runs.store import Store
 
     data = json.loads(path.read_text())
-    here, there = LocalPool(data["workers"], command=command), SlurmPool(16, {"extra": {}}, command=command)
+    if data["pool"].startswith("ray "):
+        connect(data["pool"].removeprefix("ray "))
+    pools = {
+        "local": LocalPool(data["workers"], command=command),
+        "slurm": SlurmPool(16, {"extra": {}}, command=command),
+    }
     store = Store.open(root, create=True)
     source = look_source(store, data["plan"], data["configs"]) if data["plan"].get("sequential") else None
     outcome = launch(
         store,
         data["plan"] if source is None else source.plan,
         data["configs"],
-        pool=there if data["pool"] == "slurm" else here,
+        pool=pools.get(data["pool"], RayPool(16, command=command)),
         policy=LaunchPolicy(**{"patience": PATIENCE, "grace": 5.0} | data["policy"]),
         view=make_view(),
         source=source,
