@@ -16,6 +16,7 @@ from mtlab.dashboard.summaries import OrphanRun, RunSummary, StudySummary, summa
 from mtlab.errors import UserError
 from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache
+from mtlab.launch.slurm.queue import JobId
 from mtlab.launch.status import RunCondition, last_ends, run_conditions
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import LAYERS, TRACE, Layers, Missing, TrainingTrace
@@ -212,7 +213,7 @@ class DashboardData:
         run: Mapping[str, Any],
         states: Mapping[str, RunCondition],
         end: RunFailure | None,
-        job: int | None,
+        job: JobId | None,
     ) -> RunSummary:
         def make() -> RunSummary:
             return summarize_run(self.store, plan, run, states, end, job)

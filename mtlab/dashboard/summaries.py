@@ -11,6 +11,7 @@ from typing import Any
 from mtlab.dashboard.cached_store import CachedStore
 from mtlab.errors import UserError
 from mtlab.launch.exit_status import RunFailure
+from mtlab.launch.slurm.queue import JobId
 from mtlab.launch.status import RunCondition, RunStatus, run_status
 
 DAMAGED = "damaged"
@@ -33,7 +34,7 @@ class RunSummary:
     host: str | None
     problem: str | None  #: why it failed, was cut off or cannot be read
     changed: float | None  #: when it last wrote something, in seconds since 1970
-    job: int | None = None  #: number of the job that waits in a cluster's queue
+    job: JobId | None = None  #: the job that waits in a cluster's queue
 
     @property
     def title(self) -> str:
@@ -99,7 +100,7 @@ def summarize_run(
     run: Mapping[str, Any],
     states: Mapping[str, RunCondition],
     end: RunFailure | None,
-    job: int | None = None,
+    job: JobId | None = None,
 ) -> RunSummary:
     """Summarize a run, see `run_status`; a run with unusable files is `DAMAGED`, and nothing is raised."""
     state = states[run["id"]]

@@ -34,7 +34,7 @@ RESERVED_OPTIONS: Mapping[str, str] = {
     "cpus-per-task": "resources.cpus",
     "gpus-per-node": "resources.gpus",
     "gpus": "resources.gpus",
-    "array": "launcher.at_once",
+    "array": "launcher.array",
     **dict.fromkeys(("ntasks", "ntasks-per-node", "nodes", "output", "error", "open-mode", "job-name", "signal"), ""),
 }
 
@@ -55,6 +55,7 @@ class SlurmSettings:
     partition: str | None = option(None, "partition, or several with commas; by default the cluster's own")
     account: str | None = option(None, "account that is charged")
     at_once: int = option(AT_ONCE, "jobs at once, those in the queue included", minimum=1)
+    array: bool = option(False, "submit runs that become free at the same moment as one job array")
     setup: list[str] = option(list, "lines of shell that each job runs first, such as `module load cuda`")
     extra: dict[str, Any] = option(dict, "further options of sbatch, such as {qos: long, constraint: a100}")
 
@@ -147,11 +148,12 @@ def make_pool(
         connect(settings.address)
         if not settings.autoscaling:
             refuse_impossible_run(list_nodes(), cpus, resources.gpus or 0, resources.memory_gb or 0)
-        sizes = resources.cpus, resources.gpus, resources.memory_gb
-        return RayPool(at_once or settings.at_once, *sizes, command, resources.processes)
+        wanted = resources.cpus, resources.gpus, resources.memory_gb
+        return RayPool(at_once or settings.at_once, *wanted, command, resources.processes)
     options = slurm_options(settings, resources)
     _check_job(settings, resources, {**options, "cpus_per_task": cpus})
-    return SlurmPool(at_once or settings.at_once, options, resources.cpus, command, resources.processes)
+    sizes = at_once or settings.at_once, options, resources.cpus
+    return SlurmPool(*sizes, command, resources.processes, settings.array)
 
 
 def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, Any]:

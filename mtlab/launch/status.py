@@ -13,6 +13,7 @@ from mtlab.errors import UserError
 from mtlab.files import read_jsonl, read_jsonl_from
 from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
+from mtlab.launch.slurm.queue import JobId
 from mtlab.runs.results import numeric_rows
 from mtlab.runs.store import State, Store, find_blocked
 from mtlab.studies.looks import ENDED_BY, Ended, read_looks
@@ -56,7 +57,7 @@ class RunStatus:
     host: str | None
     age: float | None  #: seconds since its worker last wrote something, by this host's clock
     problem: str | None  #: why it failed or is blocked, in one line
-    job: int | None = None  #: number of its job in the queue
+    job: JobId | None = None  #: its job in the queue
     damaged: bool = False  #: are files of it damaged? See `problem`
 
     def to_json(self) -> dict[str, Any]:
@@ -204,7 +205,7 @@ def study_statuses(store: Store, names: Sequence[str]) -> list[StudyStatus]:
 
 def run_conditions(
     store: Store, plans: Sequence[Mapping[str, Any]], queue: QueueCache
-) -> list[tuple[dict[str, RunCondition], dict[str, int]]]:
+) -> list[tuple[dict[str, RunCondition], dict[str, JobId]]]:
     """Return, for each plan, the condition of every run, and the jobs of those that wait in the queue."""
     states_of = [{run["id"]: store.state(run["id"]) for run in plan["runs"]} for plan in plans]
     jobs = [submitted_jobs(store, states) for states in states_of]
@@ -220,7 +221,7 @@ def run_conditions(
 
 
 def _status(
-    store: Store, name: str, plan: Mapping[str, Any], states: Mapping[str, RunCondition], jobs: Mapping[str, int]
+    store: Store, name: str, plan: Mapping[str, Any], states: Mapping[str, RunCondition], jobs: Mapping[str, JobId]
 ) -> StudyStatus:
     killed = last_ends(store, name)
     runs = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
@@ -248,7 +249,7 @@ def run_status(
     run: Mapping[str, Any],
     states: Mapping[str, RunCondition],
     killed: RunFailure | None,
-    job: int | None = None,
+    job: JobId | None = None,
 ) -> RunStatus:
     """Return the status of one run of a plan.
 

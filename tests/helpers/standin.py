@@ -241,6 +241,7 @@ def launch(root: Path, path: Path) -> int:
     pools = {
         "local": LocalPool(data["workers"], command=command),
         "slurm": SlurmPool(16, {"extra": {}}, command=command),
+        "slurm array": SlurmPool(16, {"extra": {}}, command=command, array=True),
     }
     store = Store.open(root, create=True)
     source = look_source(store, data["plan"], data["configs"]) if data["plan"].get("sequential") else None

@@ -196,10 +196,14 @@ def test_the_end_of_a_job(line: str, end: ExitStatus) -> None:
 
 
 def test_jobs_that_go_on() -> None:
-    text = "1|PENDING|0:0|0|0:00|UNLIMITED|\n2|RUNNING|0:0|2|0:01|1:00|\n3|COMPLETING|0:0|0|0:01|1:00|\nnonsense\n"
+    text = (
+        "1|PENDING|0:0|0|0:00|UNLIMITED|1|N/A|\n2|RUNNING|0:0|2|0:01|1:00|\n9|RUNNING|0:0|2|0:01|1:00|8|0|\n"
+        "3|COMPLETING|0:0|0|0:01|1:00|\nnonsense\n"
+    )
     assert [(seen.job, seen.active, seen.pending) for seen in parse_squeue(text)] == [
         (1, True, True),
         (2, True, False),
+        ("8_0", True, False),  # of an array
         (3, True, False),
     ]
 

@@ -162,19 +162,6 @@ def test_what_no_node_could_run_is_refused_and_the_doctor_tells_what_there_is(
     assert [(node["cpus"], node["memory_gib"]) for node in told["nodes"]] == [(1.0, 1.0), (1.0, 1.0)]
 
 
-def test_no_cluster_and_no_ray_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = {"run": {"config": {"train": {"threads": 1}}}}
-    for address, why in {
-        "127.0.0.1:1": "Connection refused",
-        "six": "expected auto, ray://HOST:PORT, or HOST:",
-    }.items():
-        with pytest.raises(UserError, match=f"launcher.address: no Ray cluster at {address}: .*{why}"):
-            make_pool(RaySettings(address=address), Resources(), config)
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"launcher: ray is not installed: pip install 'mtlab\[ray\]'"):
-        make_pool(RaySettings(), Resources(), config)
-
-
 @pytest.mark.parametrize(
     ("wanted", "key"),
     [((8, 0, 0.0), "cpus"), ((1, 2, 0.0), "gpus"), ((1, 0, 90.0), "memory_gb"), ((3, 0, 2.0), None)],
@@ -185,3 +172,17 @@ def test_a_run_must_fit_on_one_node_in_all_it_asks_for(wanted: tuple[int, int, f
         refuse_impossible_run(nodes, *wanted)
     assert told.value.key == (f"resources.{key}" if key else "resources")
     refuse_impossible_run(nodes, 4, 1, 1.0)
+
+
+def test_no_cluster_and_no_ray_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # by the tests above
+    config = {"run": {"config": {"train": {"threads": 1}}}}
+    for address, why in {
+        "127.0.0.1:1": "Connection refused",
+        "six": "expected auto, ray://HOST:PORT, or HOST:",
+    }.items():
+        with pytest.raises(UserError, match=f"launcher.address: no Ray cluster at {address}: .*{why}"):
+            make_pool(RaySettings(address=address), Resources(), config)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"launcher: ray is not installed: pip install 'mtlab\[ray\]'"):
+        make_pool(RaySettings(), Resources(), config)

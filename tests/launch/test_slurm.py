@@ -25,6 +25,7 @@ from mtlab.launch.backends import launcher_settings, make_pool
 from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.local import LocalPool
 from mtlab.launch.policy import LaunchPolicy
+from mtlab.launch.slurm.job import read_job
 from mtlab.launch.slurm.pool import SlurmPool
 from mtlab.launch.status import study_statuses
 from mtlab.runs.lock import lock_path
@@ -39,10 +40,12 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "runs", create=True)
 
 
-def on_cluster(store: Store, rows: Any, seeds: Any = (0,), partition: str = "normal", **policy: Any) -> LaunchOutcome:
+def on_cluster(
+    store: Store, rows: Any, seeds: Any = (0,), partition: str = "normal", *, array: bool = False, **policy: Any
+) -> LaunchOutcome:
     """Launch a plan of stand-ins as jobs."""
     plan, configs = make_plan(rows, seeds)
-    pool = SlurmPool(4, {"partition": partition, "extra": {}}, command=standin.command)
+    pool = SlurmPool(4, {"partition": partition, "extra": {}}, command=standin.command, array=array)
     return launch(store, plan, configs, pool=pool, policy=LaunchPolicy(**{"patience": 5.0, "grace": 20.0, **policy}))
 
 
@@ -185,6 +188,28 @@ def test_jobs_outlive_their_launcher_and_the_next_one_takes_them_over(
     assert [len(jobs_of(store, f"aaa/s{seed}")) for seed in range(5)] == [1] * 5
     assert {path.read_text() for path in store.root.parent.glob("*.alone")} == {"begun\nleft\n"}
     assert results(store) == undisturbed(tmp_path, rows, range(5))
+
+
+def test_runs_of_one_moment_are_an_array_whose_jobs_are_each_cancelled_and_taken_over(
+    cluster: Cluster, store: Store, tmp_path: Path
+) -> None:
+    made = make_plan({"aaa": {"pause": 0.5, "steps": 16}}, range(CPUS + 1))
+    store.write_plan("demo", made[0])
+    process = standin.launch_process(store.root, made, pool="slurm array", grace=20.0)
+    wait_for((store.run("aaa/s0") / "checkpoints/last.json").exists, 60)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    jobs = [known[0] for run in made[1] if (known := read_job(store.run(run))) is not None]
+    array = str(jobs[0]).partition("_")[0]
+    assert jobs == [f"{array}_{index}" for index in range(CPUS + 1)]
+    (waits,) = (run for run in study_statuses(store, ["demo"])[0].runs if run.state == "queued")
+    assert waits.job == jobs[-1]
+    cluster.command("scancel", str(jobs[0]))
+    assert on_cluster(store, {"aaa": {"pause": 0.5, "steps": 16}}, range(CPUS + 1), array=True).exit_code == 0
+    states = [store.run_state(run) or {} for run in made[1]]
+    assert [state["attempt"] for state in states] == [2, *[1] * CPUS]
+    assert "TWO AT ONCE" not in "".join(path.read_text() for path in tmp_path.glob("*.alone"))
+    assert results(store) == undisturbed(tmp_path, {"aaa": {"steps": 16}}, range(CPUS + 1))
 
 
 def test_status_tells_what_waits_in_the_queue(cluster: Cluster, store: Store) -> None:

@@ -1,15 +1,17 @@
-"""A Slurm job for one run: submitted by submitit, recorded in the run directory, and what it executes on its node."""
+"""Slurm jobs of runs, each by itself or in an array: submitted by submitit, recorded, and what they execute there."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.launch.slurm.queue import WARNING, SlurmError, last_error_line, query_jobs
+from mtlab.launch.slurm.queue import WARNING, JobId, SlurmError, last_error_line, query_jobs
 from mtlab.launch.workers import TORCHRUN
 from mtlab.processes import Process, current_process
 from mtlab.runs.lock import guard
@@ -17,40 +19,80 @@ from mtlab.runs.lock import guard
 FOLDER = "slurm"  #: in the run directory: submitit's files, Slurm's own log, and the job's number
 
 
-def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str], options: Mapping[str, Any]) -> int:
-    """Submit the job of a run, unless an earlier launcher's is still in the queue; return the job's number.
+class Submission(NamedTuple):
+    """What the job of a run executes."""
+
+    run: Path  #: its directory
+    worker: Sequence[str]  #: the command line of its worker
+    variables: Mapping[str, str]  #: the worker's environment variables, beside those of the cluster
+
+
+def submit_or_find(run: Path, worker: Sequence[str], variables: Mapping[str, str], options: Mapping[str, Any]) -> JobId:
+    """Submit the job of a run, unless an earlier launcher's is still in the queue; see `submit_or_find_all`."""
+    return submit_or_find_all([Submission(run, worker, variables)], options)[0]
+
+
+def submit_or_find_all(submissions: Sequence[Submission], options: Mapping[str, Any]) -> list[JobId]:
+    """Submit the jobs of runs, several as one array, except those of which an earlier launcher's is still in the queue.
 
     Args:
-        run: the run directory.
-        worker: the command line of its worker.
-        variables: the worker's environment variables, beside those of the cluster.
+        submissions: of each run.
         options: of `make_executor`.
 
+    Returns:
+        The jobs, in the order of the submissions.
+
     Raises:
-        SlurmError: Slurm does not accept it now.
-        UserError: the run directory cannot be written.
+        SlurmError: Slurm does not accept them now.
+        UserError: a run directory cannot be written.
 
     """
-    with guard(run):
-        known = read_job(run)
-        if known is not None:
-            info = query_jobs([known[0]]).get(known[0])
-            if info is not None and info.active:
-                return known[0]
-        (run / "log.txt").touch()
-        job = _submit(run, worker, variables, options)
-        files.write_json(run / FOLDER / "job.json", {"job": job, "launcher": current_process().to_json()})
-        return job
+    jobs: dict[Path, JobId] = {}
+    with ExitStack() as guards:
+        for run in sorted(
+            each.run for each in submissions
+        ):  # in one order, so that no two launchers wait for each other
+            guards.enter_context(guard(run))
+        known = {each.run: left[0] for each in submissions if (left := read_job(each.run)) is not None}
+        infos = query_jobs(known.values())
+        jobs |= {run: job for run, job in known.items() if job in infos and infos[job].active}
+        missing = [each for each in submissions if each.run not in jobs]
+        for each, job in zip(missing, _submit(missing, options), strict=True):
+            files.write_json(each.run / FOLDER / "job.json", {"job": job, "launcher": current_process().to_json()})
+            jobs[each.run] = job
+    return [jobs[each.run] for each in submissions]
 
 
-def _submit(run: Path, worker: Sequence[str], variables: Mapping[str, str], options: Mapping[str, Any]) -> int:
+def _submit(submissions: Sequence[Submission], options: Mapping[str, Any]) -> list[JobId]:
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    chosen = make_executor(run / FOLDER, {**options, "job_name": f"mtlab-{run.parent.name[:8]}-{run.name}"})
+    if not submissions:
+        return []
+    run, array = submissions[0].run, len(submissions) > 1
+    name = "mtlab-array" if array else f"mtlab-{run.parent.name[:8]}-{run.name}"
+    executor = make_executor((array_folder(run) if array else run / FOLDER), {**options, "job_name": name})
+    for each in submissions:
+        (each.run / "log.txt").touch()
     try:
-        return int(chosen.submit(exec_worker, list(worker), str(run / "log.txt"), dict(variables)).job_id)
+        with executor.batch() if array else nullcontext():
+            jobs = [
+                executor.submit(exec_worker, list(each.worker), str(each.run / "log.txt"), dict(each.variables))
+                for each in submissions
+            ]
+        return [int(job.job_id) if job.job_id.isdigit() else str(job.job_id) for job in jobs]
     except (FailedJobError, FailedSubmissionError) as error:
         raise SlurmError(last_error_line(str(error))) from None
+
+
+def array_folder(run: Path) -> Path:
+    """Return the folder of submitit's and Slurm's files of job arrays: in the store of a run directory."""
+    return run.parents[2] / FOLDER
+
+
+def slurm_log(run: Path, job: JobId) -> str:
+    """Return the file with Slurm's own messages on a job, from the run directory."""
+    name = f"{job}_0_log.err"
+    return f"{FOLDER}/{name}" if isinstance(job, int) else os.path.relpath(array_folder(run) / name, run)
 
 
 def make_executor(folder: Path, options: Mapping[str, Any]) -> Any:
@@ -95,16 +137,19 @@ def import_submitit() -> Any:
     return submitit
 
 
-def read_job(run: Path) -> tuple[int, Process] | None:
+def read_job(run: Path) -> tuple[JobId, Process] | None:
     """Return the job that was last submitted for a run, and its launcher; None if there was none."""
     try:
         data = files.read_json(run / FOLDER / "job.json")
-        return int(data["job"]), Process.from_json(data["launcher"])
+        job = data["job"]
+        if not (isinstance(job, int) or re.fullmatch(r"\d+_\d+", job)):
+            return None
+        return job, Process.from_json(data["launcher"])
     except (FileNotFoundError, NotADirectoryError, KeyError, TypeError, ValueError, UserError):
         return None
 
 
-def forget_job(run: Path, job: int) -> None:
+def forget_job(run: Path, job: JobId) -> None:
     """Remove the record of a job that has ended."""
     known = read_job(run)
     if known is not None and known[0] == job:

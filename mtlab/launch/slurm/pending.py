@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from mtlab.launch.slurm.job import read_job
-from mtlab.launch.slurm.queue import SlurmError, query_jobs
+from mtlab.launch.slurm.queue import JobId, SlurmError, query_jobs
 from mtlab.runs.store import State
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ TIMEOUT = 2.0  #: seconds that the queue may take to answer
 NOT_BEGUN: frozenset[State] = frozenset({"new", "interrupted", "failed"})
 
 
-def submitted_jobs(store: Store, states: Mapping[str, State]) -> dict[str, int]:
+def submitted_jobs(store: Store, states: Mapping[str, State]) -> dict[str, JobId]:
     """Return the jobs that were submitted for runs whose worker has not begun: run → job number."""
-    jobs: dict[str, int] = {}
+    jobs: dict[str, JobId] = {}
     for run, state in states.items():
         folder = store.run(run)
         if state in NOT_BEGUN and (folder / "slurm" / "job.json").exists():
@@ -48,11 +48,11 @@ class QueueCache:
 
     max_age: float = 0.0
     retry_after: float = 0.0
-    _known: dict[int, tuple[float, bool]] = field(default_factory=dict)
+    _known: dict[JobId, tuple[float, bool]] = field(default_factory=dict)
     _failed_at: float | None = None
     _lock: Lock = field(default_factory=Lock)
 
-    def pending(self, jobs: Iterable[int]) -> set[int]:
+    def pending(self, jobs: Iterable[JobId]) -> set[JobId]:
         """Return those of some jobs that wait in the queue, as far as is known, with one query for all of them."""
         wanted = set(jobs)
         if not wanted:

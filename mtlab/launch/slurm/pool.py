@@ -1,4 +1,4 @@
-"""Executes runs on a Slurm cluster: a job for each, and one query of the queue for all of them.
+"""Executes runs on a Slurm cluster: a job for each, or an array of many, and one query of the queue for all of them.
 
 The launcher stays where it was started, on a login node. Run directories lie where all nodes see them. If the launcher
 dies, its jobs continue; the next launcher takes them over.
@@ -16,14 +16,15 @@ from typing import Any
 from mtlab import files
 from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.pool import Attempt
-from mtlab.launch.slurm.job import FOLDER, forget_job, read_job, submit_or_find
-from mtlab.launch.slurm.queue import JobInfo, SlurmError, cancel, query_jobs
+from mtlab.launch.slurm.job import Submission, forget_job, read_job, slurm_log, submit_or_find, submit_or_find_all
+from mtlab.launch.slurm.queue import JobId, JobInfo, SlurmError, cancel, query_jobs
 from mtlab.launch.workers import Command, thread_variables, threads_of, worker_command
 from mtlab.processes import EXIT_FAILED
 from mtlab.runs.lock import lock_path
 
 #: Seconds between queries of the queue: after something has happened, and at most.
 INTERVALS = (1.0, 10.0)
+GATHER = 0.2  #: seconds in which runs that become free are submitted as one array
 TRIES = 5  #: attempts at submitting a job that Slurm refuses
 CONFIRMATIONS = 3  #: queries in which a job must be lost, or unknown, before it counts as ended
 
@@ -37,15 +38,18 @@ class SlurmPool:
     cpus: int = 1  #: CPU cores of a run; more if its threads need more
     command: Command = worker_command
     processes: int = 1  #: of a run, each with its threads
+    array: bool = False  #: submit the jobs of runs that become free at the same moment as one array?
     _: KW_ONLY
-    submit: Callable[[Path, Sequence[str], Mapping[str, str], Mapping[str, Any]], int] = submit_or_find
-    query: Callable[[Iterable[int]], Mapping[int, JobInfo]] = query_jobs
+    submit: Callable[[Path, Sequence[str], Mapping[str, str], Mapping[str, Any]], JobId] = submit_or_find
+    query: Callable[[Iterable[JobId]], Mapping[JobId, JobInfo]] = query_jobs
     intervals: tuple[float, float] = INTERVALS
     #: one submission at a time: thousands at once would overload the queue
     submitting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _jobs: dict[int, _Job] = field(default_factory=dict)
+    _jobs: dict[JobId, _Job] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _watching: asyncio.Task[None] | None = None
+    _gathered: list[_Gathered] = field(default_factory=list)
+    _gathering: asyncio.Task[None] | None = None  #: waits for others to be submitted with the first
 
     async def __aenter__(self) -> SlurmPool:
         self._watching = asyncio.create_task(self._watch())
@@ -67,6 +71,44 @@ class SlurmPool:
         if known is None or known[1].alive():
             return None
         return _Job(self, run, None, known[0])
+
+    async def submit_job(self, job: _Job, submission: Submission, options: Mapping[str, Any]) -> JobId | None:
+        """Submit a job by itself, or in an array with others of the same moment; None if it was stopped before.
+
+        Raises:
+            SlurmError: Slurm does not accept it now.
+
+        """
+        if not self.array:
+            async with self.submitting:
+                return None if job.stopping else await asyncio.to_thread(self.submit, *submission, options)
+        number: asyncio.Future[JobId | None] = asyncio.get_running_loop().create_future()
+        self._gathered.append((job, submission, options, number))
+        if len(self._gathered) == 1:
+            self._gathering = asyncio.create_task(self._submit_gathered())
+        return await number
+
+    async def _submit_gathered(self) -> None:
+        """Submit what is gathered within a moment, one array for each kind of job."""
+        await asyncio.sleep(GATHER)
+        async with self.submitting:
+            gathered, self._gathered = self._gathered, []
+            for job, *_, number in gathered:
+                if job.stopping:
+                    number.set_result(None)
+            waiting = [each for each in gathered if not each[0].stopping]
+            while waiting:
+                options = waiting[0][2]
+                alike = [each for each in waiting if each[2] == options]
+                waiting = [each for each in waiting if each[2] != options]
+                try:
+                    numbers = await asyncio.to_thread(submit_or_find_all, [each[1] for each in alike], options)
+                except Exception as error:  # each of them must get it, instead of waiting for ever
+                    for *_, number in alike:
+                        number.set_exception(error)
+                else:
+                    for (*_, number), submitted in zip(alike, numbers, strict=True):
+                        number.set_result(submitted)
 
     def follow(self, job: _Job) -> None:
         """Watch a job from now on."""
@@ -105,14 +147,14 @@ class SlurmPool:
             else:
                 pause = shortest if changed or happened else min(longest, pause * 1.3)
 
-    def _run_files(self) -> dict[int, tuple[bool, bool]]:
+    def _run_files(self) -> dict[JobId, tuple[bool, bool]]:
         """Return which runs have a lock and a result: a worker that begins or ends is a reason to query the queue."""
         return {
             number: (lock_path(job.run).exists(), (job.run / "result.json").exists())
             for number, job in self._jobs.items()
         }
 
-    def _update(self, infos: Mapping[int, JobInfo]) -> bool:
+    def _update(self, infos: Mapping[JobId, JobInfo]) -> bool:
         """Update all jobs; return whether any has changed."""
         changed = False
         for number, job in list(self._jobs.items()):
@@ -135,10 +177,16 @@ class SlurmPool:
         self._wake.set()
 
 
+#: a job that is to be submitted with others, with its options; and what becomes its number
+_Gathered = tuple["_Job", Submission, Mapping[str, Any], "asyncio.Future[JobId | None]"]
+
+
 class _Job:
     """The job of one run."""
 
-    def __init__(self, pool: SlurmPool, run: Path, config: Mapping[str, Any] | None, number: int | None = None) -> None:
+    def __init__(
+        self, pool: SlurmPool, run: Path, config: Mapping[str, Any] | None, number: JobId | None = None
+    ) -> None:
         self.pool = pool
         self.run = run
         self.config = config
@@ -201,7 +249,7 @@ class _Job:
         status, log = info.exit_status(), self.run / "log.txt"
         silent = not log.exists() or log.stat().st_size == 0
         return ExitStatus(
-            status.code, status.kind, status.cause, f"{FOLDER}/{self.number}_0_log.err" if silent else status.log
+            status.code, status.kind, status.cause, slurm_log(self.run, self.number or 0) if silent else status.log
         )
 
     async def _submit(self) -> ExitStatus | None:
@@ -214,13 +262,10 @@ class _Job:
         command, tries = list(self.pool.command(self.run)), 0
         while not self.stopping:
             try:
-                async with self.pool.submitting:
-                    if self.stopping:
-                        break
-                    self.number = await asyncio.to_thread(
-                        self.pool.submit, self.run, command, thread_variables(threads), options
-                    )
-                return None
+                submission = Submission(self.run, command, thread_variables(threads))
+                self.number = await self.pool.submit_job(self, submission, options)
+                if self.number is not None:
+                    return None
             except SlurmError as error:
                 full = "Limit" in str(error) and "Time limit" not in str(
                     error

@@ -16,7 +16,9 @@ WARNING = 60  #: seconds before a job's time limit at which its worker is asked 
 TICK = 60  #: seconds by which Slurm may be early or late
 TIMEOUT = 60.0  #: seconds that a command of Slurm may take
 
-_FIELDS = ("JobID", "State", "exit_code", "RestartCnt", "TimeUsed", "TimeLimit")
+JobId = int | str  #: a job's number, or ARRAY_INDEX of one in an array, whose own number changes when it starts
+
+_FIELDS = ("JobID", "State", "exit_code", "RestartCnt", "TimeUsed", "TimeLimit", "ArrayJobID", "ArrayTaskID")
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 _RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"}
 _LOST = {
@@ -37,7 +39,7 @@ class SlurmError(Exception):
 class JobInfo:
     """The state of a job in the queue."""
 
-    job: int
+    job: JobId
     state: str
     code: int  #: exit code of its script; 128 + n if signal n ended it
     restarts: int  #: number of times that Slurm has requeued it
@@ -70,7 +72,7 @@ class JobInfo:
         return self.limit is not None and self.used >= self.limit - WARNING - TICK
 
 
-def query_jobs(jobs: Iterable[int], *, timeout: float = TIMEOUT) -> dict[int, JobInfo]:
+def query_jobs(jobs: Iterable[JobId], *, timeout: float = TIMEOUT) -> dict[JobId, JobInfo]:
     """Query the queue for jobs with one command; those that it has forgotten are left out.
 
     Args:
@@ -81,13 +83,12 @@ def query_jobs(jobs: Iterable[int], *, timeout: float = TIMEOUT) -> dict[int, Jo
         SlurmError: the queue does not answer.
 
     """
-    wanted = sorted(set(jobs))
-    if not wanted:
+    names = ",".join(_names(set(jobs)))
+    if not names:
         return {}
-    names = ",".join(map(str, wanted))
     format_ = ",".join(f"{field}:|" for field in _FIELDS)
     try:
-        words = ("squeue", "--noheader", "--states=all", f"--jobs={names}", f"--Format={format_}")
+        words = ("squeue", "--noheader", "--array", "--states=all", f"--jobs={names}", f"--Format={format_}")
         text = run_command(*words, timeout=timeout)
     except SlurmError as error:
         if "Invalid job id" in str(error):  # only if it has forgotten all of them
@@ -96,17 +97,22 @@ def query_jobs(jobs: Iterable[int], *, timeout: float = TIMEOUT) -> dict[int, Jo
     return {info.job: info for info in parse_squeue(text)}
 
 
+def _names(jobs: Iterable[JobId]) -> list[str]:
+    return sorted(map(str, jobs), key=lambda name: (len(name), name))
+
+
 def parse_squeue(text: str) -> list[JobInfo]:
     """Parse the lines that `query_jobs` asks for."""
     jobs = []
     for line in text.splitlines():
         words = [word.strip() for word in line.split("|")]
-        if len(words) >= len(_FIELDS) and words[0].isdigit():
+        if len(words) >= 6 and words[0].isdigit():
+            array, index = (*words[6:8], "", "")[:2]
             code, _, number = words[2].partition(":")
             signal = int(number or 0)
             jobs.append(
                 JobInfo(
-                    job=int(words[0]),
+                    job=f"{array}_{index}" if index.isdigit() else int(words[0]),
                     state=words[1].split(" ")[0],
                     code=128 + signal if signal else int(code or 0),
                     restarts=int(words[3] or 0),
@@ -130,7 +136,7 @@ def parse_duration(text: str) -> int | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + rest
 
 
-def cancel(jobs: Iterable[int], *, force: bool = False) -> None:
+def cancel(jobs: Iterable[JobId], *, force: bool = False) -> None:
     """Cancel jobs: SIGTERM, then, after the site's KillWait, SIGKILL; with `force` SIGKILL at once.
 
     Raises:
@@ -138,7 +144,7 @@ def cancel(jobs: Iterable[int], *, force: bool = False) -> None:
 
     """
     words = ["--signal=KILL"] if force else []
-    run_command("scancel", "--quiet", *words, *map(str, sorted(jobs)))
+    run_command("scancel", "--quiet", *words, *_names(jobs))
 
 
 def run_command(*words: str, timeout: float = TIMEOUT) -> str:
