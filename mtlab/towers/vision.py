@@ -31,7 +31,8 @@ class TimmBased(Tower[NDArray[np.uint8]]):
     """A tower on a timm network: its levels are pooled to one grid and normalised."""
 
     network: Any  #: the timm model
-    own_norm: bool  #: apply the model's last norm to every level; else each token is standardised over channels
+    own_norm: bool  #: apply the model's last norm to every level
+    standardise = True  #: each token over its channels, without `own_norm`
 
     @classmethod
     def grid(cls, config: Any) -> TokenGrid:
@@ -74,7 +75,7 @@ class TimmBased(Tower[NDArray[np.uint8]]):
         tokens = pool_to_grid(level.grid, (side, side))
         if level.prefix is not None:
             tokens = torch.cat([level.prefix, tokens], 1)
-        return tokens if self.own_norm else F.layer_norm(tokens, tokens.shape[-1:])
+        return F.layer_norm(tokens, tokens.shape[-1:]) if self.standardise and not self.own_norm else tokens
 
 
 @register_vision_tower("timm")
@@ -100,10 +101,10 @@ class TimmTower(TimmBased):
             "keep so many blocks, the lowest, and drop the rest; null: all (the original METER keeps 11 of 12)",
             minimum=1,
         )
-        norm: Literal["auto", "own", "layer"] = option(
+        norm: Literal["auto", "own", "layer", "none"] = option(
             "auto",
-            "own: the model's last norm on every level; layer: zero mean, unit variance over channels; auto: own where "
-            "all levels are alike (ViT), else layer",
+            "own: the model's last norm on every level; layer: zero mean, unit variance over channels; none: levels as "
+            "they are, as in LLaVA; auto: own where all levels are alike (ViT), else layer",
         )
         antialias: bool = option(
             True,
@@ -120,6 +121,7 @@ class TimmTower(TimmBased):
             _load(self.network, config)
         alike = timm_models.has_own_norm(self.network, self.info.widths)
         self.own_norm = config.norm == "own" or (config.norm == "auto" and alike)
+        self.standardise = config.norm != "none"
 
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import SiglipVisionConfig, SiglipVisionModel
 
+from mtlab.config.load import compose, recipe_folders
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.studies.budget.dead_weights import dead_weights
-from mtlab.studies.budget.flops import count_cost
+from mtlab.studies.budget.flops import count_cost, count_params
 from mtlab.studies.expand import expand
 from mtlab.studies.spec import read_study
+from mtlab.tasks.build import construct
+from mtlab.towers.build import build_tower, tower_shape
 
 BASE = json.loads((Path(__file__).parents[1] / "golden" / "base_size.json").read_text())
 PRESETS = {
@@ -69,6 +74,42 @@ def test_parameters_and_flops_are_all_that_the_authors_count(name: str, tmp_path
     )
     clip = dead["vit_model.positional_embedding"] + dead["vit_model.ln_final"]
     assert (dead["text_transformer.pooler"], clip, dead["temperature"]) == (590592, 40448, 1)
+
+
+def ov_manager(name: str) -> dict[str, int]:
+    """Count what LLaVA-OV-Manager of 0.5B has, as one of its presets, by part."""
+    set_up = compose(recipe_folders()[0] / "presets" / f"official_llava_ov_{name}.yaml").data["set"]
+    config = fill_defaults(set_up | {"data": {"name": "vqav2"}})
+    shapes = (tower_shape(kind, config[kind]) for kind in ("text", "vision"))
+    with torch.device("meta"):
+        model = construct(config, *shapes, answers=3129)
+        towers = [build_tower(kind, config[kind], weights=False) for kind in ("text", "vision")]
+    sizes = dict(zip(("text tower", "vision tower"), towers, strict=True))
+    return count_params(model) | {part: sum(p.numel() for p in each.parameters()) for part, each in sizes.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "new"),
+    [
+        ("baseline", 0),
+        ("manager_static", 80_640),  # as its code counts: (12 + 5 · 13) · 896 weights, 13 · 896 level embeddings
+        ("manager_adaptive", 80_640 + 5 * 13 * 896),  # and a score's map for each level
+        ("manager_adaptive_cross", 80_640 + 5 * (13 * 2 * 896 + 2 * 896**2 + 896)),  # its key's bias has no gradient
+    ],
+)
+def test_llava_ov_manager_without_weights_or_network(name: str, new: int) -> None:
+    ours = ov_manager(name)
+    assert ours.get("managers", 0) + ours.get("embeddings", 0) == new
+    assert ours["text tower"] == 494_032_768  # Qwen2-0.5B
+    assert ours["projections"] == 1152 * 896 + 896 + 896**2 + 896
+
+
+@pytest.mark.slow
+def test_its_siglip_is_that_of_transformers_without_the_last_block() -> None:
+    sizes = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26, "num_attention_heads": 16}
+    with torch.device("meta"):
+        theirs = SiglipVisionModel(SiglipVisionConfig(**sizes, image_size=384, patch_size=14, vision_use_head=False))
+    assert ov_manager("baseline")["vision tower"] == sum(p.numel() for p in theirs.parameters())
 
 
 def test_a_head_of_twice_the_width(tmp_path: Path) -> None:

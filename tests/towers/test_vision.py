@@ -54,6 +54,17 @@ def test_levels_of_a_vit_are_its_blocks_under_its_last_norm():
     torch.testing.assert_close(found.levels[1], hidden)
 
 
+def test_levels_may_be_left_as_they_are():
+    tower = build_tower("vision", timm_node("test_vit", layers=[3, -1], norm="none"))
+    (pixels,) = tower.prepare(noise())
+    states = []
+    for block in tower.network.blocks:
+        block.register_forward_hook(lambda *given: states.append(given[-1]))
+    low, top = tower(pixels).levels
+    assert torch.equal(low, states[2])
+    assert torch.equal(top, states[-1])
+
+
 def test_a_tower_cut_to_its_lowest_blocks_gives_what_they_give_in_the_whole():
     whole, cut = (build_tower("vision", timm_node("test_vit", layers=[2, 4], **size)) for size in ({}, {"blocks": 4}))
     assert cut.info.depth == 4
