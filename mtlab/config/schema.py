@@ -181,6 +181,12 @@ class TrainConfig:
         "same results",
         identity=False,
     )
+    shard: bool = option(
+        False,
+        "model mllm, in several processes: each holds its share of the layers of language model and trained vision "
+        "tower, their gradients and moments (FSDP2)",
+        identity=False,
+    )
     checkpoint_every: int = option(200, "steps between checkpoints for resuming", minimum=1, identity=False)
     readers: int = option(
         0,

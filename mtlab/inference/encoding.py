@@ -81,7 +81,7 @@ class Model:
 
         """
         _check_counts(images, texts)
-        text, vision = self._encode_towers(images, texts)
+        text, vision = self.encode_towers(images, texts)
         fused = self.network.encoder(text, vision, record=record)
         recorded = fused.recorded
         if recorded is not None:
@@ -106,7 +106,7 @@ class Model:
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
         _check_counts(images, texts)
-        levels = self._encode_towers(self._flatten_images(images), texts)
+        levels = self.encode_towers(self._flatten_images(images), texts)
         if isinstance(encoder := self.network.encoder, LanguageModelEncoder) and encoder.answers is not None:
             return encoder.decode(encoder.generate(*levels))
         logits = self.network(*levels).logits
@@ -124,7 +124,7 @@ class Model:
         if head is None:
             raise UserError("this model was not trained to match texts and images")
         _check_counts(images, texts)
-        fused = self.network.encoder(*self._encode_towers(images, texts))
+        fused = self.network.encoder(*self.encode_towers(images, texts))
         probabilities: list[float] = head(fused.pooled).softmax(-1)[:, 1].tolist()
         return probabilities
 
@@ -137,7 +137,8 @@ class Model:
             raise UserError(f"images: this task is on {count} images for each text: give a tuple of them for each")
         return [each[number] for number in range(count) for each in images]
 
-    def _encode_towers(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
+    def encode_towers(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
+        """Run the towers: the offered levels of texts and of images, see `encode`."""
         inputs = {"text": list(texts), "vision": [pixels(image) for image in images]}
         features = []
         for kind, raw in inputs.items():

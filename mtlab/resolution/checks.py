@@ -69,6 +69,8 @@ def _check_model(config: Mapping[str, Any]) -> None:
     from mtlab.tasks.build import check_task
     from mtlab.towers.build import tower_shape
 
+    if config["train"]["shard"] and not (is_multimodal(config) and config["train"]["optimizer"] == "adamw"):
+        raise UserError("goes with `model: mllm` and `optimizer: adamw`: set it to false", key="train.shard")
     if not is_multimodal(config):
         if tower_shape("text", config["text"]).decoder_layers:
             raise UserError(

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtlab import checksums, files
+from mtlab.distributed.sharding import copy_into, whole
 
 ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again"  #: for finished runs
 ASIDE = ".corrupt-"  #: ends the names of files set aside, before random digits
@@ -86,6 +87,11 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     return kept
 
 
+def whole_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the result of `model_tensors` with what is sharded joined: all processes must call this."""
+    return {name: whole(tensor) for name, tensor in model_tensors(model).items()}
+
+
 @torch.no_grad()
 def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy tensors of `model_tensors` into a model.
@@ -98,7 +104,7 @@ def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in tensors.items()}:
         raise CorruptError("the checkpoint is of another model")
     for name, tensor in own.items():
-        tensor.copy_(tensors[name])
+        copy_into(tensor, tensors[name])
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from mtlab.data.batches import Loader
 from mtlab.data.inputs import InputSource
 from mtlab.data.shards.streaming.batch_loader import StreamingLoader
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from mtlab.distributed.sharding import Sharding
 from mtlab.managers.base import Modality
 from mtlab.model.forward import Runtime
 from mtlab.seeding import derive
@@ -44,6 +45,7 @@ class AssembledRun:
     model: TaskModel
     runtime: Runtime
     group: ProcessGroup  #: the processes that train it
+    sharding: Sharding  #: the layers of which each holds a part, once training has begun
     levels: Mapping[Modality, tuple[int, ...]]  #: offered, 1-based
     cut_texts: str | None  #: which texts are too long for the tower, in words
 
@@ -127,6 +129,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
         model=model.to(runtime.device),
         runtime=runtime,
         group=group,
+        sharding=Sharding(),
         levels=model.encoder.levels,
         cut_texts=cut,
     )

@@ -46,6 +46,13 @@ def finish(
     if not run.group.broadcast_object(run.group.is_main and check_best_checkpoint(best, progress, print)[0]):
         raise checkpoints.CorruptError(f"the best checkpoint, of step {progress.best_step}, is lost")
     checkpoints.restore(run.model, checkpoints.load(best)[0])
+    with run.sharding.gathered():
+        return _finish(run, progress, folder, cost, check)
+
+
+def _finish(
+    run: AssembledRun, progress: TrainingProgress, folder: Path, cost: Mapping[str, Any], check: Callable[[], None]
+) -> dict[str, Any]:
     run.model.eval()
     context = ForwardContext(run.model, run.runtime, group=run.group)
     evaluations = {

@@ -30,6 +30,7 @@ from mtlab.training.optimisation.optimiser import (
 )
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.optimisation.schedule import learning_rate_factor
+from mtlab.training.optimisation.sharded_layers import layers_to_shard
 from mtlab.training.resume import FROM_START, TrainingProgress, read_last_checkpoint
 from mtlab.training.steps import train_step
 from mtlab.units import format_metric
@@ -55,6 +56,7 @@ class Loop:
         self.metrics_log = MetricsLog(folder / "metrics.jsonl")
         self.groups = parameter_groups(run.model, run.train, run.tower_scales)
         self.optimiser = make_optimiser(run.model, self.groups, run.train)
+        self.optimiser_state: Mapping[str, Tensor] = {}  #: of the checkpoint that is resumed from
         self.validation = run.loader("val")
         self.steps = run.train.length.steps or 0
         self.progress = TrainingProgress()
@@ -62,7 +64,8 @@ class Loop:
         self.loss_sum = torch.zeros((), device=run.runtime.device)
         self.gradients: dict[str, Tensor] = {}  #: norms at a recorded step
         self.trace: Trace | None = None
-        if run.record.trace and run.group.is_main:
+        sharded = run.train.shard and run.group.world_size > 1  # one process alone could not run the model
+        if run.record.trace and run.group.is_main and not sharded:
             path, batch = folder / "trace.safetensors", run.evaluation_batch
             self.trace = Trace(path, run.model, run.runtime, self.validation, batch, run.levels)
         self.recorded = recorded_steps(self.steps) if self.trace else frozenset()
@@ -123,6 +126,7 @@ class Loop:
             clip=run.train.clip,
             on_gradients=self._measure_gradients if progress.step + 1 in self.recorded else None,
             group=run.group,
+            sharding=run.sharding,
         )
         progress.step += 1
         progress.loss_steps += 1
@@ -142,7 +146,8 @@ class Loop:
         self._synchronise_buffers()
         run.model.eval()
         context = ForwardContext(run.model, run.runtime, group=run.group)
-        evaluation = evaluate(context, self.validation, run.evaluation_batch, self.interrupts.check)
+        with run.sharding.gathered():
+            evaluation = evaluate(context, self.validation, run.evaluation_batch, self.interrupts.check)
         run.model.train()
         values = evaluation.metrics("val")
         if not math.isfinite(evaluation.loss):
@@ -151,9 +156,11 @@ class Loop:
             raise UserError(f"no metric {metrics.choose!r}; {nearest(metrics.choose, values)}", key="metrics.choose")
         self._log_metrics(values)
         better = progress.update(values[metrics.choose], metrics.mode, run.train.patience)
-        if better and run.group.is_main:
+        if better:
+            tensors = checkpoints.whole_tensors(run.model)
             metadata = {"step": progress.step, "metric": metrics.choose, "value": progress.best}
-            progress.best_checksum = checkpoints.save(self.best, checkpoints.model_tensors(run.model), metadata)
+            if run.group.is_main:
+                progress.best_checksum = checkpoints.save(self.best, tensors, metadata)
         _log(self._describe(values))
 
     def _describe(self, values: Mapping[str, float]) -> str:
@@ -186,10 +193,11 @@ class Loop:
         self._read_loss()
         self._synchronise_buffers()
         self.saved = self.progress.step
+        model = {f"model/{name}": tensor for name, tensor in checkpoints.whole_tensors(self.run.model).items()}
+        moments = state_tensors(self.optimiser, self.groups, self.run.sharding)
         if not self.run.group.is_main:
             return
-        model = {f"model/{name}": tensor for name, tensor in checkpoints.model_tensors(self.run.model).items()}
-        state = {f"optimiser/{key}": held for key, held in state_tensors(self.optimiser, self.groups).items()}
+        state = {f"optimiser/{key}": held for key, held in moments.items()}
         # Copies of metrics and trace, so that their files can be repaired.
         trace = {} if self.trace is None else {f"trace/{name}": held for name, held in self.trace.tensors().items()}
         lines = {"metrics/lines": self.metrics_log.tensor()}
@@ -211,6 +219,11 @@ class Loop:
         if not group.is_main and self.progress.step:
             self._restore(checkpoints.load(self.last)[0])
         group.broadcast([*checkpoints.model_tensors(self.run.model).values()])  # to the last bit, whatever drew them
+        if self.run.train.shard:
+            self.run.sharding.start(layers_to_shard(self.run.model), group, self.run.runtime.device)
+            self.optimiser = make_optimiser(self.run.model, self.groups, self.run.train, self.run.sharding.parts())
+        load_state(self.optimiser, self.groups, self.optimiser_state, self.run.sharding)
+        self.optimiser_state = {}
         self.saved = self.progress.step
         self.loss_sum.fill_(self.progress.loss_sum)
 
@@ -231,7 +244,7 @@ class Loop:
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         checkpoints.restore(self.run.model, checkpoints.with_prefix("model", tensors))
-        load_state(self.optimiser, self.groups, checkpoints.with_prefix("optimiser", tensors))
+        self.optimiser_state = checkpoints.with_prefix("optimiser", tensors)
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         train, ranks, task = self.run.train, self.run.group.ranks, self.run.model.task

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mtlab.data.batches import Batch
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from mtlab.distributed.sharding import NOT_SHARDED, Sharding
 from mtlab.model.forward import ForwardContext, RandomKey, Runtime
 from mtlab.seeding import seed_dropout
 from mtlab.tasks.build import TaskModel
@@ -27,6 +28,7 @@ def train_step(
     clip: float | None,
     on_gradients: Callable[[], None] | None = None,
     group: ProcessGroup = SINGLE_PROCESS,
+    sharding: Sharding = NOT_SHARDED,
 ) -> Tensor:
     """Make one optimiser step; the gradient is that of the mean over all examples, however they are split.
 
@@ -44,6 +46,7 @@ def train_step(
         clip: largest norm of the gradient; None: not clipped.
         on_gradients: called when the gradient is known, before it is clipped.
         group: the processes that make this step together; all end with the same weights.
+        sharding: the layers of which each holds a part.
 
     Returns:
         The mean loss over the step's examples, a scalar on the device: reading it waits for the device.
@@ -72,11 +75,12 @@ def train_step(
             loss.backward()
         step_loss += loss.detach()
     parameters = [parameter for each in optimiser.param_groups for parameter in each["params"]]
-    all_reduce_gradients(group, parameters, step_loss)
+    sharding.collect_gradients()
+    all_reduce_gradients(group, [each for each in parameters if not sharding.is_part(each)], step_loss)
     if on_gradients is not None:
         on_gradients()
     if clip is not None:
-        torch.nn.utils.clip_grad_norm_(parameters, clip, foreach=True)
+        clip_gradients(parameters, clip, group, sharding)
     optimiser.step()
     return step_loss
 
@@ -91,6 +95,21 @@ def all_reduce_gradients(group: ProcessGroup, parameters: Sequence[nn.Parameter]
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
     group.all_reduce([*gradients, loss])
+
+
+def clip_gradients(
+    parameters: Sequence[nn.Parameter], most: float, group: ProcessGroup, sharding: Sharding = NOT_SHARDED
+) -> None:
+    """Scale all gradients, in place, so that their norm over the whole model is at most `most`."""
+    if not sharding:
+        torch.nn.utils.clip_grad_norm_(parameters, most, foreach=True)
+        return
+    own = [each.grad for each in parameters if each.grad is not None and sharding.is_part(each)]
+    shared = [each.grad for each in parameters if each.grad is not None and not sharding.is_part(each)]
+    squared = torch.nn.utils.get_total_norm(own).square()
+    group.all_reduce([squared])
+    norm = (squared + torch.nn.utils.get_total_norm(shared).square()).sqrt()
+    torch.nn.utils.clip_grads_with_norm_(parameters, most, norm, foreach=True)
 
 
 def combine_losses(losses: Mapping[str, Tensor], shares: Mapping[str, float], weights: Mapping[str, float]) -> Tensor:

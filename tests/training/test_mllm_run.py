@@ -78,6 +78,8 @@ def test_two_towers_have_the_id_that_they_always_had(text: dict[str, Any]) -> No
         ({"model": {"name": "mllm"}}, "text.name: `model: mllm` needs a causal language model"),
         ({"text": {"name": "causal_lm"}}, "text.name: 'causal_lm' offers no levels to two towers"),
         ({"model": MODEL, "train": {"compile": True}}, "train.compile: `model: mllm` is not compiled"),
+        ({"train": {"shard": True}}, "train.shard: goes with `model: mllm` and `optimizer: adamw`: set it to false"),
+        ({"model": MODEL, "train": {"shard": True, "optimizer": "muon"}}, "train.shard: goes with `model: mllm`"),
         ({"model": MODEL, "task": {"name": "retrieval"}}, "task.name: 'retrieval' needs two towers"),
         ({"model": MODEL, "vision": {"gate": True}}, "vision.gate: belongs to two towers"),
     ],

@@ -11,6 +11,7 @@ from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.runs import checkpoints
 from mtlab.studies.budget.flops import count_cost
+from mtlab.studies.budget.study_budget import sharding_remark
 from mtlab.training.assemble import assemble
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 
@@ -55,6 +56,14 @@ def test_everything_goes_on_from_the_projector_and_managers(make_run: RunMaker, 
     assert all(torch.allclose(later[name], learnt[name], atol=1e-5) for name in learnt)
     chosen = [row["val/loss"] for row in lines(first, "val/loss")]
     assert min(abs(lines(second, "val/loss")[-1]["val/loss"] - loss) for loss in chosen) < 1e-4
+
+
+def test_a_budget_says_when_layers_must_be_shared() -> None:
+    assert sharding_remark(80 * 10**9, 80 * 10**9, "a GPU") is None
+    assert sharding_remark(200 * 10**9, 80 * 10**9, "a GPU") == (
+        "parameters, gradients and moments take 200 GB, a GPU has 80: share the layers with `train.shard: true` and "
+        "`resources.processes` 4 or more (docs/mllm.md)"
+    )
 
 
 def test_a_published_model_is_counted_without_its_files() -> None:

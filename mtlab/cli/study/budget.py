@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mtlab.studies.budget.study_budget import RowBudget
 
 NAMES = 13  #: minimum width of a variant's name
+LARGE_GPU = 80 * 10**9  #: bytes
 
 
 def budget(
@@ -165,9 +166,24 @@ def _remarks(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, 
             )
         if row.not_timed is not None:
             lines.append(f"not timed: {names[row.cell]}: {row.not_timed}")
+    lines += [f"{names[row.cell]}: {remark}" for row in rows if (remark := _sharding(row)) is not None]
     if not calibrated:
         lines.append("time: add --calibrate to measure some steps on this device")
     return lines
+
+
+def _sharding(row: RowBudget) -> str | None:
+    """Say whether a language model's layers must be shared out over this machine's GPUs, or over such of 80 GB."""
+    import torch
+
+    from mtlab.studies.budget.study_budget import sharding_remark
+
+    if not row.can_shard:
+        return None
+    size, name = LARGE_GPU, "a large GPU"
+    if torch.cuda.is_available():
+        size, name = torch.cuda.get_device_properties(0).total_memory, torch.cuda.get_device_name(0)
+    return sharding_remark(row.memory.parameters + row.memory.gradients + row.memory.optimiser, size, name)
 
 
 def _assumed(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, Any], tflops: float) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mtlab.config.schema import is_multimodal
 from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.interventions import intervention_forwards, intervention_passes
@@ -60,6 +61,7 @@ class RowBudget:
     run_disk: int  #: bytes of checkpoints at most
     speed: Speed | None
     not_timed: str | None = None  #: why there is no calibration
+    can_shard: bool = False  #: a language model, whose layers several processes may share (`train.shard`)
 
     @property
     def live(self) -> int:
@@ -108,6 +110,23 @@ def totals(rows: Sequence[RowBudget]) -> dict[str, Any]:
         "disk": sum(row.run_disk * row.runs for row in rows),
         "memory": max(row.memory.peak for row in rows),
     }
+
+
+def sharding_remark(held: int, device: int, name: str) -> str | None:
+    """Say that parameters, gradients and moments are more than a device holds; None where they fit.
+
+    Args:
+        held: bytes of the three.
+        device: bytes of a device's memory.
+        name: of the device.
+
+    """
+    if held <= device:
+        return None
+    return (
+        f"parameters, gradients and moments take {held / 1e9:.0f} GB, {name} has {device / 1e9:.0f}: share the layers "
+        f"with `train.shard: true` and `resources.processes` {math.ceil(held / device) + 1} or more (docs/mllm.md)"
+    )
 
 
 def device_hours(executed: float, tflops: float) -> float:
@@ -176,6 +195,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         run_disk=BYTES * CHECKPOINTS * cell.cost.trained_params,
         speed=speed if isinstance(speed, Speed) else None,
         not_timed=str(speed) if isinstance(speed, UserError) else None,
+        can_shard=is_multimodal(config),
     )
 
 

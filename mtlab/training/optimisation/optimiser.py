@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtlab.config.schema import TrainConfig
+from mtlab.distributed.sharding import NOT_SHARDED, Sharding
 from mtlab.training.optimisation.muon import BatchedMuon
 from mtlab.training.optimisation.parameter_groups import ParameterGroup
 
@@ -49,12 +51,18 @@ class MuonWithAdamW(torch.optim.Optimizer):
             optimiser.step(closure)
 
 
-def make_optimiser(model: nn.Module, groups: Sequence[ParameterGroup], train: TrainConfig) -> torch.optim.Optimizer:
+def make_optimiser(
+    model: nn.Module,
+    groups: Sequence[ParameterGroup],
+    train: TrainConfig,
+    parts: Mapping[nn.Parameter, nn.Parameter] = MappingProxyType({}),
+) -> torch.optim.Optimizer:
     """Make the optimiser; its parameter groups are `groups`, in this order.
 
-    With `train.optimizer: muon`, Muon updates the groups of matrices, which come first.
+    With `train.optimizer: muon`, Muon updates the groups of matrices, which come first. `parts` are what this process
+    holds of parameters that are sharded, see `Sharding.parts`.
     """
-    named = dict(model.named_parameters())
+    named = {name: parts.get(parameter, parameter) for name, parameter in model.named_parameters()}
     options: list[dict[str, Any]] = [
         {
             "params": [named[name] for name in group.names],
@@ -76,19 +84,27 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, groups: Sequence[Paramet
         param_group["lr"] = rate * group.scale
 
 
-def state_tensors(optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup]) -> dict[str, Tensor]:
-    """Return the optimiser's state as `kind/parameter name` → tensor; parameters without gradient so far have none."""
+def state_tensors(
+    optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup], sharding: Sharding = NOT_SHARDED
+) -> dict[str, Tensor]:
+    """Return the optimiser's state as `kind/parameter name` → tensor; parameters without gradient so far have none.
+
+    What is sharded is joined: all processes must call this.
+    """
     return {
-        f"{kind}/{name}": tensor
+        f"{kind}/{name}": sharding.join(parameter, tensor)
         for name, parameter in _named_parameters(optimiser, groups)
         for kind, tensor in optimiser.state.get(parameter, {}).items()
     }
 
 
 def load_state(
-    optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup], tensors: Mapping[str, Tensor]
+    optimiser: torch.optim.Optimizer,
+    groups: Sequence[ParameterGroup],
+    tensors: Mapping[str, Tensor],
+    sharding: Sharding = NOT_SHARDED,
 ) -> None:
-    """Restore the result of `state_tensors`.
+    """Restore the result of `state_tensors`, each process its part of what is sharded.
 
     Raises:
         KeyError: the state is of another model.
@@ -97,12 +113,12 @@ def load_state(
     named = dict(_named_parameters(optimiser, groups))
     for key, tensor in tensors.items():
         kind, _, name = key.partition("/")
-        optimiser.state[named[name]][kind] = tensor.to(named[name].device)
+        optimiser.state[named[name]][kind] = sharding.split(named[name], tensor).to(named[name].device)
 
 
 def _named_parameters(
     optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup]
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[tuple[str, nn.Parameter]]:
     for param_group, group in zip(optimiser.param_groups, groups, strict=True):
         yield from zip(group.names, param_group["params"], strict=True)
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PATHS = os.pathsep.join([str(HERE), str(HERE.parents[1] / "helpers")])  # of what the scripts import
+OWN = os.environ.get("PYTHONPATH", "")
+PATHS = os.pathsep.join([str(HERE), str(HERE.parents[1] / "helpers"), *filter(None, [OWN])])  # of what scripts import
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS}
 
 

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from several import run
 from tiny_mllm import tiny_language_model
 from tiny_runs import RunMaker, lines
+
+from mtlab.runs import checkpoints
 
 WORDS = ["<pad>", "<end>", "Question:", "Answer:", "code", "of", "item", *map(str, range(30)), "?"]
 
@@ -21,8 +24,16 @@ def test_two_processes_learn_what_one_does(make_runs: RunMaker, tmp_path: Path) 
         "train": {"length": {"steps": 24}, "batch": 16, "eval_every": 6, "checkpoint_every": 10},
     }
     alone, together = (make_runs(f"mllm{n}", **sections) for n in (1, 2))
+    sections["train"] = sections["train"] | {"shard": True}
+    sharded = make_runs("sharded", **sections)
     run(1, "trains.py", [f"single:{alone}"])
-    run(2, "trains.py", [f"single:{together}@7", f"single:{together}"])
+    run(2, "trains.py", [f"single:{folder}{stop}" for folder in (together, sharded) for stop in ("@7", "")])
     for kind in ("train/loss", "val/loss"):
-        one, two = ([row[kind] for row in lines(folder, kind)] for folder in (alone, together))
+        one, two, shares = ([row[kind] for row in lines(folder, kind)] for folder in (alone, together, sharded))
         assert two == pytest.approx(one, abs=1e-3)
+        assert shares == pytest.approx(two, abs=1e-5)
+    best, other = (checkpoints.load(folder / "checkpoints" / "best.safetensors")[0] for folder in (together, sharded))
+    assert best.keys() == other.keys(), "a checkpoint keeps its format"
+    assert all(torch.allclose(best[name], other[name], atol=1e-5) for name in best)
+    assert not (sharded / "trace.safetensors").exists()
+    assert (sharded / "tokens.safetensors").is_file()
