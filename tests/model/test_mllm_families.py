@@ -174,6 +174,17 @@ def test_deepstack_as_a_manager_is_that_of_qwen3_vl_to_the_bit() -> None:
     assert not torch.allclose(without, with_own, atol=1e-2)
 
 
+def test_images_are_encoded_as_before_for_those_who_ask() -> None:
+    plain, built = tiny("qwen3_vl"), managed(tiny("qwen3_vl"))
+    asked = {
+        name: each for name, each in tiny_images(plain, *ROWS).items() if name in ("pixel_values", "image_grid_thw")
+    }
+    for form in (True, False):
+        ours, theirs = (each.get_image_features(**asked, return_dict=form) for each in (built.model, plain))
+        assert type(ours) is type(theirs)
+        assert torch.equal(ours[0], theirs[0])
+
+
 def test_videos_pass_by_the_managers() -> None:
     model = tiny("qwen3_vl")
     plain = tiny("qwen3_vl")

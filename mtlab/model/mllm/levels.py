@@ -70,6 +70,8 @@ class LevelEncoder:
         if self._encodes_video:
             return self._encode(*args, **kwargs)
         seen: list[Any] = []
+        as_tuple = kwargs.get("return_dict") is False
+        kwargs["return_dict"] = True
         with _all_levels(self.parts.tower, seen):
             result = self._encode(*args, **kwargs)
         (outputs,) = seen
@@ -80,7 +82,7 @@ class LevelEncoder:
         for item, *levels in zip(result.pooler_output, *packed, strict=True):
             self._levels_of[item] = self.parts.split(torch.stack(levels), outputs)
         self.encoded = result.pooler_output
-        return result
+        return result.to_tuple() if as_tuple else result
 
     def _encode_video(self, encode: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Encode videos, which some models do by `get_image_features`."""
