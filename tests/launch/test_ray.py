@@ -25,7 +25,7 @@ from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.local import LocalPool
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.ray.cluster import Node, connect, refuse_impossible_run
-from mtlab.launch.ray.pool import RayPool
+from mtlab.launch.ray.pool import RayPool, describe_loss
 from mtlab.runs.store import Store
 from mtlab.studies.spec import Resources
 
@@ -186,3 +186,15 @@ def test_no_cluster_and_no_ray_are_told_at_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"launcher: ray is not installed: pip install 'mtlab\[ray\]'"):
         make_pool(RaySettings(), Resources(), config)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("The actor died because its node has died. Node Id: 17", "node a: its node failed"),
+        ("1 worker(s) were killed due to the node running low on memory.", "node a: Ray ended it for the memory of"),
+        ("Some common causes include: (1) killed due to high memory usage", "node a: its Ray process was ended"),
+    ],
+)
+def test_what_ray_says_of_a_lost_actor_in_a_line(text: str, why: str) -> None:
+    assert describe_loss(text, {"node": "a"}).startswith(why)

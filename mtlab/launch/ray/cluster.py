@@ -76,7 +76,7 @@ def connect(address: str) -> None:
 def _probe(address: str) -> None:
     """Open a connection to an address: Ray itself would try for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not port.isdecimal():
+    if not host or not port.isdecimal():
         raise ValueError("expected auto, ray://HOST:PORT, or HOST:PORT")
     socket.create_connection((host, int(port)), timeout=PROBE).close()
 

@@ -93,7 +93,7 @@ class _Placed:
         except errors.RayTaskError as error:
             return ExitStatus(None, "input", " ".join(str(error.cause).split()))
         except errors.RayError as error:
-            return ExitStatus(None, None, _describe_loss(error, self.details))
+            return ExitStatus(None, None, describe_loss(str(error), self.details))
 
     def stop(self, *, force: bool = False) -> None:
         """Pass a signal on to the worker; where it still waits for a place, give that up."""
@@ -120,12 +120,11 @@ async def _result(method: Any, *arguments: Any) -> Any:
             await asyncio.sleep(RETRY)
 
 
-def _describe_loss(error: Exception, details: Mapping[str, Any]) -> str:
-    """Describe in a line why an actor is gone."""
-    text = " ".join(str(error).split())
+def describe_loss(text: str, details: Mapping[str, Any]) -> str:
+    """Describe in a line why an actor is gone, from Ray's many."""
     where = f"node {details['node']}: " if details else ""
-    if "memory" in text:
+    if "low on memory" in text:  # others only list memory among common causes
         return f"{where}Ray ended it for the memory of its node: say resources.memory_gb, or lower launcher.at_once"
-    if "node has died" in text or "node was" in text:
+    if "node has died" in text or "node was preempted" in text:
         return f"{where}its node failed"
     return f"{where}its Ray process was ended"
