@@ -20,6 +20,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     def call(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["mtlab", "doctor", *map(str, arguments)])
         monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # not the cluster of another test
         return main(), capsys.readouterr().out
 
     return call

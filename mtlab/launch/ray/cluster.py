@@ -57,7 +57,7 @@ def connect(address: str) -> None:
     ray = import_ray()
     if ray.is_initialized():
         return
-    wanted = os.environ.get("RAY_ADDRESS", AUTO) if address == AUTO else address
+    wanted = (os.environ.get("RAY_ADDRESS") or AUTO) if address == AUTO else address
     try:
         if wanted == AUTO:  # may be that of a cluster which is gone
             wanted = ray._private.services.canonicalize_bootstrap_address_or_die(AUTO)
@@ -125,12 +125,17 @@ def describe_ray() -> dict[str, Any]:
     cluster: dict[str, Any] = {"version": None, "nodes": [], "problem": None}
     try:
         cluster["version"] = metadata.version("ray")
+        ray = import_ray()
+        connected = ray.is_initialized()
         connect(AUTO)
+        cluster["nodes"] = [asdict(node) for node in list_nodes()]
+        if not connected:
+            ray.shutdown()  # else Ray would end this process with its cluster
     except metadata.PackageNotFoundError:
         return cluster
     except UserError as error:
         return cluster | {"problem": error.problem}
-    return cluster | {"nodes": [asdict(node) for node in list_nodes()]}
+    return cluster
 
 
 def run_options(cpus: int, gpus: int | None, memory_gb: float | None) -> Mapping[str, Any]:
