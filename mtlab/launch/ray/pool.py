@@ -60,10 +60,8 @@ class RayPool:
     async def start(self, run: Path, config: Mapping[str, Any]) -> Attempt:
         """Ask Ray for a place for an attempt; see `Pool.start`."""
         threads = threads_of(config)
-        gpus = (
-            None if config["config"]["train"].get("device") == "cpu" else self.gpus
-        )  # others of the study may use them
-        options = run_options(max(self.cpus, self.processes * threads), gpus, self.memory_gb)
+        on_cpu = config["config"]["train"].get("device") == "cpu"  # others of the study may use GPUs
+        options = run_options(max(self.cpus, self.processes * threads), None if on_cpu else self.gpus, self.memory_gb)
         own = {name: value for name, value in os.environ.items() if name.startswith("MTLAB_") and name != LAUNCHER}
         actor = import_ray().remote(RunActor).options(**options, max_concurrency=CALLS).remote()
         return _Placed(actor, (list(self.command(run)), str(run), {**own, **thread_variables(threads)}))
