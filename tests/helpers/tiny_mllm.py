@@ -128,10 +128,10 @@ def _random(model: Any) -> Any:
 def tiny_images(model: Any, *rows: list[int], left: bool = False) -> dict[str, Tensor]:
     """A batch for any tiny model above. Of a row's ids, -1, -2, … stand for images, each always the same.
 
-    To the models with patch mergers odd ones are 4 × 8 patches, which makes 8 tokens, and even ones 2 × 4.
+    To the models with patch mergers odd ones are 4 × 12 patches, which makes 12 tokens, and even ones 2 × 4.
     """
     merging = hasattr(model.model, "visual")
-    grids = {each: (2, 4) if not each % 2 else (4, 8) for row in rows for each in row if each < 0}
+    grids = {each: (2, 4) if not each % 2 else (4, 12) for row in rows for each in row if each < 0}
     tokens = {each: height * width // 4 if merging else PATCHES for each, (height, width) in grids.items()}
     spread = [[token for each in row for token in ([IMAGE] * tokens[each] if each < 0 else [each])] for row in rows]
     ids = pad_sequence([torch.tensor(row) for row in spread], True, PAD, "left" if left else "right")
