@@ -83,7 +83,7 @@ ahead = pl.DataFrame(
 print(ahead)
 
 # %% [markdown]
-# ## Does it draw on other levels for other questions?
+# ## The figure of the claim: does it draw on other levels for other questions?
 #
 # The weights at the image's tokens and at the words, by family of questions, mean over seeds. Lines that lie on each
 # other would mean: what is asked makes no difference. The first cross-modal layer has nothing to ask with.

@@ -101,5 +101,7 @@ def test_what_is_said_is_told_in_words(folder: Path) -> None:
 
 
 def test_an_answer_longer_than_the_room_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"model\.answers: 'dark red' has 3 tokens.*set model.answer_tokens to as many"):
+    with pytest.raises(
+        UserError, match=r"model\.answers: 'dark blue' has 3 tokens.*set model.answer_tokens to as many"
+    ):
         generating(folder, answer_tokens=2)
