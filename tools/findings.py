@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 #: sweep → its section of docs/results.md, and where it ran
 SHIPPED = {
     "managers": ("is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge", "CNN"),
+    "managers_all": ("every-mechanism-tuned-alike-preliminary", "CNN, every mechanism, preliminary"),
     "managers_vit": ("the-same-on-a-vit-preliminary", "ViT, preliminary"),
 }
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
