@@ -99,7 +99,7 @@ figure
 # levels of the image are weighed otherwise; what the text draws on stays.
 #
 # - `mean of tokens`: all tokens of an image have their mean;
-# - `mean of questions`: all questions have the mean weights of the run's validation data;
+# - `mean of questions`: all questions have the mean of the validation questions whose weights the run recorded;
 # - `same family`: each question has the weights of another one of its family, about another picture;
 # - `same picture`: each question has the weights of one of another family about the same picture.
 

@@ -1,12 +1,17 @@
-"""What the shipped comparisons found of each manager, from the tables of `mtlab report` in analysis/results."""
+"""What the shipped comparisons found, from the tables of `mtlab report` in analysis/results.
+
+`python tools/findings.py managers_all` prints a comparison as a table, best first, as docs/results.md has it.
+"""
 
 from __future__ import annotations
 
 import csv
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from mtlab.studies.expand import expand
@@ -19,6 +24,7 @@ SHIPPED = {
     "managers_all": ("every-mechanism-tuned-alike-preliminary", "CNN, every mechanism, preliminary"),
     "managers_vit": ("the-same-on-a-vit-preliminary", "ViT, preliminary"),
 }
+FAMILY = "test/accuracy/"  #: and a family: a column of the runs
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 
 
@@ -29,18 +35,30 @@ class Finding(NamedTuple):
     label: str
     row: Mapping[str, str]  #: of the report
 
+    @property
+    def accuracy(self) -> str:
+        """Mean and 95 % interval, in points."""
+        mean, low, high = (float(self.row[column]) for column in ("mean", "low", "high"))
+        return f"{100 * mean:.1f} ± {100 * max(mean - low, high - mean):.1f}"
+
+    @property
+    def difference(self) -> str:
+        """The difference to the baseline and its 95 % interval, not corrected, in points."""
+        if self.row["baseline"] == "true":
+            return "—"
+        half = (float(self.row["difference_high"]) - float(self.row["difference_low"])) / 2
+        return f"{100 * float(self.row['difference']):+.1f} ± {100 * half:.1f}".replace("-", "−")
+
+    @property
+    def verdict(self) -> str:
+        """The outcome of the test and its corrected p."""
+        if self.row["baseline"] == "true":
+            return "baseline"
+        return f"{VERDICTS[self.row['outcome']]} (p {_p(float(self.row['p_corrected']))})"
+
     def cells(self) -> tuple[str, ...]:
-        """Write it as cells of a table: accuracy and difference in points, with intervals of 95 %."""
-        row = self.row
-        seeds = f"{row['n']} seeds"
-        mean, low, high = (float(row[column]) for column in ("mean", "low", "high"))
-        accuracy = f"{100 * mean:.1f} ± {100 * max(mean - low, high - mean):.1f}"
-        if row["baseline"] == "true":
-            return self.place, self.label, seeds, accuracy, "—", "baseline"
-        half = (float(row["difference_high"]) - float(row["difference_low"])) / 2
-        difference = f"{100 * float(row['difference']):+.1f} ± {100 * half:.1f}".replace("-", "−")
-        verdict = f"{VERDICTS[row['outcome']]} (p {_p(float(row['p_corrected']))})"
-        return self.place, self.label, seeds, accuracy, difference, verdict
+        """Write it as cells of a manager's table."""
+        return self.place, self.label, f"{self.row['n']} seeds", self.accuracy, self.difference, self.verdict
 
 
 @cache
@@ -48,8 +66,7 @@ def findings() -> Mapping[str, tuple[Finding, ...]]:
     """Collect what was found, manager → its variants, in the order of the comparisons."""
     found: dict[str, list[Finding]] = defaultdict(list)
     for sweep, (anchor, where) in SHIPPED.items():
-        with (ROOT / f"analysis/results/sweep_{sweep}_report.csv").open(newline="") as file:
-            rows = {row["label"]: row for row in csv.DictReader(file)}
+        rows = {row["label"]: row for row in _read(sweep, "report")}
         for variant in expand(read_sweep(ROOT / f"sweeps/{sweep}.yaml").study):
             found[variant.config["manager"]["name"]].append(
                 Finding(f"[{where}](results.md#{anchor})", variant.label, rows[variant.label])
@@ -68,5 +85,32 @@ def table(manager: str) -> Iterator[str]:
     yield ""
 
 
+def comparison(sweep: str) -> Iterator[str]:
+    """Write a comparison as a table, best first: rate, accuracy, difference, area, families, trained parameters."""
+    rates = {run["run"].partition("/")[0]: float(run["train.lr"]) for run in _read(sweep, "trials")}
+    by_label: dict[str, list[Mapping[str, str]]] = defaultdict(list)
+    for run in _read(sweep, "runs"):
+        by_label[run["label"]].append(run)
+    families = [name.rpartition("/")[2] for name in by_label[next(iter(by_label))][0] if name.startswith(FAMILY)]
+    yield f"| variant | rate | test/accuracy | difference | | area | {' | '.join(families)} | params |"
+    yield f"|---|--:|--:|--:|---|--:|{'--:|' * len(families)}--:|"
+    found = [Finding("", row["label"], row) for row in _read(sweep, "report")]
+    for each in sorted(found, key=lambda each: -float(each.row["mean"])):
+        runs = by_label[each.label]
+        means = [f"{100 * fmean(float(run[FAMILY + family]) for run in runs):.1f}" for family in families]
+        cells = [each.label, f"{rates[each.row['cell']]:g}", each.accuracy, each.difference, each.verdict]
+        cells += [f"{100 * float(each.row['area']):.1f}", *means, f"{float(each.row['trained_params']) / 1e3:.0f} k"]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _read(sweep: str, table: str) -> list[dict[str, str]]:
+    with (ROOT / f"analysis/results/sweep_{sweep}_{table}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.2g}"
+
+
+if __name__ == "__main__":
+    print("\n".join(comparison(sys.argv[1])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     from mtlab.runs.store import Store
 
 
-def command_words(options: Mapping[str, object]) -> list[str]:
+def option_words(**options: object) -> list[str]:
     """Return options as words of a command line, without those that are not given.
 
-    >>> command_words({"--workers": 2, "--launcher": None, "--fail-fast": True, "--replace": False})
+    >>> option_words(workers=2, launcher=None, fail_fast=True, replace=False)
     ['--workers', '2', '--fail-fast']
     """
-    given = {option: value for option, value in options.items() if value is not None and value is not False}
-    return [str(word) for option, value in given.items() for word in ((option,) if value is True else (option, value))]
+    words: list[str] = []
+    for name, value in options.items():
+        if value is not None and value is not False:
+            words += [f"--{name.replace('_', '-')}", *(() if value is True else (str(value),))]
+    return words
 
 
 def detach(words: Sequence[str], store: Store, name: str, status: str, *, quiet: bool) -> int:

@@ -24,14 +24,15 @@ class Sharding:
 
     def __init__(self) -> None:
         self.layers: tuple[Any, ...] = ()
-        self._parts: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}  #: id of this process's part → both
+        #: id of this process's shard → itself, and the sharded parameter
+        self._shards: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}
         self._gathered = False
 
     def __bool__(self) -> bool:
         return bool(self.layers)
 
     def start(self, layers: Sequence[nn.Module], group: ProcessGroup, device: torch.device) -> None:
-        """Shard layers whose parameters are the same in all processes; each keeps its part.
+        """Shard layers whose parameters are the same in all processes; each keeps its shard.
 
         Args:
             layers: modules that are called as such, none within another.
@@ -50,41 +51,41 @@ class Sharding:
             sharded.set_gradient_divide_factor(1.0)  # a sum: losses are shares of the whole batch's mean
             sharded.set_force_sum_reduction_for_comms(True)  # gloo knows no other
             for whole in layer.parameters():
-                part = nn.Parameter(local(whole), requires_grad=whole.requires_grad)
-                self._parts[id(part)] = (part, whole)
+                shard = nn.Parameter(local(whole), requires_grad=whole.requires_grad)
+                self._shards[id(shard)] = (shard, whole)
         self.layers = tuple(layers)
 
-    def parts(self) -> dict[nn.Parameter, nn.Parameter]:
-        """Map sharded parameters to this process's parts of them, which the optimiser updates in place."""
-        return {whole: part for part, whole in self._parts.values()}
+    def shards(self) -> dict[nn.Parameter, nn.Parameter]:
+        """Map sharded parameters to this process's shards of them, which the optimiser updates in place."""
+        return {whole: shard for shard, whole in self._shards.values()}
 
-    def is_part(self, parameter: nn.Parameter) -> bool:
-        """Is this a part, whose gradient is summed over all processes already?"""
-        return id(parameter) in self._parts
+    def is_shard(self, parameter: nn.Parameter) -> bool:
+        """Is this a shard, whose gradient is summed over all processes already?"""
+        return id(parameter) in self._shards
 
     def collect_gradients(self) -> None:
-        """Hand gradients of sharded parameters over to the parts."""
-        for part, whole in self._parts.values():
-            part.grad = None if whole.grad is None else local(whole.grad)
+        """Hand gradients of sharded parameters over to the shards."""
+        for shard, whole in self._shards.values():
+            shard.grad = None if whole.grad is None else local(whole.grad)
             whole.grad = None
 
-    def join(self, part: nn.Parameter, tensor: Tensor) -> Tensor:
-        """Join all processes' parts of a tensor that belongs to a parameter, such as a moment; all must call this."""
-        if id(part) not in self._parts or tensor.shape != part.shape:
+    def gather(self, shard: nn.Parameter, tensor: Tensor) -> Tensor:
+        """Gather all processes' shards of a parameter's tensor, such as a moment; all must call this."""
+        if id(shard) not in self._shards or tensor.shape != shard.shape:
             return tensor
         from torch.distributed.tensor import DTensor
 
-        whole: Any = self._parts[id(part)][1]
+        whole: Any = self._shards[id(shard)][1]
         stride = whole.stride()
         held = DTensor.from_local(tensor, whole.device_mesh, whole.placements, shape=whole.shape, stride=stride)
-        joined: Tensor = held.full_tensor()
-        return joined
+        gathered: Tensor = held.full_tensor()
+        return gathered
 
-    def split(self, part: nn.Parameter, tensor: Tensor) -> Tensor:
-        """Return this process's part of a whole tensor that belongs to a parameter."""
-        if id(part) not in self._parts or not tensor.ndim:
+    def shard(self, shard: nn.Parameter, tensor: Tensor) -> Tensor:
+        """Return this process's shard of a whole tensor that belongs to a parameter."""
+        if id(shard) not in self._shards or not tensor.ndim:
             return tensor
-        return share(tensor, self._parts[id(part)][1])
+        return shard_like(tensor, self._shards[id(shard)][1])
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -109,26 +110,26 @@ NOT_SHARDED = Sharding()
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Does this process hold only a part of a tensor?"""
+    """Does this process hold only a shard of a tensor?"""
     return hasattr(tensor, "placements")
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Return this process's part of a sharded tensor, in the same memory."""
+    """Return this process's shard of a sharded tensor, in the same memory."""
     sharded: Any = tensor.detach()
-    part: Tensor = sharded.to_local()
-    return part
+    shard: Tensor = sharded.to_local()
+    return shard
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full(tensor: Tensor) -> Tensor:
     """Return a tensor as a whole; if it is sharded, all processes must call this."""
     sharded: Any = tensor
-    joined: Tensor = sharded.full_tensor() if is_sharded(tensor) else tensor
-    return joined
+    gathered: Tensor = sharded.full_tensor() if is_sharded(tensor) else tensor
+    return gathered
 
 
-def share(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return this process's part of a whole tensor, cut as a sharded one is."""
+def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return this process's shard of a whole tensor, cut as a sharded one is."""
     from torch.distributed.tensor import distribute_tensor
 
     sharded: Any = like
@@ -138,6 +139,6 @@ def share(tensor: Tensor, like: Tensor) -> Tensor:
 def copy_into(held: Tensor, tensor: Tensor) -> None:
     """Copy a whole tensor into one that may be sharded."""
     if is_sharded(held):
-        local(held).copy_(share(tensor, held))
+        local(held).copy_(shard_like(tensor, held))
     else:
         held.copy_(tensor)

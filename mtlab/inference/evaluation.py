@@ -70,9 +70,9 @@ class EvaluatedRun:
 
     @property
     def generated(self) -> list[str] | None:
-        """What was said to each question, where the model generates its answers."""
-        said = self.evaluation.answer_texts
-        return None if said is None or self.evaluation.predictions is None else [answer for _, answer in said]
+        """The answer that was generated to each question; None where the model chooses."""
+        texts = self.evaluation.answer_texts
+        return None if texts is None or self.evaluation.predictions is None else [answer for _, answer in texts]
 
     @property
     def metrics(self) -> dict[str, float]:

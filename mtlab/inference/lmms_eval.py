@@ -17,8 +17,8 @@ import torch
 from mtlab.errors import UserError
 from mtlab.inference.api import load
 from mtlab.inference.encoding import Model
+from mtlab.model.mllm.continuations import IGNORE_INDEX
 from mtlab.model.mllm.encoder import LanguageModelEncoder
-from mtlab.model.mllm.tails import UNUSED
 
 try:
     from lmms_eval.api.model import lmms as _Base
@@ -65,13 +65,13 @@ class LmmsEvalModel(_Base):  # type: ignore[misc] # lmms-eval has no types
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Answer questions about one image each, cut in front of the first of a request's `until`."""
-        said: list[str] = []
+        answered: list[str] = []
         for start in range(0, len(requests), self.batch):
             given = [request.args for request in requests[start : start + self.batch]]
             images = [self._image(visual, *where) for _, _, visual, *where in given]
             answers = self.model.answer(images, [question for question, *_ in given])
-            said += [_cut(answer, options) for answer, (_, options, *_) in zip(answers, given, strict=True)]
-        return said
+            answered += [_cut(answer, options) for answer, (_, options, *_) in zip(answers, given, strict=True)]
+        return answered
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Score a continuation of each question, and tell whether it is what would be generated.
@@ -95,9 +95,9 @@ class LmmsEvalModel(_Base):  # type: ignore[misc] # lmms-eval has no types
         words = target if isinstance(target, str) else target(self._row(*where))
         ids = [*encoder.tower.encode_answer(words.strip()), encoder.answers.end]
         levels = self.model.encode_towers([self._image(visual, *where)], [question])
-        said = torch.tensor([ids], device=self.model.device)
-        (likelihood,) = encoder(*levels, said=said).likelihoods.flatten().tolist()
-        generated = [token for token in encoder.generate(*levels)[0].tolist() if token != UNUSED]
+        continuation = torch.tensor([ids], device=self.model.device)
+        (likelihood,) = encoder(*levels, continuation=continuation).likelihoods.flatten().tolist()
+        generated = [token for token in encoder.generate(*levels)[0].tolist() if token != IGNORE_INDEX]
         return likelihood, generated == ids
 
     def _row(self, number: int, task: str, split: str) -> Any:

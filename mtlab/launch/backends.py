@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from mtlab.config.check import check_config
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest, place_errors
+from mtlab.launch.extras import import_extra
 from mtlab.launch.local import LocalPool, default_workers, takes_gpu
 from mtlab.launch.ray.cluster import AUTO, connect, list_nodes, refuse_impossible_run
 from mtlab.launch.ray.pool import RayPool
-from mtlab.launch.slurm.job import import_submitit
 from mtlab.launch.slurm.pool import SlurmPool
 from mtlab.launch.slurm.queue import refuse_impossible_job
 from mtlab.launch.workers import threads_of, worker_command
@@ -189,7 +189,7 @@ def _request_gpus(
 
 
 def _check_job(settings: SlurmSettings, resources: Resources, options: Mapping[str, Any]) -> None:
-    import_submitit()
+    import_extra("submitit", "slurm")
     given = {
         "launcher.partition": settings.partition,
         "launcher.account": settings.account,

@@ -26,7 +26,7 @@ class CrossModalOutput:
     pooled: Tensor  #: [B, 2D], text before image
     recorded: Mapping[ManagerKey, Aggregated] | None = None  #: weights and contributions of every manager, if asked for
     auxiliary: Tensor | None = None  #: sum of the managers' auxiliary losses, weighted; None if there is none
-    #: Log-likelihoods by a language model: of each of the data set's answers, [B, A]; of the answer that was `said`,
+    #: Log-likelihoods by a language model: of each of the data set's answers, [B, A]; of a given `continuation`,
     #: [B, 1]; or, where answers are generated, of their first token, [B, vocabulary]. None: a head answers.
     likelihoods: Tensor | None = None
 

@@ -136,12 +136,12 @@ class ForwardContext:
         self._collect(fused)
         return fused
 
-    def answer(self, batch: Batch, *, said: Tensor | None = None) -> Tensor:
+    def answer(self, batch: Batch, *, continuation: Tensor | None = None) -> Tensor:
         """Answer each example of a batch on the model's device → logits [B, A] in float32.
 
         Args:
             batch: the examples.
-            said: tokens of an answer to each, [B, S]: what comes out is its log-likelihood, [B, 1].
+            continuation: tokens of an answer to each, [B, S]: what comes out is its log-likelihood, [B, 1].
 
         """
         with self.autocast():
@@ -151,7 +151,7 @@ class ForwardContext:
                 image,
                 noise=self.draw_noise(text, image),
                 intervene=self.image_interventions(batch),
-                said=said,
+                continuation=continuation,
             )
             for each in fused:
                 self._collect(each)

@@ -114,13 +114,13 @@ class VisionLanguageModel(nn.Module):
         noise: Mapping[ManagerKey, Tensor] | None = None,
         intervene: ImageInterventions | None = None,
         record: bool = False,
-        said: Tensor | None = None,
+        continuation: Tensor | None = None,
     ) -> list[CrossModalOutput]:
         """Fuse each text with each of its images; arguments as of `forward`, interventions by image.
 
-        `said` are tokens of answers behind the texts, [B, S], of which a language model gives the likelihood.
+        `continuation` holds tokens of answers behind the texts, [B, S], of which a language model gives the likelihood.
         """
-        more = {} if said is None else {"said": said}
+        more = {} if continuation is None else {"continuation": continuation}
         return [
             self.encoder(
                 text,

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtlab import checksums, files
-from mtlab.distributed.sharding import copy_into, whole
+from mtlab.distributed.sharding import copy_into, full
 
 ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again"  #: for finished runs
 ASIDE = ".corrupt-"  #: ends the names of files set aside, before random digits
@@ -87,9 +87,9 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     return kept
 
 
-def whole_tensors(model: nn.Module) -> dict[str, Tensor]:
+def full_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return the result of `model_tensors` with what is sharded joined: all processes must call this."""
-    return {name: whole(tensor) for name, tensor in model_tensors(model).items()}
+    return {name: full(tensor) for name, tensor in model_tensors(model).items()}
 
 
 @torch.no_grad()

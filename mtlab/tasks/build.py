@@ -89,8 +89,8 @@ def construct(
         assert isinstance(text_tower, CausalLanguageModel), "a plan refuses others"
         words = None if model.answers == "head" else dataset_answers(config)
         encoder = LanguageModelEncoder(model, config["manager"], text, vision, text_tower, words)
-        said = {"likelihoods": words is not None, "generates": model.answers == "generate"}
-        site = ModelShape(encoder.width, answers, text, vision, 1e-5, **said)
+        by_words = {"likelihoods": words is not None, "generates": model.answers == "generate"}
+        site = ModelShape(encoder.width, answers, text, vision, 1e-5, **by_words)
     else:
         encoder = CrossModalEncoder(model, config["manager"], text, vision, entry.cls.images)
         site = ModelShape(model.width, answers, text, vision, model.norm_eps)

@@ -157,7 +157,7 @@ class Loop:
         self._log_metrics(values)
         better = progress.update(values[metrics.choose], metrics.mode, run.train.patience)
         if better:
-            tensors = checkpoints.whole_tensors(run.model)
+            tensors = checkpoints.full_tensors(run.model)
             metadata = {"step": progress.step, "metric": metrics.choose, "value": progress.best}
             if run.group.is_main:
                 progress.best_checksum = checkpoints.save(self.best, tensors, metadata)
@@ -193,7 +193,7 @@ class Loop:
         self._read_loss()
         self._synchronise_buffers()
         self.saved = self.progress.step
-        model = {f"model/{name}": tensor for name, tensor in checkpoints.whole_tensors(self.run.model).items()}
+        model = {f"model/{name}": tensor for name, tensor in checkpoints.full_tensors(self.run.model).items()}
         moments = state_tensors(self.optimiser, self.groups, self.run.sharding)
         if not self.run.group.is_main:
             return
@@ -221,7 +221,7 @@ class Loop:
         group.broadcast([*checkpoints.model_tensors(self.run.model).values()])  # to the last bit, whatever drew them
         if self.run.train.shard:
             self.run.sharding.start(layers_to_shard(self.run.model), group, self.run.runtime.device)
-            self.optimiser = make_optimiser(self.run.model, self.groups, self.run.train, self.run.sharding.parts())
+            self.optimiser = make_optimiser(self.run.model, self.groups, self.run.train, self.run.sharding.shards())
         load_state(self.optimiser, self.groups, self.optimiser_state, self.run.sharding)
         self.optimiser_state = {}
         self.saved = self.progress.step

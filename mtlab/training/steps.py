@@ -76,7 +76,7 @@ def train_step(
         step_loss += loss.detach()
     parameters = [parameter for each in optimiser.param_groups for parameter in each["params"]]
     sharding.collect_gradients()
-    all_reduce_gradients(group, [each for each in parameters if not sharding.is_part(each)], step_loss)
+    all_reduce_gradients(group, [each for each in parameters if not sharding.is_shard(each)], step_loss)
     if on_gradients is not None:
         on_gradients()
     if clip is not None:
@@ -104,8 +104,8 @@ def clip_gradients(
     if not sharding:
         torch.nn.utils.clip_grad_norm_(parameters, most, foreach=True)
         return
-    own = [each.grad for each in parameters if each.grad is not None and sharding.is_part(each)]
-    shared = [each.grad for each in parameters if each.grad is not None and not sharding.is_part(each)]
+    own = [each.grad for each in parameters if each.grad is not None and sharding.is_shard(each)]
+    shared = [each.grad for each in parameters if each.grad is not None and not sharding.is_shard(each)]
     squared = torch.nn.utils.get_total_norm(own).square()
     group.all_reduce([squared])
     norm = (squared + torch.nn.utils.get_total_norm(shared).square()).sqrt()

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mtlab.errors import UserError
 from mtlab.managers.interventions import uniform
-from mtlab.model.mllm.tails import UNUSED
+from mtlab.model.mllm.continuations import IGNORE_INDEX
 from mtlab.tasks.build import TaskModel
 
 __all__ = ["answers", "folder"]  # fixtures
@@ -30,7 +30,7 @@ def test_what_is_generated_is_what_transformers_generates(folder: Path) -> None:
     encoder, (text, vision) = encoder_of(model), inputs(model)
     own, _ = encoder._image(vision)
     assert text.mask is not None
-    said = encoder.generate(text, vision)
+    generated = encoder.generate(text, vision)
     for row in range(len(TEXTS)):
         words = text.levels[0][row : row + 1, : int(text.mask[row].sum())]
         prompt = torch.cat([own[row : row + 1], words], 1)
@@ -38,24 +38,24 @@ def test_what_is_generated_is_what_transformers_generates(folder: Path) -> None:
             plain = encoder.tower.network.generate(
                 inputs_embeds=prompt, max_new_tokens=6, do_sample=False, eos_token_id=1, pad_token_id=0
             )[0]
-        assert said[row, : len(plain)].tolist() == plain.tolist()
-        assert set(said[row, len(plain) :].tolist()) <= {UNUSED}
+        assert generated[row, : len(plain)].tolist() == plain.tolist()
+        assert set(generated[row, len(plain) :].tolist()) <= {IGNORE_INDEX}
 
 
 @pytest.mark.parametrize("manager", [ADAPTIVE, "dense_connector", "bridge"], ids=str)
 def test_cached_equals_uncached(folder: Path, manager: str | dict[str, Any]) -> None:
     model = generating(folder, manager, **({"inject": {"layers": [0]}} if manager == "dense_connector" else {}))
     encoder, (text, vision) = encoder_of(model), inputs(model)
-    said = encoder.generate(text, vision)
+    generated = encoder.generate(text, vision)
     for at in range(6):
-        if (said[:, at] == UNUSED).any():
+        if (generated[:, at] == IGNORE_INDEX).any():
             break
         scores = []
         for token in range(len(WORDS)):  # a full pass for each next token
-            tried = torch.cat([said[:, :at], torch.full((2, 1), token), torch.full((2, 1), UNUSED)], 1)
+            tried = torch.cat([generated[:, :at], torch.full((2, 1), token), torch.full((2, 1), IGNORE_INDEX)], 1)
             with torch.no_grad():
-                scores.append(encoder(text, vision, said=tried).likelihoods)
-        assert torch.cat(scores, 1).argmax(1).tolist() == said[:, at].tolist()
+                scores.append(encoder(text, vision, continuation=tried).likelihoods)
+        assert torch.cat(scores, 1).argmax(1).tolist() == generated[:, at].tolist()
     assert at > 0
 
 
@@ -67,7 +67,7 @@ def test_an_answer_that_is_said_has_the_likelihood_that_the_tree_gives_it(folder
     with torch.no_grad():
         tree = scored(text, vision).logits
         for number in range(len(ANSWERS)):
-            found = encoder(text, vision, said=encoder.answers.of(torch.tensor([number, number]))).likelihoods
+            found = encoder(text, vision, continuation=encoder.answers.of(torch.tensor([number, number]))).likelihoods
             torch.testing.assert_close(found[:, 0], tree[:, number], atol=1e-4, rtol=1e-4)
     assert encoder.answers.of(torch.tensor([[0.3, 0.6, 0.0, 0.0, 0.0]])).tolist()[0][:3] == [8, 9, 1]
 
@@ -76,7 +76,7 @@ def test_image_tokens_do_not_see_the_answer(folder: Path) -> None:
     model = generating(folder, ADAPTIVE)
     encoder, (text, vision) = encoder_of(model), inputs(model)
     with torch.no_grad():
-        images = [encoder(text, vision, said=torch.tensor([[token, 1]] * 2)).image for token in (7, 9)]
+        images = [encoder(text, vision, continuation=torch.tensor([[token, 1]] * 2)).image for token in (7, 9)]
     assert torch.equal(*images)
 
 
@@ -96,8 +96,10 @@ def test_managers_weights_can_be_replaced_as_it_generates(folder: Path) -> None:
 
 
 def test_what_is_said_is_told_in_words(folder: Path) -> None:
-    said = torch.tensor([[8, 9, 1, UNUSED], [7, 1, UNUSED, UNUSED], [1, UNUSED, UNUSED, UNUSED]])
-    assert encoder_of(generating(folder)).decode(said) == ["dark blue", "red", ""]
+    generated = torch.tensor(
+        [[8, 9, 1, IGNORE_INDEX], [7, 1, IGNORE_INDEX, IGNORE_INDEX], [1, IGNORE_INDEX, IGNORE_INDEX, IGNORE_INDEX]]
+    )
+    assert encoder_of(generating(folder)).decode(generated) == ["dark blue", "red", ""]
 
 
 def test_an_answer_longer_than_the_room_is_refused(folder: Path) -> None:

@@ -51,7 +51,7 @@ def questions(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_run_learns_to_say_its_answers(make_run: RunMaker, questions: dict[str, Any]) -> None:
-    folder = make_run("said", **questions)
+    folder = make_run("generated", **questions)
     assert train(folder) == 0
     losses = [row["train/loss"] for row in lines(folder, "train/loss")]
     assert losses[-1] < 0.5 < losses[0]
@@ -76,8 +76,10 @@ def test_a_run_learns_to_say_its_answers(make_run: RunMaker, questions: dict[str
 def test_words_that_training_has_not_count_if_they_are_said(
     make_run: RunMaker, questions: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = torch.tensor([[WORDS.index(word) for word in ("dark", "blue", "<end>")]])
-    monkeypatch.setattr(LanguageModelEncoder, "generate", lambda _self, text, *_, **__: said.expand(len(text.mask), 3))
+    generated = torch.tensor([[WORDS.index(word) for word in ("dark", "blue", "<end>")]])
+    monkeypatch.setattr(
+        LanguageModelEncoder, "generate", lambda _self, text, *_, **__: generated.expand(len(text.mask), 3)
+    )
     folder = make_run("new", **questions | {"train": {"length": {"steps": 2}}, "record": {"interventions": False}})
     assert train(folder) == 0
     outcomes = polars.read_parquet(folder / "examples.parquet").filter(polars.col("split") == "test")
@@ -105,8 +107,8 @@ def test_on_other_data_a_model_chooses_among_its_own_answers(make_run: RunMaker,
 def test_credit_is_the_benchmarks_own() -> None:
     numbers = {"cat": 0, "2": 1}
     plain = Example("0", "?", "i", 0, "f")
-    assert [credit(said, plain, "cat", numbers) for said in ("The cat.", "CAT", "cats", "")] == [1, 1, 0, 0]
+    assert [credit(generated, plain, "cat", numbers) for generated in ("The cat.", "CAT", "cats", "")] == [1, 1, 0, 0]
     scored = Example("0", "?", "i", 1, "f", scores=((0, 0.3), (1, 0.9)))
-    assert [credit(said, scored, "2", numbers) for said in ("two", "a cat", "dog")] == [0.9, 0.3, 0]
+    assert [credit(generated, scored, "2", numbers) for generated in ("two", "a cat", "dog")] == [0.9, 0.3, 0]
     seen = Example("0", "?", "i", -1, "f", annotators=("dog",) * 10)
     assert credit("the dog", seen, "", numbers) == 1.0

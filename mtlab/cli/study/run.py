@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtlab.cli.background import command_words
 from mtlab.cli.background import detach as go_on_in_background
+from mtlab.cli.background import option_words
 from mtlab.cli.options import (
     DetachOption,
     File,
@@ -57,10 +57,18 @@ def run(
     path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)
     if detach:
-        options = {"--workers": workers, "--launcher": launcher, "--retries": retries, "--store": opened.root}
-        flags = {"--fail-fast": fail_fast, "--keep-going": keep_going, "--no-plugins": no_plugins, "--replace": replace}
-        words = ["run", file, *(overrides or ()), *command_words({**options, **flags})]
+        options = option_words(
+            workers=workers,
+            launcher=launcher,
+            retries=retries,
+            store=opened.root,
+            fail_fast=fail_fast,
+            keep_going=keep_going,
+            no_plugins=no_plugins,
+            replace=replace,
+        )
         name = read_study(path, overrides or ()).name
+        words = ["run", file, *(overrides or ()), *options]
         raise typer.Exit(go_on_in_background(words, opened, name, f"mtlab status {name} --watch", quiet=quiet))
     study = StudyCommand(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace, launcher=launcher)
     with unless_quiet(quiet):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtlab.cli.background import command_words
 from mtlab.cli.background import detach as go_on_in_background
+from mtlab.cli.background import option_words
 from mtlab.cli.options import (
     DetachOption,
     LauncherOption,
@@ -68,11 +68,19 @@ def run(
     opened = Store.open(store_root(store), create=True)
     path = find_study_file(file, sweep_recipe_folders())
     if detach:
-        options = {"--workers": workers, "--launcher": launcher, "--retries": retries, "--store": opened.root}
-        flags = {"--fail-fast": fail_fast, "--keep-going": keep_going, "--no-plugins": no_plugins, "--replace": replace}
-        words = command_words({**options, **flags, "--search-only": search_only})
+        options = option_words(
+            workers=workers,
+            launcher=launcher,
+            retries=retries,
+            store=opened.root,
+            fail_fast=fail_fast,
+            keep_going=keep_going,
+            no_plugins=no_plugins,
+            replace=replace,
+            search_only=search_only,
+        )
         name = read_sweep(path, overrides or ()).name
-        words = ["sweep", "run", file, *(overrides or ()), *words]
+        words = ["sweep", "run", file, *(overrides or ()), *options]
         raise typer.Exit(go_on_in_background(words, opened, name, f"mtlab sweep status {name}", quiet=quiet))
     context.with_resource(unless_quiet(quiet))
     prepared, costs = prepare_file(path, overrides or [], opened, plugins=not no_plugins)

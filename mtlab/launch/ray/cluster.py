@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from mtlab.errors import UserError
+from mtlab.launch.extras import import_extra
 
 AUTO = "auto"  #: address: `RAY_ADDRESS`, else the cluster that this machine belongs to
 PROBE = 10.0  #: seconds in which a cluster's port must answer
@@ -37,11 +38,7 @@ def import_ray() -> Any:
         UserError: it is not installed.
 
     """
-    try:
-        import ray
-    except ImportError:
-        raise UserError("ray is not installed: pip install 'mtlab[ray]'", key="launcher") from None
-    return ray
+    return import_extra("ray", "ray")
 
 
 def connect(address: str) -> None:

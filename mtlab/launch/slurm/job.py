@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mtlab import files
 from mtlab.errors import UserError
+from mtlab.launch.extras import import_extra
 from mtlab.launch.slurm.queue import WARNING, JobId, SlurmError, last_error_line, query_jobs
 from mtlab.launch.workers import TORCHRUN
 from mtlab.processes import Process, current_process
@@ -106,7 +107,7 @@ def make_executor(folder: Path, options: Mapping[str, Any]) -> Any:
         UserError: submitit is not installed.
 
     """
-    submitit = import_submitit()
+    submitit = import_extra("submitit", "slurm")
     made = submitit.SlurmExecutor(folder=folder)
     plain = {key: value for key, value in options.items() if key != "extra" and value is not None}
     made.update_parameters(
@@ -121,20 +122,6 @@ def make_executor(folder: Path, options: Mapping[str, Any]) -> Any:
         }
     )
     return made
-
-
-def import_submitit() -> Any:
-    """Import submitit.
-
-    Raises:
-        UserError: it is not installed.
-
-    """
-    try:
-        import submitit
-    except ImportError:
-        raise UserError("slurm needs submitit: pip install -e '.[slurm]'", key="launcher") from None
-    return submitit
 
 
 def read_job(run: Path) -> tuple[JobId, Process] | None:

@@ -25,9 +25,15 @@ from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
 from mtlab.model.initial import initialise
 from mtlab.model.layers import to_full_precision
 from mtlab.model.mllm.answers import AnswerScorer, grow_tree
+from mtlab.model.mllm.continuations import (
+    IGNORE_INDEX,
+    AnswerTokens,
+    Continuation,
+    continuation_likelihoods,
+    embed_continuation,
+)
 from mtlab.model.mllm.passing import Pass, Requests
 from mtlab.model.mllm.places import injection_places
-from mtlab.model.mllm.tails import UNUSED, AnswerTokens, Tail, said_likelihoods, said_tail
 from mtlab.model.projection import Projections
 from mtlab.seeding import derive
 from mtlab.towers.base import Features, TowerShape
@@ -107,7 +113,7 @@ class LanguageModelEncoder(Encoder):
         noise: Mapping[ManagerKey, Tensor] | None = None,
         intervene: Mapping[ManagerKey, Intervention] | None = None,
         record: bool = False,
-        said: Tensor | None = None,
+        continuation: Tensor | None = None,
         cache: Any = None,
     ) -> CrossModalOutput:
         """Read an image and a text; arguments as of `Encoder.forward`, of which both must be towers' levels.
@@ -119,7 +125,7 @@ class LanguageModelEncoder(Encoder):
             noise: of the managers.
             intervene: with the managers' weights.
             record: weights and contributions of every manager.
-            said: tokens of an answer behind each prompt, whose likelihood is wanted, see `AnswerTokens`.
+            continuation: tokens of an answer behind each prompt, whose likelihood is wanted, see `AnswerTokens`.
             cache: of transformers, which takes the keys and values of all tokens.
 
         """
@@ -129,8 +135,8 @@ class LanguageModelEncoder(Encoder):
         words, mask = text.levels[-1], text.mask
         own, experts = self._image(vision)
         images, length = own.shape[1], words.shape[1]
-        tail = self._tail(words, said)
-        hidden = torch.cat([own, words] + ([] if tail is None else [tail.states]), 1)
+        behind_prompt = self._continuation(words, continuation)
+        hidden = torch.cat([own, words] + ([] if behind_prompt is None else [behind_prompt.states]), 1)
         requests = Requests(
             noise={layer: drawn for (_, layer), drawn in (noise or {}).items()},
             intervene={layer: change for (_, layer), change in (intervene or {}).items()},
@@ -139,7 +145,7 @@ class LanguageModelEncoder(Encoder):
         question = Columns(images, images + length, mask)
         asked = Experts(words.unsqueeze(1), mask)
         images_pass = Pass(Columns(0, images), question, experts, asked, requests)
-        hidden = self._run(hidden, *self._positions(question, hidden, tail), images_pass, cache)
+        hidden = self._run(hidden, *self._positions(question, hidden, behind_prompt), images_pass, cache)
         told, behind = hidden[:, images : images + length], hidden[:, images + length :]
         last = told[:, -1] if mask is None else told[torch.arange(len(told), device=told.device), mask.sum(1) - 1]
         return CrossModalOutput(
@@ -148,16 +154,20 @@ class LanguageModelEncoder(Encoder):
             pooled=torch.cat([last, hidden[:, images - 1]], -1),
             recorded={("image", layer): each for layer, each in requests.recorded.items()} if record else None,
             auxiliary=functools.reduce(torch.add, requests.auxiliary) if requests.auxiliary else None,
-            likelihoods=self._likelihoods(last, behind, said),
+            likelihoods=self._likelihoods(last, behind, continuation),
         )
 
     @torch.no_grad()
     def generate(
         self, text: Features, vision: Features, *, intervene: Mapping[ManagerKey, Intervention] | None = None
     ) -> Tensor:
-        """Answer greedily, with cached keys and values: token ids [B, `model.answer_tokens`], `UNUSED` behind the end.
+        """Answer greedily, with cached keys and values.
 
         Managers act as the prompt is read; what they changed lives on in the cache.
+
+        Returns:
+            token ids [B, `model.answer_tokens`], `IGNORE_INDEX` behind the end
+
         """
         from transformers import DynamicCache  # here: its import takes a second
 
@@ -166,22 +176,22 @@ class LanguageModelEncoder(Encoder):
         fused = self(text, vision, intervene=intervene, cache=cache)
         assert fused.likelihoods is not None, "of the first token"
         token = fused.likelihoods.argmax(-1)
-        said: Tensor = token.new_full((len(token), most), UNUSED)
+        generated: Tensor = token.new_full((len(token), most), IGNORE_INDEX)
         places, visible = self._next_positions(text, fused.image.shape[1])
         for number in range(most):
-            said[:, number] = token
-            over = (said == end).any(1)
+            generated[:, number] = token
+            over = (generated == end).any(1)
             if number + 1 == most or over.all():
                 break
             visible = F.pad(visible, (0, 1), value=True)
             hidden = self._run(self.tower.embed(token.clamp_min(0)).unsqueeze(1), places + number, visible, None, cache)
-            token = torch.where(over, UNUSED, self.tower.logits(hidden[:, -1]).argmax(-1))
-        return said
+            token = torch.where(over, IGNORE_INDEX, self.tower.logits(hidden[:, -1]).argmax(-1))
+        return generated
 
-    def decode(self, said: Tensor) -> list[str]:
-        """Write what `generate` has said in words, without what surrounds them: [B, S] → B answers."""
+    def decode(self, generated: Tensor) -> list[str]:
+        """Write what `generate` returns in words, without what surrounds them: [B, S] → B answers."""
         tokeniser = self.tower.tokeniser
-        rows = [[token for token in row if token != UNUSED] for row in said.tolist()]
+        rows = [[token for token in row if token != IGNORE_INDEX] for row in generated.tolist()]
         return [tokeniser.decode(row, skip_special_tokens=True).strip() for row in rows]
 
     def initialise(self, seed: int) -> None:
@@ -218,19 +228,19 @@ class LanguageModelEncoder(Encoder):
         states = [mapped[n] if n in mapped else torch.zeros_like(own) for n in range(1, len(vision.levels) + 1)]
         return own, Experts(torch.stack(states, 1))
 
-    def _tail(self, words: Tensor, said: Tensor | None) -> Tail | None:
-        """Embed what stands behind each prompt: an answer that is said, or the tree of those that are scored."""
-        if said is not None:
-            return said_tail(said, self.tower.embed)
+    def _continuation(self, words: Tensor, continuation: Tensor | None) -> Continuation | None:
+        """Embed what stands behind each prompt: a given answer, or the tree of those that are scored."""
+        if continuation is not None:
+            return embed_continuation(continuation, self.tower.embed)
         if self.scorer is None:
             return None
         tree = self.tower.embed(self.scorer.tokens).to(words.dtype).expand(len(words), -1, -1)
-        return Tail(tree, self.scorer.depths, self.scorer.seen)
+        return Continuation(tree, self.scorer.depths, self.scorer.seen)
 
-    def _likelihoods(self, last: Tensor, behind: Tensor, said: Tensor | None) -> Tensor | None:
+    def _likelihoods(self, last: Tensor, behind: Tensor, continuation: Tensor | None) -> Tensor | None:
         """Score what is asked for, see `CrossModalOutput.likelihoods`."""
-        if said is not None:
-            return said_likelihoods(said, last, behind, self.tower.logits).unsqueeze(1)
+        if continuation is not None:
+            return continuation_likelihoods(continuation, last, behind, self.tower.logits).unsqueeze(1)
         if self.scorer is not None:
             scores: Tensor = self.scorer(last, behind, self.tower.logits)
             return scores
@@ -273,19 +283,19 @@ class LanguageModelEncoder(Encoder):
         out: Tensor = checkpoint(run, hidden, use_reentrant=False)
         return out
 
-    def _positions(self, text: Columns, states: Tensor, tail: Tail | None) -> tuple[Tensor, Tensor]:
+    def _positions(self, text: Columns, states: Tensor, behind_prompt: Continuation | None) -> tuple[Tensor, Tensor]:
         """Return the position of each token, [B, T], and which tokens it attends to, bool [B, 1, T, T].
 
-        A token attends to what is in front of it; one of the tail to image, text, and the beginning of its answers.
+        A token attends to what is in front of it; one behind the prompt to image, text, and the start of its answers.
         """
         batch, whole, device, mask = len(states), states.shape[1], states.device, text.padding
         places = torch.arange(whole, device=device).expand(batch, -1)
         visible = torch.ones(whole, whole, dtype=torch.bool, device=device).tril()
-        if tail is not None:
-            behind = (tail.depths - 1 + text.ends()).expand(batch, -1)
+        if behind_prompt is not None:
+            behind = (behind_prompt.depths - 1 + text.ends()).expand(batch, -1)
             places = torch.cat([places[:, : text.stop], behind], 1)
             visible = visible.clone()
-            visible[text.stop :, text.stop :] = tail.seen
+            visible[text.stop :, text.stop :] = behind_prompt.seen
         visible = visible.expand(batch, 1, -1, -1)
         if mask is not None:
             real = F.pad(F.pad(mask, (text.start, 0), value=True), (0, whole - text.stop), value=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mtlab.recording import reader, run_dataset
+from mtlab.recording import run_dataset
 from mtlab.recording.reader import Missing
 from mtlab.recording.run_dataset import ImageArray
 from mtlab.report import frame, recordings
@@ -122,9 +122,9 @@ def _tokens(study: StudyResults, provenance: Provenance) -> Content:
     for run, state in provenance.states.items():
         if state != "done" or run.label in runs:
             continue
-        tokens = reader.read_tokens(store.run(run.run))
-        if isinstance(tokens, Missing):
-            reasons[tokens.why] = None
+        tokens = study.tokens.found.get(run)
+        if tokens is None:
+            reasons[study.tokens.missing[run].why] = None
         elif tokens.examples:
             config = store.config(run.run) or {}
             key = json.dumps(config.get("config", {}).get("data"), sort_keys=True)

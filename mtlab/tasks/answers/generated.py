@@ -18,7 +18,7 @@ from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.tasks.answers.vqa_accuracy import vqa_accuracy
 from mtlab.tasks.evaluation import Evaluation, PassOutput, answerable, run_split
 
-NO_ANSWER = -1  #: what is said is none of the answers that training questions have
+NO_ANSWER = -1  #: what is generated is none of the answers that training questions have
 
 
 def losses(context: ForwardContext, batch: Batch) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ def evaluate(
 
     def run_batch(batch: Batch) -> PassOutput:
         on_device = batch.to(context.device)
-        tensors = {"said": context.generate(on_device)}
+        tensors = {"generated": context.generate(on_device)}
         rows, count = answerable(batch.targets)
         if count:
             tensors["loss"] = -_likelihoods(context, on_device)[rows].double().sum()
@@ -52,14 +52,14 @@ def evaluate(
     output = run_split(context, loader, batch, between, run_batch)
     assert encoder.answers is not None, "the encoder generates"
     known = encoder.answers.words
-    said = encoder.decode(output.in_order("said"))
+    generated = encoder.decode(output.in_order("generated"))
     right = [example.answer or (known[example.target] if example.target >= 0 else "") for example in examples]
     numbers = {normalise(answer): number for number, answer in reversed(list(enumerate(known)))}
-    scores = {"accuracy": np.array([credit(*each, numbers) for each in zip(said, examples, right, strict=True)])}
+    scores = {"accuracy": np.array([credit(*each, numbers) for each in zip(generated, examples, right, strict=True)])}
     guesses = [known[answer] for answer in blind]
     floors = {"accuracy": np.array([credit(*each, numbers) for each in zip(guesses, examples, right, strict=True)])}
     if loader.options.answers is not None:  # the data give scores of answers
-        scores["score"] = np.array([_score(*each, numbers) for each in zip(said, examples, strict=True)])
+        scores["score"] = np.array([_score(*each, numbers) for each in zip(generated, examples, strict=True)])
         floors["score"] = np.array([_score(*each, numbers) for each in zip(guesses, examples, strict=True)])
     return Evaluation(
         loss=output.mean("loss"),
@@ -68,33 +68,33 @@ def evaluate(
         clusters=[example.cluster for example in examples],
         scores=scores,
         targets=np.array([example.target for example in examples], np.int64),
-        predictions=np.array([numbers.get(normalise(answer), NO_ANSWER) for answer in said], np.int64),
-        answer_texts=list(zip([answer or "none of the answers" for answer in right], said, strict=True)),
+        predictions=np.array([numbers.get(normalise(answer), NO_ANSWER) for answer in generated], np.int64),
+        answer_texts=list(zip([answer or "none of the answers" for answer in right], generated, strict=True)),
         blind_scores=floors,
     )
 
 
-def credit(said: str, example: Example, right: str, numbers: Mapping[str, int]) -> float:
+def credit(generated: str, example: Example, right: str, numbers: Mapping[str, int]) -> float:
     """Score an answer in words: agreement with annotators, or else its score in the data, or else exact match.
 
     All answers are normalised first: case, articles, punctuation, spaces, numbers in words (`vqa_answers.normalise`).
 
     Args:
-        said: the answer.
+        generated: the answer.
         example: the question's.
         right: the right answer in words.
         numbers: normalised answers of training questions → their numbers.
 
     """
     if example.annotators:
-        return vqa_accuracy(said, example.annotators)
+        return vqa_accuracy(generated, example.annotators)
     if example.scores:
-        return _score(said, example, numbers)
-    return float(bool(right) and normalise(said) == normalise(right))
+        return _score(generated, example, numbers)
+    return float(bool(right) and normalise(generated) == normalise(right))
 
 
-def _score(said: str, example: Example, numbers: Mapping[str, int]) -> float:
-    return dict(example.scores).get(numbers.get(normalise(said), NO_ANSWER), 0.0)
+def _score(generated: str, example: Example, numbers: Mapping[str, int]) -> float:
+    return dict(example.scores).get(numbers.get(normalise(generated), NO_ANSWER), 0.0)
 
 
 def _encoder(context: ForwardContext) -> LanguageModelEncoder:
@@ -107,4 +107,4 @@ def _likelihoods(context: ForwardContext, batch: Batch) -> Tensor:
     """Log-likelihood of each right answer and its end, [B]; of an answer that is not known, of some other."""
     answers = _encoder(context).answers
     assert answers is not None, "the encoder generates"
-    return context.answer(batch, said=answers.of(batch.targets)).squeeze(1)
+    return context.answer(batch, continuation=answers.of(batch.targets)).squeeze(1)

@@ -55,14 +55,14 @@ def make_optimiser(
     model: nn.Module,
     groups: Sequence[ParameterGroup],
     train: TrainConfig,
-    parts: Mapping[nn.Parameter, nn.Parameter] = MappingProxyType({}),
+    shards: Mapping[nn.Parameter, nn.Parameter] = MappingProxyType({}),
 ) -> torch.optim.Optimizer:
     """Make the optimiser; its parameter groups are `groups`, in this order.
 
-    With `train.optimizer: muon`, Muon updates the groups of matrices, which come first. `parts` are what this process
-    holds of parameters that are sharded, see `Sharding.parts`.
+    With `train.optimizer: muon`, Muon updates the groups of matrices, which come first. `shards` are what this process
+    holds of parameters that are sharded, see `Sharding.shards`.
     """
-    named = {name: parts.get(parameter, parameter) for name, parameter in model.named_parameters()}
+    named = {name: shards.get(parameter, parameter) for name, parameter in model.named_parameters()}
     options: list[dict[str, Any]] = [
         {
             "params": [named[name] for name in group.names],
@@ -92,7 +92,7 @@ def state_tensors(
     What is sharded is joined: all processes must call this.
     """
     return {
-        f"{kind}/{name}": sharding.join(parameter, tensor)
+        f"{kind}/{name}": sharding.gather(parameter, tensor)
         for name, parameter in _named_parameters(optimiser, groups)
         for kind, tensor in optimiser.state.get(parameter, {}).items()
     }
@@ -113,7 +113,7 @@ def load_state(
     named = dict(_named_parameters(optimiser, groups))
     for key, tensor in tensors.items():
         kind, _, name = key.partition("/")
-        optimiser.state[named[name]][kind] = sharding.split(named[name], tensor).to(named[name].device)
+        optimiser.state[named[name]][kind] = sharding.shard(named[name], tensor).to(named[name].device)
 
 
 def _named_parameters(

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from mtlab.errors import UserError
 from mtlab.model.layers import to_full_precision
 
-UNUSED = -100  #: stands behind the end of an answer that is shorter than others
+IGNORE_INDEX = -100  #: stands behind the end of an answer that is shorter than others
 
 
 @dataclass(frozen=True)
-class Tail:
+class Continuation:
     """Tokens behind each prompt, which attend to the prompt and to those of their own answers in front of them."""
 
     states: Tensor  #: embedded, [B, S, D]
@@ -40,7 +40,7 @@ class AnswerTokens(nn.Module):
 
     """
 
-    ids: Tensor  #: of each answer and its end, then `UNUSED`, [A, S]
+    ids: Tensor  #: of each answer and its end, then `IGNORE_INDEX`, [A, S]
 
     def __init__(self, words: Sequence[str], answers: Sequence[Sequence[int]], end: int | None, most: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class AnswerTokens(nn.Module):
             raise UserError(
                 f"{word!r} has {longest} tokens, its end included: set model.answer_tokens to as many, not {most}"
             )
-        rows = [[*answer, end, *[UNUSED] * (longest - 1 - len(answer))] for answer in answers]
+        rows = [[*answer, end, *[IGNORE_INDEX] * (longest - 1 - len(answer))] for answer in answers]
         self.words, self.end = tuple(words), end
         self.register_buffer("ids", torch.tensor(rows), persistent=False)
 
@@ -63,23 +63,25 @@ class AnswerTokens(nn.Module):
         return self.ids[targets.clamp_min(0) if targets.ndim == 1 else targets.argmax(-1)]
 
 
-def said_tail(said: Tensor, embed: Callable[[Tensor], Tensor]) -> Tail:
-    """Make the tail of one answer for each prompt, [B, S]: all its tokens but the last, which nothing follows."""
-    ids = said[:, :-1].clamp_min(0)
+def embed_continuation(tokens: Tensor, embed: Callable[[Tensor], Tensor]) -> Continuation:
+    """Embed one answer for each prompt, [B, S]: all its tokens but the last, which nothing follows."""
+    ids = tokens[:, :-1].clamp_min(0)
     seen = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
-    return Tail(embed(ids), torch.arange(1, ids.shape[1] + 1, device=ids.device), seen)
+    return Continuation(embed(ids), torch.arange(1, ids.shape[1] + 1, device=ids.device), seen)
 
 
-def said_likelihoods(said: Tensor, last: Tensor, states: Tensor, logits: Callable[[Tensor], Tensor]) -> Tensor:
+def continuation_likelihoods(
+    tokens: Tensor, last: Tensor, states: Tensor, logits: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Sum the log-likelihoods of an answer's tokens, [B], in float32 at least.
 
     Args:
-        said: its tokens, `UNUSED` behind the end, [B, S].
+        tokens: its tokens, `IGNORE_INDEX` behind the end, [B, S].
         last: states of the prompts' last tokens, [B, D].
         states: of the answer's tokens but the last, [B, S − 1, D].
         logits: of the language model, […, D] → […, V].
 
     """
     predicted = to_full_precision(logits(torch.cat([last.unsqueeze(1), states], 1))).log_softmax(-1)
-    each = predicted.gather(-1, said.clamp_min(0).unsqueeze(-1)).squeeze(-1)
-    return (each * (said != UNUSED)).sum(1)
+    each = predicted.gather(-1, tokens.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+    return (each * (tokens != IGNORE_INDEX)).sum(1)
