@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 #: sweep → its section of docs/results.md, and where it ran
 SHIPPED = {
     "managers": ("is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge", "CNN"),
-    "managers_all": ("every-mechanism-tuned-alike-preliminary", "CNN, every mechanism, preliminary"),
+    "managers_all": ("twenty-one-managers-tuned-alike-preliminary", "CNN, 21 managers, preliminary"),
     "managers_vit": ("the-same-on-a-vit-preliminary", "ViT, preliminary"),
 }
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs

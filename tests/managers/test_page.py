@@ -59,7 +59,7 @@ def test_what_was_found_is_the_mean_of_the_published_runs(sweep: str) -> None:
         assert float(row["mean"]) == pytest.approx(fmean(accuracies[row["label"]]), abs=1e-5)
 
 
-def test_the_table_of_every_mechanism_is_what_its_command_prints() -> None:
+def test_the_table_of_21_managers_is_what_its_command_prints() -> None:
     results = (findings.ROOT / "docs/results.md").read_text()
     assert "\n".join(findings.comparison("managers_all")) in results, "run `python tools/findings.py managers_all`"
 
