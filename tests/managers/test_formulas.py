@@ -131,3 +131,15 @@ def test_managers_may_start_at_levels_spread_over_the_tower(name: str) -> None:
         first.append(int(weights.argmax()))
     assert (LAYERS, EXPERTS) == (3, 3)
     assert first == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["static", "adaptive"])
+def test_managers_may_start_with_a_share_of_the_dimensions_for_each_level(name: str) -> None:
+    manager = make(name, 2, start="slices")
+    if name == "adaptive":
+        manager.controller.weight.data.zero_()
+    weights = manager(draw_inputs(manager.place), record=True).weights[0, :EXPERTS, 0]  # [N, D]
+    owners = weights.argmax(0)
+    assert owners.tolist() == sorted(owners.tolist())
+    assert torch.bincount(owners, minlength=EXPERTS).amin() >= weights.shape[1] // EXPERTS
+    torch.testing.assert_close(weights.amax(0) / weights.amin(0), torch.full((weights.shape[1],), 3.0).exp())

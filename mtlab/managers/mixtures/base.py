@@ -106,22 +106,23 @@ class LearnedMixture(Mixture):
             minimum=0.0,
             sizing=False,
         )
-        start: Literal["uniform", "top", "spread"] = option(
+        start: Literal["uniform", "top", "spread", "slices"] = option(
             "uniform",
-            "weights at the start: all experts alike (published), the highest ahead by 3 in its score, or in each "
-            "cross-modal layer another one, from the lowest to the highest, as bridges would read them",
+            "weights at the start: all experts alike (published), the highest ahead by 3 in its score, in each "
+            "cross-modal layer another one, from the lowest to the highest, as bridges would read them, or each in its "
+            "own share of the dimensions",
         )
 
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})
 
-    lead: Tensor | None  #: added to the scores, [1, N, 1, 1]; None: nothing
+    lead: Tensor | None  #: added to the scores, [1, N, 1, 1|D]; None: nothing
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:
         """Kind of weights, where they start, temperature and noise."""
         return {
             "weight": {"choice": ["scalar", "vector"]},
-            "start": {"choice": ["uniform", "top", "spread"]},
+            "start": {"choice": ["uniform", "top", "spread", "slices"]},
             "temperature": {"float": [0.1, 2.0], "log": True},
             "noise": {"float": [0.0, 1.0]},
         }
@@ -133,7 +134,9 @@ class LearnedMixture(Mixture):
         self.temperature = nn.Parameter(torch.tensor(float(config.temperature)))
         self.previous_weight = free_weight(config.weight, place)
         lead = None
-        if config.start != "uniform":  # not an initial value: a controller's bias starts at 0 like all biases
+        if config.start == "slices":
+            lead = LEAD * _slices(place.experts, place.width)
+        elif config.start != "uniform":  # not an initial value: a controller's bias starts at 0 like all biases
             lead = torch.zeros(1, place.experts, 1, 1)
             lead[0, _first_expert(config.start, place)] = LEAD
         self.register_buffer("lead", lead, persistent=False)
@@ -164,6 +167,12 @@ def _first_expert(start: Literal["top", "spread"], place: Place) -> int:
     if start == "top" or place.layers == 1:
         return place.experts - 1
     return round(min(place.depth, place.layers - 1) * (place.experts - 1) / (place.layers - 1))
+
+
+def _slices(experts: int, width: int) -> Tensor:
+    """Share the dimensions out among the experts, neighbours together: 1 where an expert's are, [1, N, 1, D]."""
+    owner = torch.arange(width) * experts // width
+    return F.one_hot(owner, experts).t().view(1, experts, 1, width).float()
 
 
 # The weighted sum, its terms one by one, and what is recorded of them.
