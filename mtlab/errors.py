@@ -45,6 +45,22 @@ class UserError(Exception):
         )
 
 
+def missing_extra(package: str, extra: str, *, of: str = "", key: str | None = None) -> UserError:
+    """Return the error that a package is missing, which an extra of mtlab brings.
+
+    >>> str(missing_extra("peft", "lora", key="text.lora_rank"))
+    "text.lora_rank: needs the package peft: pip install 'mtlab[lora]'"
+
+    Args:
+        package: its name on PyPI.
+        extra: the extra.
+        of: what needs it; without it the key says so.
+        key: as of `UserError`.
+
+    """
+    return UserError(f"{of} needs the package {package}: pip install 'mtlab[{extra}]'".lstrip(), key=key)
+
+
 @contextmanager
 def place_errors(*, file: Path | str | None = None, key: str | None = None) -> Iterator[None]:
     """Add a place to errors raised within the block, see `UserError.at`."""

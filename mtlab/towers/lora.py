@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from mtlab.errors import UserError
+from mtlab.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     from mtlab.towers.base import Tower, TowerOptions
@@ -33,7 +33,7 @@ def check_lora(options: TowerOptions) -> None:
     if not options.trainable:
         raise UserError("adapters are trained: set trainable to true, too", key="lora_rank")
     if find_spec("peft") is None:
-        raise UserError("needs peft: pip install 'mtlab[lora]'", key="lora_rank")
+        raise missing_extra("peft", "lora", key="lora_rank")
 
 
 def add_lora(tower: Tower[Any]) -> None:

@@ -99,7 +99,7 @@ def test_what_is_missing_is_told_and_breaks_nothing(doctor: Told, monkeypatch: p
     assert code == 1
     assert "✗ timm is not installed: pip install 'timm" in out
     assert "✗ transformers 1.0 is not" in out
-    assert "pip install -e '.[offline]'" in out
+    assert "pip install 'mtlab[offline]'" in out
 
 
 @pytest.mark.slow

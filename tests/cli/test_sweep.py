@@ -155,11 +155,11 @@ def test_bad_input_is_told_in_one_line_and_starts_nothing(
 @pytest.mark.parametrize(
     ("module", "further", "extra"),
     [
-        ("cmaes", "sampler: cmaes", "the package cmaes is missing: pip install -e '.[cmaes]'"),
+        ("cmaes", "sampler: cmaes", "the sampler cmaes needs the package cmaes: pip install 'mtlab[cmaes]'"),
         (
             "psycopg",
             "storage: postgresql://me@127.0.0.1:9/sweeps",
-            "PostgreSQL needs a driver: pip install -e '.[postgres]'",
+            "needs the package psycopg: pip install 'mtlab[postgres]'",
         ),
     ],
 )

@@ -178,7 +178,7 @@ def test_without_dash_the_extra_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (
         2,
-        "error: the dashboard needs Dash: pip install -e '.[dashboard]'\n",
+        "error: the dashboard needs the package dash: pip install 'mtlab[dashboard]'\n",
     )
 
 

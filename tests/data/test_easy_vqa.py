@@ -80,4 +80,4 @@ def test_a_missing_package_is_told_with_its_extra(data: Dataset, monkeypatch: py
     monkeypatch.setattr(importlib.util, "find_spec", find)
     with pytest.raises(UserError) as told:
         data.sizes(data.config)
-    assert str(told.value) == "name: needs the package easy-vqa: pip install -e '.[offline]'"
+    assert str(told.value) == "name: needs the package easy-vqa: pip install 'mtlab[offline]'"

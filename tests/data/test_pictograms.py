@@ -118,5 +118,5 @@ def test_a_missing_package_is_told_with_its_extra(module: str, monkeypatch: pyte
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == module else found(name, *rest))
     monkeypatch.setitem(sys.modules, module, None)
     pictograms.list_pictograms.cache_clear()
-    with pytest.raises(UserError, match=r"needs the package [a-z-]+: pip install -e '\.\[offline\]'"):
+    with pytest.raises(UserError, match=r"needs the package [a-z-]+: pip install 'mtlab\[offline\]'"):
         Pictograms.digest(check_config(Pictograms.Config, {}))

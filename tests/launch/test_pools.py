@@ -163,7 +163,7 @@ def test_where_there_is_no_slurm_that_is_told(monkeypatch: pytest.MonkeyPatch, t
 
 def test_where_submitit_is_missing_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "submitit", None)
-    with pytest.raises(UserError, match=r"launcher: slurm needs submitit: pip install 'mtlab\[slurm\]'"):
+    with pytest.raises(UserError, match=r"launcher: slurm needs the package submitit: pip install 'mtlab\[slurm\]'"):
         make_pool(SlurmSettings(), Resources(), make_plan({"aaa": {}})[1])
 
 

@@ -184,7 +184,7 @@ def test_no_cluster_and_no_ray_are_told_at_once(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(UserError, match=f"launcher.address: no Ray cluster at {address}: .*{why}"):
             make_pool(RaySettings(address=address), Resources(), config)
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"launcher: ray needs ray: pip install 'mtlab\[ray\]'"):
+    with pytest.raises(UserError, match=r"launcher: ray needs the package ray: pip install 'mtlab\[ray\]'"):
         make_pool(RaySettings(), Resources(), config)
 
 

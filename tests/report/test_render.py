@@ -47,6 +47,6 @@ def test_another_ending_is_told(tmp_path: Path) -> None:
 
 def test_a_missing_package_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kaleido", None)
-    with pytest.raises(UserError, match=r"pip install -e '\.\[images\]'"):
+    with pytest.raises(UserError, match=r"needs the package kaleido: pip install 'mtlab\[images\]'"):
         render.write_figures({tmp_path / "a.png": made()})
     assert not list(tmp_path.iterdir())

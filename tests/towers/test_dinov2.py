@@ -105,5 +105,5 @@ def test_without_onnx_the_extra_is_named(monkeypatch):
 
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
-    with pytest.raises(UserError, match=r"vision\.name: needs the package onnx: pip install -e '\.\[offline\]'"):
+    with pytest.raises(UserError, match=r"vision\.name: needs the package onnx: pip install 'mtlab\[offline\]'"):
         build_tower("vision", NODE)

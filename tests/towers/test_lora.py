@@ -154,5 +154,5 @@ def test_one_line_for_the_user(kind, node, problem):
 
 def test_without_peft_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(lora, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"text\.lora_rank: needs peft: pip install 'mtlab\[lora\]'"):
+    with pytest.raises(UserError, match=r"text\.lora_rank: needs the package peft: pip install 'mtlab\[lora\]'"):
         tower_node("text", TEXT)

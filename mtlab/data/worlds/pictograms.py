@@ -19,7 +19,7 @@ from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.file_digests import content_digest
 from mtlab.data.worlds import svg
 from mtlab.data.worlds.pictogram_names import ALIKE, characters, concept, is_toned, names, split_concept
-from mtlab.errors import UserError
+from mtlab.errors import missing_extra
 
 VERSION = 1  #: raise it when the same packages give other examples
 
@@ -120,7 +120,7 @@ def list_pictograms(folder: Path) -> tuple[Pictogram, ...]:
     try:
         from emoji import EMOJI_DATA
     except ImportError:
-        raise UserError("needs the package emoji: pip install -e '.[offline]'", key="name") from None
+        raise missing_extra("emoji", "offline", key="name") from None
     found = []
     for code in sorted(path.stem for path in folder.glob("*.svg")):
         known: Mapping[str, Any] | None = next(

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, missing_extra
 
 SECONDS = 20  #: of processor time for one file: a plain one takes a hundredth of one
 DOTS_PER_INCH = 90  #: of files with sizes in millimetres, as programs took it that wrote them
@@ -81,7 +81,7 @@ def _renderer() -> Any:
     try:
         import resvg_py
     except ImportError:
-        raise UserError("needs the package resvg-py: pip install -e '.[offline]'", key="name") from None
+        raise missing_extra("resvg-py", "offline", key="name") from None
     return resvg_py
 
 

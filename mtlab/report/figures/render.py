@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,7 +40,7 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
     try:
         import kaleido
     except ImportError:
-        raise UserError("pictures of figures need kaleido: pip install -e '.[images]'") from None
+        raise missing_extra("kaleido", "images", of="a picture of a figure") from None
 
     async def render() -> list[bytes]:
         # With mathjax, the page would fetch it from the network.

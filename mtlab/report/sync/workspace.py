@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, missing_extra
 from mtlab.recording.reader import MODALITIES
 from mtlab.report.sync.run_data import read_step_metrics, run_summary
 from mtlab.runs.store import Store
@@ -42,7 +42,7 @@ def save_workspace(store: Store, plan: Mapping[str, Any], options: WandbSink.Con
         import wandb
         import wandb_workspaces.workspaces as ws
     except ImportError:
-        raise UserError("the package wandb-workspaces is missing (pip install 'mtlab[wandb-workspaces]')") from None
+        raise missing_extra("wandb-workspaces", "wandb-workspaces", of="a workspace") from None
     os.environ.setdefault("WANDB_SILENT", "true")
     options = options.filled()
     path = store.study(plan["study"]) / FILE

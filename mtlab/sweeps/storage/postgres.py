@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from mtlab.errors import UserError
+from mtlab.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,7 +41,7 @@ class PostgresSweepStorage:
 
     def __init__(self, url: str, name: str) -> None:
         if find_spec("psycopg") is None:
-            raise UserError("PostgreSQL needs a driver: pip install -e '.[postgres]'", key="storage")
+            raise missing_extra("psycopg", "postgres", key="storage")
         from optuna.storages import RDBStorage
 
         self.name = name

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, missing_extra
 from mtlab.towers.loading import published_configs, text_encoders
 from mtlab.towers.loading.disk_cache import file_digest
 from mtlab.towers.loading.weights import package_folder, seeded_init
@@ -179,7 +179,7 @@ def _smollm2(*, weights: bool) -> Path:
         return converted
     for needed in ("gguf", "accelerate"):
         if importlib.util.find_spec(needed) is None:
-            raise UserError(f"{SMOLLM2!r} needs the package {needed}: pip install -e '.[mllm]'", key="model")
+            raise missing_extra(needed, "mllm", of=repr(SMOLLM2), key="model")
     try:
         with files.new_folder(converted) as folder:
             _convert(file, folder, weights=weights)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.errors import UserError
+from mtlab.errors import UserError, missing_extra
 
 WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_state_dict")  #: keys under which trainers store tensors
 
@@ -50,7 +50,7 @@ def package_folder(module: str, distribution: str) -> Path:
     """
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"needs the package {distribution}: pip install -e '.[offline]'", key="name")
+        raise missing_extra(distribution, "offline", key="name")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
