@@ -61,6 +61,9 @@ class InjectConfig:
     layers: tuple[int, ...] = option(
         (0,), "decoder layers that a manager stands in front of, 0 at the bottom", minimum=0
     )
+    levels: tuple[int, ...] | None = option(
+        None, "levels that managers are offered, among those of vision.layers; null: all of them", minimum=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

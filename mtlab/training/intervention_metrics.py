@@ -122,16 +122,18 @@ class _SwappedContext(ForwardContext):
 
     def _weights(self, recorded: Mapping[ManagerKey, Aggregated]) -> dict[ManagerKey, Intervention]:
         return {
-            (modality, depth): replacement(_expert_weights(recorded[modality, depth], manager))
+            (modality, depth): replacement(
+                _expert_weights(recorded[modality, depth], manager, len(self.other.encoder.levels[modality]))
+            )
             for (modality, depth), manager in self.other.encoder.managers()
             if modality in self.modalities
         }
 
 
-def _expert_weights(aggregated: Aggregated, manager: Manager) -> torch.Tensor:
-    """Return a manager's recorded weights of the experts, summing to one unless they are raw: [B|1, N, L|1, D|1]."""
+def _expert_weights(aggregated: Aggregated, manager: Manager, offered: int) -> torch.Tensor:
+    """Return a manager's recorded weights of the N offered levels, summing to one unless raw: [B|1, N, L|1, D|1]."""
     assert aggregated.weights is not None
-    weights = aggregated.weights[:, : manager.place.experts]
+    weights = aggregated.weights[:, :offered]
     if manager.raw_weights:
         return weights
     whole = weights.sum(1, keepdim=True)

@@ -10,6 +10,7 @@ import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from mtlab.config.load import compose, recipe_folders
+from mtlab.resolution.checks import levels_read
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.studies.budget.dead_weights import dead_weights
 from mtlab.studies.budget.flops import count_cost, count_params
@@ -76,10 +77,15 @@ def test_parameters_and_flops_are_all_that_the_authors_count(name: str, tmp_path
     assert (dead["text_transformer.pooler"], clip, dead["temperature"]) == (590592, 40448, 1)
 
 
-def ov_manager(name: str) -> dict[str, int]:
-    """Count what LLaVA-OV-Manager of 0.5B has, as one of its presets, by part."""
+def ov_config(name: str) -> dict[str, Any]:
+    """One of the presets of LLaVA-OV-Manager of 0.5B."""
     set_up = compose(recipe_folders()[0] / "presets" / f"official_llava_ov_{name}.yaml").data["set"]
-    config = fill_defaults(set_up | {"data": {"name": "vqav2"}})
+    return fill_defaults(set_up | {"data": {"name": "vqav2"}})
+
+
+def ov_manager(name: str) -> dict[str, int]:
+    """Count what it has, by part."""
+    config = ov_config(name)
     shapes = (tower_shape(kind, config[kind]) for kind in ("text", "vision"))
     with torch.device("meta"):
         model = construct(config, *shapes, answers=3129)
@@ -102,6 +108,13 @@ def test_llava_ov_manager_without_weights_or_network(name: str, new: int) -> Non
     assert ours.get("managers", 0) + ours.get("embeddings", 0) == new
     assert ours["text tower"] == 494_032_768  # Qwen2-0.5B
     assert ours["projections"] == 1152 * 896 + 896 + 896**2 + 896
+
+
+def test_its_managers_read_the_published_levels_and_the_language_model_its_own() -> None:
+    first, *above = levels_read(ov_config("manager_static"))["image"]
+    assert first == [*range(13, 25), 26]  # the model's own tokens, in the place of the highest
+    assert above == 5 * [list(range(13, 26))]
+    assert levels_read(ov_config("baseline"))["image"] == [[26], [], [], [], [], []]
 
 
 @pytest.mark.slow

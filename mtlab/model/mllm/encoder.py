@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from mtlab.config.nodes import lookup_options
 from mtlab.config.schema import MultimodalConfig
 from mtlab.errors import place_errors
-from mtlab.managers.base import MANAGERS, Experts, Intervention, Manager, Modality
+from mtlab.managers.base import MANAGERS, Aggregated, Experts, Intervention, Manager, Modality
 from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
 from mtlab.model.initial import initialise
 from mtlab.model.layers import to_full_precision
@@ -32,6 +32,7 @@ from mtlab.model.mllm.continuations import (
     continuation_likelihoods,
     embed_continuation,
 )
+from mtlab.model.mllm.offered import offered_rows
 from mtlab.model.mllm.passing import Pass, Requests
 from mtlab.model.mllm.places import injection_places
 from mtlab.model.projection import Projections
@@ -76,7 +77,12 @@ class LanguageModelEncoder(Encoder):
         super().__init__()
         places = injection_places(model, manager, text, vision)
         entry, config = lookup_options(MANAGERS, manager, "manager")
-        used = {expert for place in places.values() for expert in entry.cls.experts_used(config, place)}
+        self.offered = {layer: offered_rows(model, vision, first=not layer) for layer in places}
+        used = {
+            self.offered[layer].rows[expert - 1] + 1
+            for layer, place in places.items()
+            for expert in entry.cls.experts_used(config, place)
+        }
         self.config = model
         self.width, self.standardise, self.initial_std = text.widths[-1], model.standardise, model.init_std
         self.levels = {"text": (), "image": vision.levels}
@@ -84,7 +90,8 @@ class LanguageModelEncoder(Encoder):
         self.projections = Projections(vision, self.width, read, per_level=per_level)
         second = nn.Sequential(nn.GELU(), nn.Linear(self.width, self.width))
         self.projector = second if model.projector_layers == 2 else nn.Identity()
-        shape = (len(vision.levels), self.width)
+        self.managed = offered_rows(model, vision, first=False).rows  # of what managers above layer 0 are offered
+        shape = (len(self.managed), self.width)
         self.level_embeddings = nn.Parameter(torch.zeros(shape)) if model.level_embeddings else None
         self.managers_by_layer = nn.ModuleDict({str(layer): entry.cls(config, each) for layer, each in places.items()})
         self.scorer: AnswerScorer | None = None
@@ -139,7 +146,9 @@ class LanguageModelEncoder(Encoder):
         hidden = torch.cat([own, words] + ([] if behind_prompt is None else [behind_prompt.states]), 1)
         requests = Requests(
             noise={layer: drawn for (_, layer), drawn in (noise or {}).items()},
-            intervene={layer: change for (_, layer), change in (intervene or {}).items()},
+            intervene={
+                layer: self.offered[layer].intervene(change) for (_, layer), change in (intervene or {}).items()
+            },
             record=record,
         )
         question = Columns(images, images + length, mask)
@@ -152,7 +161,7 @@ class LanguageModelEncoder(Encoder):
             text=told,
             image=hidden[:, :images],
             pooled=torch.cat([last, hidden[:, images - 1]], -1),
-            recorded={("image", layer): each for layer, each in requests.recorded.items()} if record else None,
+            recorded=self._recorded(requests) if record else None,
             auxiliary=functools.reduce(torch.add, requests.auxiliary) if requests.auxiliary else None,
             likelihoods=self._likelihoods(last, behind, continuation),
         )
@@ -217,16 +226,23 @@ class LanguageModelEncoder(Encoder):
         return manager
 
     def _image(self, vision: Features) -> tuple[Tensor, Experts]:
-        """Project the image's own tokens, the top level [B, M, D], and all levels as experts [B, N, M, D]."""
+        """Project the image's own tokens, the top level [B, M, D], and what managers are offered [B, N, M, D]."""
         mapped = {}
         for expert in sorted(self.projections.used):
             projected = self.projector(F.linear(vision.levels[expert - 1], *self.projections.affine(expert)))
-            mapped[expert] = to_full_precision(projected)
-        own = mapped[len(vision.levels)]
-        if self.level_embeddings is not None:
-            mapped = {expert: level + self.level_embeddings[expert - 1] for expert, level in mapped.items()}
-        states = [mapped[n] if n in mapped else torch.zeros_like(own) for n in range(1, len(vision.levels) + 1)]
+            mapped[expert - 1] = to_full_precision(projected)
+        own = mapped[len(vision.levels) - 1]
+        states = []
+        for expert, row in enumerate(self.managed):
+            level = mapped.get(row)
+            if level is not None and self.level_embeddings is not None:
+                level = level + self.level_embeddings[expert]
+            states.append(torch.zeros_like(own) if level is None else level)
         return own, Experts(torch.stack(states, 1))
+
+    def _recorded(self, requests: Requests) -> dict[ManagerKey, Aggregated]:
+        """Return what managers recorded, with a row for each level that the tower offers."""
+        return {("image", layer): self.offered[layer].recorded(each) for layer, each in requests.recorded.items()}
 
     def _continuation(self, words: Tensor, continuation: Tensor | None) -> Continuation | None:
         """Embed what stands behind each prompt: a given answer, or the tree of those that are scored."""

@@ -11,6 +11,7 @@ from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS, Place
 from mtlab.managers.connectors.base import Connector
 from mtlab.model.base import ManagerKey
+from mtlab.model.mllm.offered import offered_rows
 from mtlab.towers.base import TowerShape
 
 
@@ -43,11 +44,12 @@ def injection_places(
     if issubclass(entry.cls, Connector) and layers[0]:
         raise UserError(f"{entry.name} joins levels in front of layer 0 alone: add it", key="model.inject.layers")
     stack = sorted({0, *layers})
+    experts = len(offered_rows(model, vision, first=False).rows)
     found = {}
     for layer in layers:
         place = Place(
             width=text.widths[-1],
-            experts=len(vision.levels),
+            experts=experts,
             depth=stack.index(layer),
             layers=len(stack),
             modality="image",
@@ -73,7 +75,8 @@ def injected_levels(
 
     """
     entry, config = lookup_options(MANAGERS, node, "manager")
-    return {
-        ("image", layer): [vision.levels[expert - 1] for expert in entry.cls.experts_used(config, place)]
-        for layer, place in injection_places(model, node, text, vision).items()
-    }
+    found: dict[ManagerKey, list[int]] = {}
+    for layer, place in injection_places(model, node, text, vision).items():
+        rows = offered_rows(model, vision, first=not layer).rows
+        found["image", layer] = [vision.levels[rows[expert - 1]] for expert in entry.cls.experts_used(config, place)]
+    return found
