@@ -32,6 +32,7 @@ class Example:
     annotators: tuple[str, ...] = ()  #: raw answers of several annotators; in val and test only
     answer: str = ""  #: the right answer in words, where it may be none of the data set's `answers`
     group: str = ""  #: what it shares with others beyond its image, such as a scene; "": nothing
+    objects: tuple[str, ...] = ()  #: all that its image shows, by name, sorted; (): not known
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -48,7 +49,8 @@ class Dataset:
     """A data set. A subclass registers a name and a nested `Config`.
 
     `provides` names what tasks need: `answers` (of `Example.target`), `scores` beside them (soft targets and
-    annotators' answers), `pairs of images` (with answers), `captions` (a text and its image, without a target).
+    annotators' answers), `pairs of images` (with answers), `captions` (a text and its image, without a target),
+    `objects` beside them (`Example.objects`, and `named_objects`).
     """
 
     Config: ClassVar[type[Any]] = NoOptions
@@ -90,6 +92,10 @@ class Dataset:
 
     def examples(self, split: Split) -> Sequence[Example]:
         """Return all examples of a split, always in the same order."""
+        raise NotImplementedError
+
+    def named_objects(self, caption: str) -> tuple[str, ...]:
+        """Return the objects that a caption says are there, as `Example.objects`; where `objects` are provided."""
         raise NotImplementedError
 
     def texts(self, split: Split) -> Iterator[str]:

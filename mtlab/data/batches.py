@@ -1,6 +1,6 @@
 """Batches of a split's examples, in an order that depends on seed and epoch alone, from any step on.
 
-Shapes: B examples, L text tokens, M image tokens, D_n width of level n.
+Shapes: B examples, L text tokens, M image tokens, S tokens of a caption, D_n width of level n.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mtlab.data.base import Example
+from mtlab.data.captions import Captions
 from mtlab.data.inputs import AugmentedImages, InputSource, TowerInputs, map_tensors
 from mtlab.data.masking import MaskedTexts, Masking
 from mtlab.data.matching import draw_negatives
@@ -46,6 +47,7 @@ class Batch:
     masked: MaskedTexts | None = None
     matching: MatchingPairs | None = None
     image_ids: Tensor | None = None  #: equal where the image is the same, int64 [B]
+    captions: Tensor | None = None  #: tokens of captions to be learnt, see `Captions.tokens`, int64 [B, S]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,6 +75,7 @@ class Batch:
             masked,
             matching,
             None if self.image_ids is None else change(self.image_ids),
+            None if self.captions is None else change(self.captions),
         )
 
 
@@ -93,6 +96,11 @@ class BatchOptions:
     negatives: bool = False  #: image-text matching in evaluation
     negatives_in_training: bool = False
     image_ids: bool = False
+    captions: Captions | None = None  #: texts are captions to be learnt, and one prompt stands in their place
+
+    def read_text(self, text: str) -> str:
+        """Return what the text tower reads of an example."""
+        return text if self.captions is None else self.captions.prompt
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,8 @@ class Collator:
             negatives: the images of other examples that some texts are shown with, in their order.
 
         """
-        options, texts, masked = self.options, [example.text for example in examples], None
+        options, masked = self.options, None
+        texts = [options.read_text(example.text) for example in examples]
         text = self.text.fetch(texts)
         if options.masking is not None:
             tokens = options.masking.tokens.fetch(texts)
@@ -154,7 +163,8 @@ class Collator:
         image_ids = None
         if options.image_ids:  # the same number for an image in whichever process
             image_ids = torch.tensor([derive(0, "image", example.image) for example in examples])
-        return Batch(tuple(rows), text, image, self._targets(examples), masked, matching, image_ids)
+        captions = None if options.captions is None else options.captions.tokens([each.text for each in examples])
+        return Batch(tuple(rows), text, image, self._targets(examples), masked, matching, image_ids, captions)
 
     def _targets(self, examples: Sequence[Example]) -> Tensor:
         if self.options.answers is None:

@@ -1,4 +1,4 @@
-"""Counting the texts that the text tower truncates."""
+"""Texts that are too long: those that the text tower truncates are counted, the longest caption is found."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
+from mtlab.towers.causal_lm import CausalLanguageModel
 from mtlab.towers.loading.disk_cache import load_or_compute
 
 BATCH = 4096  #: texts tokenised at once
@@ -33,6 +34,28 @@ def describe_truncation(config: Mapping[str, Any], cut: Mapping[Split, int], siz
         return None
     counts = ", ".join(f"{count:,} of {sizes[split]:,} {split} texts" for split, count in cut.items())
     return f"longer than {tower_shape('text', config['text']).tokens} tokens, and cut: {counts}"
+
+
+def measure_captions(config: Mapping[str, Any], dataset: Dataset, prompt: str) -> tuple[bool, int, str]:
+    """Measure captions for a language model, the text tower, whose tokeniser is on this disk; cached alike.
+
+    Returns:
+        whether the prompt is truncated; tokens of the longest caption of all splits, its end included; and that caption
+
+    """
+    entry, options = lookup_options(DATASETS, config["data"], "data")
+    key = {"text": config["text"], "weights": tower_digest("text", config["text"]), "prompt": prompt}
+    key |= {"data": config["data"], "version": entry.version, "digest": entry.cls.digest(options)}
+
+    def measure() -> tuple[bool, int, str]:
+        with torch.device("meta"):  # the tokeniser alone is needed
+            tower = build_tower("text", config["text"], weights=False)
+        assert isinstance(tower, CausalLanguageModel), "a plan refuses others"
+        texts = (text for split in SPLITS for text in dataset.texts(split))
+        return bool(tower.count_truncated([prompt])), *max((len(tower.encode_answer(text)) + 1, text) for text in texts)
+
+    cut, tokens, caption = load_or_compute("captions", key, measure)
+    return cut, tokens, caption
 
 
 def _count(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:

@@ -65,6 +65,12 @@ class Model:
         """The levels that each tower offers, counted from 1: the first rows of recorded weights, in order."""
         return dict(self.network.encoder.levels)
 
+    @property
+    def generator(self) -> LanguageModelEncoder | None:
+        """The encoder, if it answers or describes in words of its own."""
+        encoder = self.network.encoder
+        return encoder if isinstance(encoder, LanguageModelEncoder) and encoder.answers is not None else None
+
     @torch.inference_mode()
     def encode(
         self, images: Sequence[NDArray[np.uint8] | PILImage | str | Path], texts: Sequence[str], *, record: bool = False
@@ -95,20 +101,21 @@ class Model:
 
         Args:
             images: as of `encode`; for a task on several images, a tuple of them for each text.
-            texts: one for each image or tuple.
+            texts: one for each image or tuple; of a model that was trained on captions, its instruction.
 
         Raises:
             UserError: as `encode`; or the task has no answers, or their names are not known.
 
         """
+        if (encoder := self.generator) is not None:
+            _check_counts(images, texts)
+            return encoder.decode(encoder.generate(*self.encode_towers(images, texts)))
         if not self.network.task.answering:
             raise UserError("this model answers no questions; `match` scores pairs of an image and a text")
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
         _check_counts(images, texts)
         levels = self.encode_towers(self._flatten_images(images), texts)
-        if isinstance(encoder := self.network.encoder, LanguageModelEncoder) and encoder.answers is not None:
-            return encoder.decode(encoder.generate(*levels))
         logits = self.network(*levels).logits
         return [self.answers[index] for index in logits.argmax(-1).tolist()]
 

@@ -88,8 +88,7 @@ def inspect(
     model = _loaded(target, root, device, plugins=plugins)
     data = _dataset(model) if isinstance(data, Missing) else data
     chosen = _find_example(data, example, recorded, found)
-    truth = data.answers[chosen.target] if chosen.target >= 0 else chosen.answer or "none of the answers"
-    about_example = RecordedExample(chosen.id, chosen.family, chosen.text, chosen.image, (), truth)
+    about_example = _read_example(model, data, chosen)
     image = data.image(chosen.image)
     why = f"{recorded.why}: the model was run on it now" if isinstance(recorded, Missing) and best else None
     tokens, remarks = _run(model, image, about_example)
@@ -143,7 +142,7 @@ def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tok
     prediction = None
     if model.network.task.images > 1:
         remarks.append("it answers about several images at once: there is no answer about one")
-    elif model.answers:
+    elif model.answers or model.generator is not None:
         (prediction,) = model.answer([image], [example.text])
     else:
         remarks.append("the names of its answers are not known: no answer is shown")
@@ -151,6 +150,18 @@ def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tok
     example = replace(example, tokens=tuple(words), prediction=prediction)
     first = model.network.encoder.first_layer
     return Tokens(values, model.levels, (example,), patches, first_layer=first), tuple(remarks)
+
+
+def _read_example(model: Model, data: Dataset, chosen: Example) -> RecordedExample:
+    """Return what the model reads of an example, and the right answer; a description has no single one."""
+    from mtlab.tasks.base import lookup_task
+
+    task, options = lookup_task(model.config)
+    prompt = task.batch_needs(options).caption_prompt
+    if prompt is not None:
+        return RecordedExample(chosen.id, chosen.family, prompt, chosen.image, ())
+    truth = data.answers[chosen.target] if chosen.target >= 0 else chosen.answer or "none of the answers"
+    return RecordedExample(chosen.id, chosen.family, chosen.text, chosen.image, (), truth)
 
 
 def _dataset(model: Model) -> Dataset:

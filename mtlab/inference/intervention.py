@@ -218,9 +218,10 @@ def _find_other(found: FinishedRun, store: Store, seed: int) -> FinishedRun:
 
 
 def _answers(found: FinishedRun) -> bool:
-    """Return whether a run's task gives one answer an example, so that two models can run side by side."""
+    """Return whether a run's task reads each example in one way, so that two models can run side by side."""
     try:
-        return lookup_entry(TASKS, found.config["config"]["task"], "task").cls.answering
+        task = lookup_entry(TASKS, found.config["config"]["task"], "task").cls
+        return task.answering or task.language_model
     except UserError:  # the task of a plug-in that is not imported yet
         return True
 

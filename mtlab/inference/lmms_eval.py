@@ -17,8 +17,7 @@ import torch
 from mtlab.errors import UserError
 from mtlab.inference.api import load
 from mtlab.inference.encoding import Model
-from mtlab.model.mllm.continuations import IGNORE_INDEX
-from mtlab.model.mllm.encoder import LanguageModelEncoder
+from mtlab.towers.causal_lm import IGNORE_INDEX
 
 try:
     from lmms_eval.api.model import lmms as _Base
@@ -89,8 +88,8 @@ class LmmsEvalModel(_Base):  # type: ignore[misc] # lmms-eval has no types
     @torch.inference_mode()
     def _score(self, request: Any) -> tuple[float, bool]:
         question, target, visual, *where = request.args
-        encoder = self.model.network.encoder
-        if not isinstance(encoder, LanguageModelEncoder) or encoder.answers is None:
+        encoder = self.model.generator
+        if encoder is None or encoder.answers is None:
             raise UserError("continuations are scored by runs with `model.answers: generate`")
         words = target if isinstance(target, str) else target(self._row(*where))
         ids = [*encoder.tower.encode_answer(words.strip()), encoder.answers.end]

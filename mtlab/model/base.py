@@ -81,6 +81,17 @@ class Encoder(nn.Module):
         """Answer in tokens of a language model, [B, S]; only where `model.answers` is generate."""
         raise NotImplementedError
 
+    def score(
+        self,
+        text: Features,
+        vision: Features,
+        candidates: Tensor,
+        *,
+        intervene: Mapping[ManagerKey, Intervention] | None = None,
+    ) -> Tensor:
+        """Score continuations [B, C, S] of each prompt by their log-likelihood, [B, C]; of language models alone."""
+        raise NotImplementedError
+
     def initialise(self, seed: int) -> None:
         """Draw the initial values of all parameters from a seed."""
         raise NotImplementedError

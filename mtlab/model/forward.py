@@ -1,6 +1,6 @@
 """How a model is run on a batch: device and precision, training noise, interventions, one forward pass or several.
 
-Shapes: B examples, A answers, N experts, L tokens, D width.
+Shapes: B examples, A answers, C candidates, S tokens of an answer, N experts, L tokens, D width.
 """
 
 from __future__ import annotations
@@ -160,10 +160,20 @@ class ForwardContext:
     def generate(self, batch: Batch) -> Tensor:
         """Answer each example of a batch on the model's device in tokens of the language model → [B, S]."""
         with self.autocast():
-            text, image = self.features("text", batch.text), self.features("vision", batch.image)
-            changed = self.image_interventions(batch)
-            intervene = None if changed is None else changed(0, {"text": text.mask, "image": image.mask})
+            text, image, intervene = self._prompts(batch)
             return self.model.encoder.generate(text, image, intervene=intervene)
+
+    def score(self, batch: Batch, candidates: Tensor) -> Tensor:
+        """Score candidate answers to each example of a batch, tokens [B, C, S] → log-likelihoods [B, C]."""
+        with self.autocast():
+            text, image, intervene = self._prompts(batch)
+            return self.model.encoder.score(text, image, candidates, intervene=intervene)
+
+    def _prompts(self, batch: Batch) -> tuple[Features, Features, Mapping[ManagerKey, Intervention] | None]:
+        """Return texts and images for a language model, and what is done to managers' weights as it reads them."""
+        text, image = self.features("text", batch.text), self.features("vision", batch.image)
+        changed = self.image_interventions(batch)
+        return text, image, None if changed is None else changed(0, {"text": text.mask, "image": image.mask})
 
     def image_interventions(self, batch: Batch) -> ImageInterventions | None:  # noqa: ARG002 - a subclass reads it
         """Return what is done to managers' weights as a batch is answered."""

@@ -95,15 +95,16 @@ class VisionLanguageModel(nn.Module):
         noise: Mapping[ManagerKey, Tensor] | None = None,
         intervene: Mapping[ManagerKey, Intervention] | None = None,
         record: bool = False,
+        continuation: Tensor | None = None,
     ) -> ModelOutput:
-        """Answer from the towers' levels or what their `prepare` gives; the rest as `CrossModalEncoder.forward`.
+        """Answer from the towers' levels or what their `prepare` gives; the rest as of `fuse`.
 
         Where a text goes with several images (`Task.images`), `vision` holds the first ones of all B texts, then
         the second ones, and so on; so does `noise`.
         """
         words, images = self.features("text", text), self.features("vision", vision)
         changed = None if intervene is None else lambda *_: intervene
-        fused = self.fuse(words, images, noise=noise, intervene=changed, record=record)
+        fused = self.fuse(words, images, noise=noise, intervene=changed, record=record, continuation=continuation)
         return ModelOutput(self.task.answer(fused), fused[0])
 
     def fuse(

@@ -15,6 +15,8 @@ from mtlab.resolution.dataset_facts import DatasetFacts
 from mtlab.resolution.metrics import is_metric, list_metrics, metric_names
 from mtlab.resolution.nodes import node_entry, node_options
 
+SHOWN = 60  #: letters of a caption in a message
+
 
 def check_together(config: Mapping[str, Any], dataset: DatasetFacts) -> None:
     """Check that the values of a whole configuration go together.
@@ -31,6 +33,7 @@ def check_together(config: Mapping[str, Any], dataset: DatasetFacts) -> None:
     _check_model(config)
     _check_augment(config)
     _check_mask_token(config)
+    _check_captions(config)
     _check_metric(config)
 
 
@@ -71,6 +74,8 @@ def _check_model(config: Mapping[str, Any]) -> None:
 
     if config["train"]["shard"] and not (is_multimodal(config) and config["train"]["optimizer"] == "adamw"):
         raise UserError("goes with `model: mllm` and `optimizer: adamw`: set it to false", key="train.shard")
+    task = node_entry("task", config["task"])
+    check_task(task.name, task.cls, multimodal=is_multimodal(config))
     if not is_multimodal(config):
         if tower_shape("text", config["text"]).decoder_layers:
             raise UserError(
@@ -79,8 +84,6 @@ def _check_model(config: Mapping[str, Any]) -> None:
                 key="text.name",
             )
         return
-    task = node_entry("task", config["task"])
-    check_task(task.name, task.cls)
     if config["train"]["compile"]:
         raise UserError("`model: mllm` is not compiled: set it to false", key="train.compile")
     if config["train"]["grouping"] == "official":
@@ -108,6 +111,33 @@ def _check_mask_token(config: Mapping[str, Any]) -> None:
             f"{task.name!r} hides words, and text tower {config['text']['name']!r} has no mask token: take another, or "
             "leave out mlm",
             key="task.objectives",
+        )
+
+
+def _check_captions(config: Mapping[str, Any]) -> None:
+    """Refuse captions that are longer than what may be generated, and an instruction that would be cut."""
+    from mtlab.data.truncation import measure_captions
+    from mtlab.towers.build import tower_digest
+
+    task, data = node_entry("task", config["task"]), node_entry("data", config["data"])
+    prompt = task.cls.batch_needs(node_options("task", config["task"])).caption_prompt
+    if prompt is None:
+        return
+    if config["model"]["answers"] != "generate":
+        raise UserError(f"{task.name!r} describes images in words: set it to generate", key="model.answers")
+    options = node_options("data", config["data"])
+    if tower_digest("text", config["text"]) is None or data.cls.digest(options) is None:
+        return  # a plan of a published model or of data that are elsewhere reads no text
+    cut, tokens, caption = measure_captions(config, data.cls(options), prompt)
+    if cut:
+        longest = config["text"]["max_length"]
+        raise UserError(f"has more than {longest} tokens in text.prompt: raise text.max_length", key="task.prompt")
+    most = config["model"]["answer_tokens"]
+    if tokens > most:
+        shown = caption if len(caption) <= SHOWN else f"{caption[:SHOWN]} …"
+        raise UserError(
+            f"caption {shown!r} has {tokens} tokens, its end included: set it to as many, not {most}",
+            key="model.answer_tokens",
         )
 
 

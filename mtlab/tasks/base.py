@@ -49,6 +49,7 @@ class BatchNeeds:
     negatives: bool = False  #: pairs of a text and another text's image, in evaluation
     negatives_in_training: bool = False  #: the same in training
     image_ids: bool = False  #: which texts have the same image
+    caption_prompt: str | None = None  #: texts are captions to be learnt, behind this instruction
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Task(Head):
     needs: ClassVar[str] = "answers"  #: what a data set must hold to train it, one of its `Dataset.provides`
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
     answering: ClassVar[bool] = True  #: is it trained and evaluated by `answer`? Else it has forward passes of its own
+    language_model: ClassVar[bool] = False  #: is it a task of `model: mllm` alone?
 
     def __init__(self, config: Any, width: int, answers: int) -> None:  # noqa: ARG002 - subclasses size the head by them
         super().__init__()

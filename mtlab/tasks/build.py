@@ -82,9 +82,9 @@ def construct(
     entry, options = lookup_options(TASKS, config["task"], "task")
     with place_errors(key="model"):
         model = check_config(model_schema(config["model"]), own_options(config["model"]))
+    check_task(entry.name, entry.cls, multimodal=isinstance(model, MultimodalConfig))
     encoder: Encoder
     if isinstance(model, MultimodalConfig):
-        check_task(entry.name, entry.cls)
         text_tower = text_tower or build_tower("text", config["text"], weights=False)
         assert isinstance(text_tower, CausalLanguageModel), "a plan refuses others"
         words = None if model.answers == "head" else dataset_answers(config)
@@ -99,14 +99,16 @@ def construct(
     return TaskModel(encoder, task, text_tower, vision_tower)
 
 
-def check_task(name: str, task: type[Task]) -> None:
-    """Refuse a task that a language model cannot do.
+def check_task(name: str, task: type[Task], *, multimodal: bool) -> None:
+    """Refuse a task that a language model cannot do, or that nothing else can.
 
     Raises:
-        UserError: it is no task of answering each example from one text and its images.
+        UserError: a language model has a task that has passes of its own through two towers, or the other way round.
 
     """
-    if not task.answering:
+    if task.language_model and not multimodal:
+        raise UserError(f"{name!r} needs a language model: set model.name to mllm (docs/mllm.md)", key="task.name")
+    if multimodal and not (task.answering or task.language_model):
         raise UserError(f"{name!r} needs two towers: `model: mllm` goes with tasks that answer", key="task.name")
 
 

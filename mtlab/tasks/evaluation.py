@@ -6,7 +6,7 @@ Shapes: n examples of a split, B of a batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -151,8 +151,9 @@ def run_split(
     batch: int,
     between: Callable[[], None],
     run_batch: Callable[[Batch], PassOutput],
+    rows: Iterable[int] | None = None,
 ) -> SplitOutput:
-    """Run every example of a split once; several processes share the passes, and all get all results.
+    """Run every example of a split (or those at `rows`) once; several processes share the passes, and each gets it all.
 
     Nothing is read from the device here.
 
@@ -162,9 +163,10 @@ def run_split(
         batch: examples in one forward pass.
         between: called before each pass.
         run_batch: runs one pass, over a batch that is still on the CPU.
+        rows: positions in the split; None: all.
 
     """
-    rounds = context.group.shard(loader.evaluation_rows(batch), between)
+    rounds = context.group.shard(loader.evaluation_rows(batch, rows), between)
     outputs = [run_batch(loader.batch(rows)) for rows in rounds]
     if context.group.world_size == 1:
         return SplitOutput(outputs)

@@ -20,6 +20,14 @@ from mtlab.towers.loading import language_models, text_encoders
 from mtlab.towers.loading.language_models import SMOLLM2
 from mtlab.towers.loading.licences import WeightsOrigin, model_origin
 
+IGNORE_INDEX = -100  #: stands behind the end of an answer that is shorter than others
+
+
+def end_each(answers: Sequence[Sequence[int]], end: int) -> Tensor:
+    """Put the token that ends an answer behind each of several, and `IGNORE_INDEX` behind it: ids [A, S]."""
+    longest = max(map(len, answers), default=0)
+    return torch.tensor([[*answer, end, *[IGNORE_INDEX] * (longest - len(answer))] for answer in answers])
+
 
 @register_text_tower("causal_lm")
 class CausalLanguageModel(Tower[str]):

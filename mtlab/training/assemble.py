@@ -21,6 +21,7 @@ from mtlab.distributed.sharding import Sharding
 from mtlab.managers.base import Modality
 from mtlab.model.forward import Runtime
 from mtlab.seeding import derive
+from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import TaskModel, build
 from mtlab.towers.base import Features
 from mtlab.towers.build import TowerKind, build_tower, tower_shape
@@ -87,8 +88,10 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
     runtime = Runtime(chosen, bf16=train.precision == "bf16")
     entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
+    task, task_options = lookup_task(config)
+    described = task.batch_needs(task_options).caption_prompt is not None  # a plan refuses captions that are too long
     cut = truncation.describe_truncation(
-        config, truncation.count_truncated_texts(config, dataset), entry.cls.sizes(options)
+        config, {} if described else truncation.count_truncated_texts(config, dataset), entry.cls.sizes(options)
     )
     if cut is not None:
         print(f"texts {cut}", flush=True)

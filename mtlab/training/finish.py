@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,8 @@ def record(
         if options.tokens and is_main:
             rows = probe.sample_evenly(loader.examples, tokens.EXAMPLES)
             arrays = tokens.record_tokens(recorder, loader, rows, batch, device)
-            examples = [loader.examples[row] for row in rows]
+            chosen = [loader.examples[row] for row in rows]
+            examples = [replace(each, text=loader.options.read_text(each.text)) for each in chosen]
             answers = [evaluation.answers_in_words(row, run.dataset.answers) for row in rows]
             metadata = tokens.describe_tokens(run.config, levels, arrays, examples, answers) | {"step": step}
             metadata |= {"first_layer": run.model.encoder.first_layer}

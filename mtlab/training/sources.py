@@ -12,6 +12,7 @@ from mtlab.config.schema import CacheConfig, TrainConfig
 from mtlab.data.base import Dataset, Example
 from mtlab.data.batches import BatchOptions, Collator, Loader, TextMasking
 from mtlab.data.cache.expert_cache import open_expert_cache
+from mtlab.data.captions import Captions
 from mtlab.data.inputs import AugmentedImages, InputSource, RawImages, RawTexts
 from mtlab.data.masking import Masking
 from mtlab.data.shards.dataset import ShardedDataset
@@ -23,6 +24,7 @@ from mtlab.errors import UserError
 from mtlab.tasks.base import BatchNeeds, lookup_task
 from mtlab.towers.base import Tower
 from mtlab.towers.build import KINDS, TowerKind, is_cached
+from mtlab.towers.causal_lm import CausalLanguageModel
 
 Progress = Callable[[int, int], None]
 
@@ -98,13 +100,19 @@ def make_sources(
         )
 
     task, options = lookup_task(config)
-    needs = task.batch_needs(options)
+    needs, offers = task.batch_needs(options), dataset.offers(dataset.config)
+    captions = None
+    if needs.caption_prompt is not None:
+        reader = towers["text"]
+        assert isinstance(reader, CausalLanguageModel), "a plan refuses others"
+        captions = Captions(needs.caption_prompt, reader, dataset.named_objects if "objects" in offers else None)
     batch_options = BatchOptions(
-        answers=tuple(answers) if needs.scores and "scores" in dataset.offers(dataset.config) else None,
+        answers=tuple(answers) if needs.scores and "scores" in offers else None,
         masking=None if needs.mask_share is None else _text_masking(needs, towers["text"]),
         negatives=needs.negatives,
         negatives_in_training=needs.negatives_in_training,
         image_ids=needs.image_ids,
+        captions=captions,
     )
     return Sources(source("text"), source("vision"), batch_options)
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from mtlab.errors import UserError
 from mtlab.managers.interventions import uniform
-from mtlab.model.mllm.continuations import IGNORE_INDEX
 from mtlab.tasks.build import TaskModel
+from mtlab.towers.causal_lm import IGNORE_INDEX
 
 __all__ = ["answers", "folder"]  # fixtures
 ADAPTIVE = {"name": "residual_adaptive", "query": "cross"}

@@ -32,7 +32,7 @@ DRAWN = 384  #: side of a drawing before its empty border is cut off, in pixels
 
 @register_dataset("clipart", version=VERSION)
 class ClipArt(Dataset):
-    """Pictograms and clip art with their names, for retrieval; none of it made for this. Needs the extra `offline`.
+    """Pictograms and clip art with their names, not made for this: retrieval, captioning. Needs the extra `offline`.
 
     By default OpenMoji's pictograms; with `sources: [openmoji, tuxpaint, openclipart]` also Tux Paint's stamps and Open
     Clip Art from Debian's packages, read where they are installed. Names of clip art are titles or captions, and once

@@ -36,7 +36,7 @@ class Pictogram:
 
 @register_dataset("pictograms", version=VERSION)
 class Pictograms(Dataset):
-    """OpenMoji's pictograms and their names, for retrieval; none of it made for this. Needs the extra `offline`.
+    """OpenMoji's pictograms and their names, not made for this: retrieval, captioning. Needs the extra `offline`.
 
     1,923 pictograms (skin tones left out, and what has no name in Unicode) with 2,336 names: the short name, and the
     character's own name where that is another. All that shows one concept is in one split (farmers of any gender, every

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Example, Split, register_dataset
-from mtlab.data.worlds.scenes.captions import KINDS, list_caption, place_caption
+from mtlab.data.worlds.scenes.captions import KINDS, list_caption, named_objects, place_caption
 from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Thing, place
 from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, check_choices, parse_image_key
 
@@ -26,7 +26,7 @@ Things = tuple[Kind, ...]
 
 @register_dataset("shapes_captions", version=VERSION)
 class ShapesCaptions(ShapesWorld):
-    """Coloured shapes with four captions an image, for retrieval and pre-training; each caption says all there is.
+    """Coloured shapes with four captions an image, for retrieval, pre-training, captioning; each says all there is.
 
     "Only a red circle and two blue stars." Which things an image shows is drawn without replacement, and no set of
     things is shown in two splits: so a caption is true of one image alone, and no two images share one, until all
@@ -51,7 +51,7 @@ class ShapesCaptions(ShapesWorld):
 
     config: Config
     seed_key = ("shapes_captions", VERSION)
-    provides = frozenset({"captions"})
+    provides = frozenset({"captions", "objects"})
 
     @classmethod
     def remarks(cls, config: Config) -> Sequence[str]:
@@ -96,14 +96,22 @@ class ShapesCaptions(ShapesWorld):
         found: list[Example] = []
         for picture in range(-(-total // CAPTIONS)):
             key, things = f"{split}/{picture}", self.scene(split, picture)
+            shown = tuple(sorted(f"{it.colour} {it.shape}" for it in things))
             dice, kinds = self.dice(key, "captions"), self.config.kinds
             texts: dict[str, str] = {}  # text → kind
             while len(texts) < CAPTIONS:
                 asked = kinds[len(texts) % len(kinds)]
                 placed = place_caption(dice, things, self.difficulty) if asked == "place" else None
                 texts.setdefault(*((placed, "place") if placed else (list_caption(dice, things), "list")))
-            found += [Example(f"{key}/{at}", text, key, -1, kind) for at, (text, kind) in enumerate(texts.items())]
+            found += [
+                Example(f"{key}/{at}", text, key, -1, kind, objects=shown)
+                for at, (text, kind) in enumerate(texts.items())
+            ]
         return found[:total]
+
+    def named_objects(self, caption: str) -> tuple[str, ...]:
+        """Read off a caption which things it names."""
+        return named_objects(caption)
 
     def image(self, key: str) -> NDArray[np.uint8]:
         """Draw an image, `split/index`, [S, S, 3] RGB.

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from mtlab.errors import UserError
 from mtlab.model.layers import to_full_precision
-
-IGNORE_INDEX = -100  #: stands behind the end of an answer that is shorter than others
+from mtlab.towers.causal_lm import IGNORE_INDEX, end_each
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Continuation:
 
 
 class AnswerTokens(nn.Module):
-    """The answers that training questions have, as tokens to be learnt.
+    """The answers that training questions have, as tokens to be learnt; none where captions are learnt.
 
     Args:
         words: the answers.
@@ -45,8 +44,8 @@ class AnswerTokens(nn.Module):
     def __init__(self, words: Sequence[str], answers: Sequence[Sequence[int]], end: int | None, most: int) -> None:
         super().__init__()
         if end is None:
-            raise UserError("the tokeniser has no token that ends an answer: set it to likelihood")
-        longest = max(map(len, answers)) + 1
+            raise UserError("the tokeniser has no token that ends an answer, so that none can be generated")
+        longest = max(map(len, answers), default=0) + 1
         if not all(answers):
             raise UserError("an answer has no tokens: nothing of it can be learnt")
         if longest > most:
@@ -54,9 +53,8 @@ class AnswerTokens(nn.Module):
             raise UserError(
                 f"{word!r} has {longest} tokens, its end included: set model.answer_tokens to as many, not {most}"
             )
-        rows = [[*answer, end, *[IGNORE_INDEX] * (longest - 1 - len(answer))] for answer in answers]
         self.words, self.end = tuple(words), end
-        self.register_buffer("ids", torch.tensor(rows), persistent=False)
+        self.register_buffer("ids", end_each(answers, end), persistent=False)
 
     def of(self, targets: Tensor) -> Tensor:
         """Return the tokens of right answers [B], or of the best by their scores [B, A]: [B, S]."""

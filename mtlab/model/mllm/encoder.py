@@ -26,7 +26,6 @@ from mtlab.model.initial import initialise
 from mtlab.model.layers import to_full_precision
 from mtlab.model.mllm.answers import AnswerScorer, grow_tree
 from mtlab.model.mllm.continuations import (
-    IGNORE_INDEX,
     AnswerTokens,
     Continuation,
     continuation_likelihoods,
@@ -38,7 +37,7 @@ from mtlab.model.mllm.places import injection_places
 from mtlab.model.projection import Projections
 from mtlab.seeding import derive
 from mtlab.towers.base import Features, TowerShape
-from mtlab.towers.causal_lm import CausalLanguageModel
+from mtlab.towers.causal_lm import IGNORE_INDEX, CausalLanguageModel
 
 
 class LanguageModelEncoder(Encoder):
@@ -196,6 +195,49 @@ class LanguageModelEncoder(Encoder):
             hidden = self._run(self.tower.embed(token.clamp_min(0)).unsqueeze(1), places + number, visible, None, cache)
             token = torch.where(over, IGNORE_INDEX, self.tower.logits(hidden[:, -1]).argmax(-1))
         return generated
+
+    @torch.no_grad()
+    def score(
+        self,
+        text: Features,
+        vision: Features,
+        candidates: Tensor,
+        *,
+        intervene: Mapping[ManagerKey, Intervention] | None = None,
+    ) -> Tensor:
+        """Score several continuations of each prompt, such as captions of an image, by their log-likelihood.
+
+        The prompt is read once, and its keys and values are kept: they are what each candidate attends to.
+
+        Args:
+            text: the prompts.
+            vision: the images.
+            candidates: tokens of C continuations of each, as of `AnswerTokens`, [B, C, S]; `IGNORE_INDEX` alone: none.
+            intervene: with the managers' weights.
+
+        Returns:
+            sums over the tokens of each, [B, C]; 0 for none
+
+        """
+        from transformers import DynamicCache  # here: its import takes a second
+
+        cache = DynamicCache()
+        fused = self(text, vision, intervene=intervene, cache=cache)
+        last = fused.pooled[:, : self.width]
+        places, prompt = self._next_positions(text, fused.image.shape[1])
+        # The shortest of each row first: together they need little padding.
+        lengths, order = (candidates != IGNORE_INDEX).sum(2).sort(1)
+        scores = torch.zeros(lengths.shape, dtype=torch.promote_types(last.dtype, torch.float32), device=last.device)
+        for number, longest in enumerate(lengths.amax(0).tolist()):
+            if not longest:
+                continue
+            tokens = candidates[torch.arange(len(order), device=order.device), order[:, number], :longest]
+            behind = embed_continuation(tokens, self.tower.embed)
+            visible = torch.cat([prompt.expand(-1, -1, longest - 1, -1), behind.seen.expand(len(tokens), 1, -1, -1)], 3)
+            states = self._run(behind.states, places + behind.depths - 1, visible, None, cache)
+            cache.crop(1 - longest)
+            scores[:, number] = continuation_likelihoods(tokens, last, states, self.tower.logits)
+        return torch.zeros_like(scores).scatter(1, order, scores)
 
     def decode(self, generated: Tensor) -> list[str]:
         """Write what `generate` returns in words, without what surrounds them: [B, S] → B answers."""

@@ -26,7 +26,7 @@ def dummy_batch(
     answers: int,
     images: int,
 ) -> Batch:
-    """Return a batch of zeros with the shapes that training gets.
+    """Return a batch of zeros with the shapes that training gets; captions are as long as they may be.
 
     Args:
         config: the run's resolved configuration.
@@ -67,4 +67,7 @@ def dummy_batch(
         masked=masked,
         matching=matching,
         image_ids=torch.arange(examples) if needs.image_ids else None,
+        captions=None
+        if needs.caption_prompt is None
+        else torch.zeros(examples, config["model"]["answer_tokens"], dtype=torch.long),
     )

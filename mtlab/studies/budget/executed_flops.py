@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from mtlab.studies.budget.flops import longest_caption
 from mtlab.studies.budget.text_length import cut
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import construct
@@ -74,7 +75,10 @@ def count_executed_flops(config: Mapping[str, Any], *, answers: int, text_tokens
             cost = _counted(partial(_levels, tower, inputs), backward=trained)
             forward += cost[0]
             step += (plain + blind) * sum(cost)
-        fusion = _counted(lambda: (model(levels["text"], levels["vision"]).logits,), backward=True)
+        caption = longest_caption(model)
+        fusion = _counted(
+            lambda: (model(levels["text"], levels["vision"], continuation=caption).logits,), backward=True
+        )
         words = max(1, round(text_tokens * (hidden or 0)))
         heads = _counted(lambda: _further_heads(model, levels, words), backward=True)
     return ExecutedFlops(forward, fusion[0], round(step) + often.fusion * sum(fusion) + sum(heads))

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.config.schema import is_multimodal
 from mtlab.managers.base import MODALITIES
+from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import TaskModel, construct
 from mtlab.towers.base import Features, Tower, TowerShape
@@ -212,7 +213,14 @@ def fusion_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
         manager.skipped_flops(tokens[own], tokens["image" if own == "text" else "text"])
         for (own, _), manager in model.encoder.managers()
     )
-    return _counted(lambda: model(*given)) + model.task.images * spared
+    return _counted(lambda: model(*given, continuation=longest_caption(model))) + model.task.images * spared
+
+
+def longest_caption(model: TaskModel) -> torch.Tensor | None:
+    """Return the longest caption that may be learnt, on the meta device: [1, S]; None where there is none."""
+    if not model.task.language_model or not isinstance(model.encoder, LanguageModelEncoder):
+        return None
+    return torch.zeros(1, model.encoder.config.answer_tokens, dtype=torch.long, device="meta")
 
 
 def head_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtlab.data.batches import training_rows
 from mtlab.resolution.nodes import node_entry, node_options
+from mtlab.tasks.base import lookup_task
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
 from mtlab.towers.loading.disk_cache import load_or_compute
 
@@ -40,6 +41,10 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
         return TextLength(longest, "the tower's limit: the data set cannot be read here")
     if tower_digest("text", config["text"]) is None:
         return TextLength(longest, "the tower's limit: its tokeniser is not on this disk")
+    task, options = lookup_task(config)
+    prompt = task.batch_needs(options).caption_prompt
+    if prompt is not None:
+        return TextLength(_prepared_lengths(config, [[prompt]])[0], "the instruction of captions")
     train = config["train"]
     key = {"text": config["text"], "data": config["data"], "version": data.version}
     key |= {"batch": train["batch"], "micro": train["micro_batch"]}
@@ -51,14 +56,18 @@ def _measure(config: Mapping[str, Any]) -> int:
     train = config["train"]
     dataset = node_entry("data", config["data"]).cls(node_options("data", config["data"]))
     examples = dataset.sample("train", BATCHES * train["batch"])
+    size = min(train["micro_batch"] or train["batch"], TEXTS)
+    batches = islice(training_rows(len(examples), 0, min(train["batch"], len(examples))), BATCHES)
+    lengths = _prepared_lengths(config, ([examples[row].text for row in rows[:size]] for rows in batches))
+    return round(sum(lengths) / len(lengths))
+
+
+def _prepared_lengths(config: Mapping[str, Any], batches: Iterable[Sequence[str]]) -> list[int]:
+    """Return the padded length of each batch of texts."""
     with torch.device("meta"):
         tower = build_tower("text", config["text"], weights=False)
-    size = min(train["micro_batch"] or train["batch"], TEXTS)
-    lengths = []
-    for rows in islice(training_rows(len(examples), 0, min(train["batch"], len(examples))), BATCHES):
-        prepared = tower.prepare([examples[row].text for row in rows[:size]])[0]
-        lengths.append(prepared.shape[1] if prepared.ndim > 1 else tower.info.tokens)  # a tower without ids: planted
-    return round(sum(lengths) / len(lengths))
+    prepared = [tower.prepare(texts)[0] for texts in batches]
+    return [ids.shape[1] if ids.ndim > 1 else tower.info.tokens for ids in prepared]  # a tower without ids: planted
 
 
 def cut(inputs: Sequence[Tensor], tokens: int) -> tuple[Tensor, ...]:

@@ -5,11 +5,12 @@ A caption is therefore true of the images of exactly these things, and of no oth
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 from mtlab.data.worlds.scenes.dice import Dice
-from mtlab.data.worlds.scenes.scene import Difficulty, Thing, before
+from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Difficulty, Thing, before
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 KINDS = ("list", "place")  #: names all things; names all things and says where two of them stand
@@ -30,6 +31,7 @@ PLACES = (
     "The picture shows {0}{1}, {2} things in all.",
     "{0}{1}, that is all.",
 )
+NAMED = re.compile(rf"\b(a|{'|'.join(NUMBERS)}) ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})s?\b", re.IGNORECASE)
 SIDES = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
 
 
@@ -48,6 +50,18 @@ def place_caption(dice: Dice, things: Sequence[Thing], level: Difficulty) -> str
     placed = f"{_name(one)} {SIDES[side]} {_name(other)}"
     more = f", with {_join(rest)}" if rest else ""
     return _sentence(dice.pick(PLACES).format(placed, more, NUMBERS[len(things)]))
+
+
+def named_objects(caption: str) -> tuple[str, ...]:
+    """Return all things that a caption names, sorted; a number of them counts as often.
+
+    >>> named_objects("Two red stars and a blue circle, three things in all.")
+    ('blue circle', 'red star', 'red star')
+    """
+    found: list[str] = []
+    for number, colour, shape in NAMED.findall(caption.lower()):
+        found += [f"{colour} {shape}"] * (1 if number == "a" else NUMBERS.index(number))
+    return tuple(sorted(found))
 
 
 def _name(thing: Thing) -> str:
