@@ -62,6 +62,11 @@ class Captioning(Task):
         """Captions behind the instruction."""
         return BatchNeeds(caption_prompt=config.prompt)
 
+    @classmethod
+    def fusions_to_evaluate(cls, config: Config, examples: int) -> int:
+        """Half of the candidates: what is in front of a caption, about as long as itself, is read once for all."""
+        return examples * config.candidates // 2
+
     def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
         """Return the log-likelihood of a caption, [B, 1]; or without one those of all first tokens, [B, vocabulary]."""
         likelihoods = fused[0].likelihoods

@@ -95,7 +95,7 @@ def test_a_larger_training_set_begins_with_the_smaller_one_and_seeds_differ() ->
 
 def test_captions_answer_nothing() -> None:
     data = world()
-    assert data.provides == {"captions"}
+    assert data.provides == {"captions", "objects"}
     assert data.answers == ()
     splits: tuple[Split, ...] = SPLITS
     assert {example.target for split in splits for example in data.examples(split)} == {-1}
