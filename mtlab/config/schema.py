@@ -86,9 +86,11 @@ class MultimodalConfig:
     answers: Literal["likelihood", "generate", "head"] = option(
         "likelihood",
         "score the data set's answers by the language model's likelihood of their words, generate an answer greedily "
-        "(open answers), or use the task's own head on the state of the last token",
+        "(open answers, captions), or use the task's own head on the state of the last token",
     )
-    answer_tokens: int = option(16, "answers generate: tokens of the longest answer, its end included", minimum=2)
+    answer_tokens: int = option(
+        16, "answers generate: tokens of the longest answer or caption, its end included", minimum=2
+    )
     standardise: bool = option(
         True, "give every channel of every offered level mean 0 and deviation 1, as two towers do"
     )

@@ -98,7 +98,7 @@ class BatchOptions:
     image_ids: bool = False
     captions: Captions | None = None  #: texts are captions to be learnt, and one prompt stands in their place
 
-    def read_text(self, text: str) -> str:
+    def tower_text(self, text: str) -> str:
         """Return what the text tower reads of an example."""
         return text if self.captions is None else self.captions.prompt
 
@@ -149,7 +149,7 @@ class Collator:
 
         """
         options, masked = self.options, None
-        texts = [options.read_text(example.text) for example in examples]
+        texts = [options.tower_text(example.text) for example in examples]
         text = self.text.fetch(texts)
         if options.masking is not None:
             tokens = options.masking.tokens.fetch(texts)

@@ -122,7 +122,7 @@ def record(
             rows = probe.sample_evenly(loader.examples, tokens.EXAMPLES)
             arrays = tokens.record_tokens(recorder, loader, rows, batch, device)
             chosen = [loader.examples[row] for row in rows]
-            examples = [replace(each, text=loader.options.read_text(each.text)) for each in chosen]
+            examples = [replace(each, text=loader.options.tower_text(each.text)) for each in chosen]
             answers = [evaluation.answers_in_words(row, run.dataset.answers) for row in rows]
             metadata = tokens.describe_tokens(run.config, levels, arrays, examples, answers) | {"step": step}
             metadata |= {"first_layer": run.model.encoder.first_layer}

@@ -9,7 +9,6 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,6 +33,7 @@ from mtlab.model.mllm.continuations import (
 from mtlab.model.mllm.offered import offered_rows
 from mtlab.model.mllm.passing import Pass, Requests
 from mtlab.model.mllm.places import injection_places
+from mtlab.model.mllm.tokens import Columns
 from mtlab.model.projection import Projections
 from mtlab.seeding import derive
 from mtlab.towers.base import Features, TowerShape
@@ -372,25 +372,3 @@ class LanguageModelEncoder(Encoder):
 def _cache_argument(layer: nn.Module) -> str:
     """Name the argument that takes a cache, which older versions of transformers call otherwise."""
     return "cache" if "cache" in inspect.signature(layer.forward).parameters else "past_key_values"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Tokens of a batch [B, T] that stand in the same columns of every row."""
-
-    start: int
-    stop: int
-    padding: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
-
-    def ends(self) -> Tensor | int:
-        """Return the column behind the last real token, [B, 1], or the same for all rows."""
-        return self.stop if self.padding is None else self.start + self.padding.sum(1, keepdim=True)
-
-    def gather(self, states: Tensor) -> Tensor:
-        """Take states [B, T, D] at the tokens: [B, L, D]."""
-        return states[:, self.start : self.stop]
-
-    def scatter(self, states: Tensor, values: Tensor) -> Tensor:
-        """Return states [B, T, D] with `values` [B, L, D] at the tokens, as a new tensor."""
-        parts = [states[:, : self.start], values.to(states.dtype), states[:, self.stop :]]
-        return torch.cat(parts, 1)

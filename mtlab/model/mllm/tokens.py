@@ -45,6 +45,28 @@ class Spans:
         return states.index_put((rows, self.columns[self.mask]), values[self.mask].to(states.dtype))
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Tokens of a batch [B, T] that stand in the same columns of every row."""
+
+    start: int
+    stop: int
+    padding: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
+
+    def ends(self) -> Tensor | int:
+        """Return the column behind the last real token, [B, 1], or the same for all rows."""
+        return self.stop if self.padding is None else self.start + self.padding.sum(1, keepdim=True)
+
+    def gather(self, states: Tensor) -> Tensor:
+        """Take states [B, T, D] at the tokens: [B, L, D]."""
+        return states[:, self.start : self.stop]
+
+    def scatter(self, states: Tensor, values: Tensor) -> Tensor:
+        """Return states [B, T, D] with `values` [B, L, D] at the tokens, as a new tensor."""
+        parts = [states[:, : self.start], values.to(states.dtype), states[:, self.stop :]]
+        return torch.cat(parts, 1)
+
+
 def image_spans(is_image: Tensor, lengths: Sequence[int]) -> Spans:
     """Give each image its tokens: row by row, in order, as image tokens are put into the text.
 
