@@ -8,16 +8,18 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import language_model_mistakes as reading
 import yaml
 from fabric import Fabric
 from tiny_study import TINY
 
 from mtlab.cli import main
+from mtlab.errors import UserError
 from mtlab.runs.store import Store
 
 DOCS = Path(__file__).parents[2] / "docs" / "mistakes.md"
@@ -242,8 +244,12 @@ class Answer:
 
     @property
     def fair(self) -> bool:
-        """Is it one line, an error, with exit code 2?"""
-        return self.code == 2 and self.message.startswith(("error: ", "mtlab: ")) and "\n" not in self.message
+        """Is it one line, an error, with exit code 2 or, in Python, of the class for users' mistakes?"""
+        return (
+            self.code in (2, UserError.__name__)
+            and self.message.startswith(("error: ", "mtlab: "))
+            and "\n" not in self.message
+        )
 
     def row(self) -> str:
         """As a row of the table; long lists of names are cut."""
@@ -256,6 +262,8 @@ class Answer:
 def prepare(folder: Path) -> None:
     """Write the files and the store that mistakes are made on."""
     (folder / "tiny.yaml").write_text(TINY)
+    (folder / "reading.yaml").write_text(reading.READING)
+    reading.write_models(folder)
     (folder / "study.yaml").write_text(f"base: tiny\nname: study\n{STUDY}")
     head = yaml.safe_load(TINY) | {"kind": "sweep", "name": "hunt"}
     (folder / "hunt.yaml").write_text(yaml.safe_dump(head, sort_keys=False) + SWEEP)
@@ -274,12 +282,37 @@ def answers(folder: Path) -> Iterator[Answer]:
         whole = text if mistake in ("an empty file", "text that is no YAML mapping") else head + text
         (folder / "wrong.yaml").write_text(whole)
         yield ask(mistake, "plan wrong.yaml", folder)
+    for base, mistakes in (("reading", reading.IN_STUDIES), ("tiny", reading.OF_TWO_TOWERS)):
+        for mistake, settings in mistakes:
+            yield ask_study(mistake, base, settings, folder)
+    for mistake, settings, packages in reading.WITHOUT_PACKAGES:
+        with reading.lacking(packages, folder):
+            yield ask_study(mistake, "reading", settings, folder)
     for mistake, old, new in IN_SWEEPS:
         (folder / "wrong.yaml").write_text((folder / "hunt.yaml").read_text().replace(old, new))
         yield ask(mistake, "sweep plan wrong.yaml", folder)
     (folder / "wrong.yaml").unlink()
     for mistake, arguments in ON_THE_COMMAND_LINE:
         yield ask(mistake, arguments, folder)
+    for mistake, attempt in reading.in_python(folder).items():
+        yield attempted(mistake, attempt, folder)
+
+
+def ask_study(mistake: str, base: str, settings: str, folder: Path) -> Answer:
+    """Plan a study with settings beside those of its base."""
+    axes = "axes: {manager: [last, residual_static]}\n" if base == "reading" else STUDY
+    (folder / "wrong.yaml").write_text(f"base: {base}\nname: wrong\nset: {{{settings}}}\n{axes}")
+    return ask(mistake, "plan wrong.yaml", folder)
+
+
+def attempted(mistake: str, attempt: Callable[[], object], folder: Path) -> Answer:
+    """Call a function of the Python API."""
+    try:
+        attempt()
+    except Exception as raised:
+        told = f"error: {raised}" if isinstance(raised, UserError) else str(raised)
+        return Answer(mistake, type(raised).__name__, told.replace(f"{folder}/", ""))
+    return Answer(mistake, 0, "")
 
 
 def ask(mistake: str, arguments: str, folder: Path) -> Answer:
@@ -304,9 +337,9 @@ def page(found: list[Answer]) -> str:
     head = f"""# Mistakes, and what mtlab says
 
 Written by `PYTHONPATH=tests/helpers python tests/faults/mistakes.py`: {len(found)} mistakes in study files, in sweeps
-and on the command line, and the line that each gets, with its exit code. None of them starts anything. Long lists of
-names are cut off here. `make test-all` compares this page with what is said today. What happens when files of a store
-are damaged is in [reliability.md](reliability.md).
+on the command line and, last, in Python, and the line that each gets, with its exit code. None of them starts anything.
+Long lists of names are cut off here. `make test-all` compares this page with what is said today. What happens when
+files of a store are damaged is in [reliability.md](reliability.md).
 
 | mistake | exit code | message |
 |---|---|---|

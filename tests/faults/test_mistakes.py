@@ -1,4 +1,4 @@
-"""Some 160 mistakes of a user: each gets one line and exit code 2, as docs/mistakes.md shows."""
+"""Some 200 mistakes of a user: each gets one clear line, as docs/mistakes.md shows."""
 
 from __future__ import annotations
 
