@@ -336,7 +336,7 @@ def page(found: list[Answer]) -> str:
     """Write the page of docs/."""
     head = f"""# Mistakes, and what mtlab says
 
-Written by `PYTHONPATH=tests/helpers python tests/faults/mistakes.py`: {len(found)} mistakes in study files, in sweeps
+Written by `PYTHONPATH=tests/helpers python tests/faults/mistakes.py`: {len(found)} mistakes in study files, in sweeps,
 on the command line and, last, in Python, and the line that each gets, with its exit code. None of them starts anything.
 Long lists of names are cut off here. `make test-all` compares this page with what is said today. What happens when
 files of a store are damaged is in [reliability.md](reliability.md).
