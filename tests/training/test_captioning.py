@@ -10,7 +10,9 @@ import torch
 import toys
 from tiny_mllm import tiny_language_model
 from tiny_runs import RunMaker, lines, tiny_config, train
+from tiny_shards import make_shards
 
+from mtlab.data.shards.streaming.batch_loader import StreamingLoader
 from mtlab.data.worlds.shapes_captions import ShapesCaptions
 from mtlab.errors import UserError
 from mtlab.inference.api import load
@@ -21,6 +23,7 @@ from mtlab.model.forward import ForwardContext
 from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.runs.find_run import find_run
 from mtlab.tasks.evaluation import evaluate
+from mtlab.training.assemble import assemble
 from mtlab.training.intervention_metrics import swapped_context
 
 CHANCE = 1 / 8
@@ -144,6 +147,22 @@ def test_what_is_said_of_shapes_is_compared_with_what_is_there(
     alike = {each.image for each in examples if each.objects == examples[0].objects}
     assert metrics["val/exact"] == len(alike) / 4
     assert metrics["val/exact_floor"] >= 1 / 4
+
+
+def test_captions_of_shards_are_streamed(make_run: RunMaker, tmp_path: Path) -> None:
+    data = {"name": "shards", "folder": str(make_shards(tmp_path, 12, name="the", texts=3))}
+    config = sections(tmp_path, ["text", *map(str, range(12))], data=data, train={"length": {"steps": 2}, "batch": 4})
+    config["vision"] |= {"trainable": True}
+    folder = make_run("streamed", **config)
+    assert train(folder) == 0
+    run = assemble(json.loads((folder / "config.json").read_text())["config"], 0)
+    assert isinstance(run.training, StreamingLoader)
+    (batch,) = next(run.training.steps(0, 4, 4))
+    assert batch.captions is not None
+    assert {len(row) for row in batch.text[0].tolist()} == {5}, "Question: Describe the image. Answer:"
+    assert (batch.captions == 1).sum(1).tolist() == [1] * 4, "each has one end"
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    assert metrics["val/accuracy_floor"] == metrics["val/accuracy"] == 1, "of a single image there is nothing to tell"
 
 
 REFUSED = [
