@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,12 @@ def test_real_steps_are_timed(plan: Plan) -> None:
     assert found is not None
     assert 0 < found.seconds < 3600
     assert "with 1 at once: steps of 'batch 8' timed on " in found.describe()
+
+
+def test_a_plan_does_not_wait_for_image_decoders() -> None:
+    code = (
+        "import sys, mtlab.studies.budget.time_estimate;"
+        "print(sorted({'torchvision', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert shown.stdout.strip() == "[]"

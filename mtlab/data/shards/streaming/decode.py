@@ -10,7 +10,6 @@ import warnings
 
 import torch
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, decode_png
 
 from mtlab.data.image_files import decode_image, open_image
 
@@ -29,6 +28,8 @@ def decode_pixels(data: bytes, name: str) -> Tensor:
         UserError: it is no image, too large, damaged or cut off.
 
     """
+    from torchvision.io import ImageReadMode, decode_jpeg, decode_png  # a second of start-up that `plan` does not need
+
     with open_image(io.BytesIO(data), name) as image:  # reads the header alone: a twentieth of a millisecond
         plain = image.mode in ("RGB", "L") and "transparency" not in image.info
         decode = {"JPEG": decode_jpeg, "PNG": decode_png}.get(image.format or "") if plain else None
