@@ -8,13 +8,14 @@ TORCH_INDEX ?=
 # One process per core with one thread each is fastest on CPUs, in tests as in training.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test test-all lint types audit architecture managers schemas docs release-notes bench bench-gpu faults clean
+.PHONY: help quickstart test test-all lint types audit architecture managers schemas docs release-notes bench bench-gpu performance faults clean
 
 help:
 	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, three seeds"
 	@echo "make test         lint, types and the quick tests"
-	@echo "make test-all     the slow tests too"
+	@echo "make test-all     the slow tests too, and whether something became slower (benchmarks/guard.py)"
 	@echo "make bench        all benchmarks, one after another, into benchmarks/results (hours; bench-gpu: the step, on CUDA)"
+	@echo "make performance  the tables of docs/ that are made from benchmarks/results"
 	@echo "make faults       the long fault and bad-input campaigns (hours): docs/reliability.md"
 	@echo "make audit        known vulnerabilities of the installed packages, by pip-audit"
 	@echo "make managers     docs/managers.md, written from the registry"
@@ -31,6 +32,7 @@ test: lint types
 
 test-all: lint types
 	$(BIN)/python -m pytest -n auto --durations=40
+	$(BIN)/python benchmarks/guard.py
 
 # TIMES and INPUTS: how often each fault is played, and how many bad inputs of each kind are made.
 TIMES ?= 20
@@ -69,19 +71,19 @@ docs: $(VENV)/.dev
 	@$(BIN)/python tools/concepts.py
 	@$(BIN)/python tools/docs_site.py
 
-# One after another: two at a time would measure each other.
-BENCHMARKS ?= $(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py)))
+# One after another: two at a time would measure each other. OPTIONS=--quick: short runs, some minutes each.
+BENCHMARKS ?= startup large_studies training_step recording switches cache workers retrieval growth mllm data sweep_overhead
+OPTIONS ?=
 bench: $(VENV)/.dev
-	@mkdir -p benchmarks/results
 	@failed=; for name in $(BENCHMARKS); do echo "== $$name"; \
-		$(BIN)/python benchmarks/$$name.py > benchmarks/results/$$name.txt 2>&1 || failed="$$failed $$name"; \
-		cat benchmarks/results/$$name.txt; done; \
+		$(BIN)/python benchmarks/$$name.py $(OPTIONS) --json benchmarks/results/$$name.json || failed="$$failed $$name"; done; \
 		test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 bench-gpu: $(VENV)/.dev
-	@mkdir -p benchmarks/results
-	@$(BIN)/python benchmarks/training_step.py --batch 32 --device cuda > benchmarks/results/training_step_gpu.txt; \
-		code=$$?; cat benchmarks/results/training_step_gpu.txt; exit $$code
+	@$(BIN)/python benchmarks/training_step.py --batch 32 --device cuda --json benchmarks/results/training_step_gpu.json
+
+performance: $(VENV)/.dev
+	@$(BIN)/python benchmarks/docs_tables.py
 
 # make release-notes VERSION=0.1.0: its section of the changelog.
 release-notes:

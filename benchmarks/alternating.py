@@ -7,13 +7,10 @@ median of the rounds is told, with the smallest and the largest beside it.
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 
 ROUNDS = 7
 
@@ -33,9 +30,7 @@ class Ratio:
     median: float
     low: float
     high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.3f} ({self.low:.3f}–{self.high:.3f})"
+    rounds: int
 
 
 def _cpu() -> float:
@@ -65,24 +60,15 @@ def alternate(
 
 def ratio(ours: list[Seconds], theirs: list[Seconds], clock: str = "cpu") -> Ratio:
     """Compare two lists of the same rounds by their `cpu` or `wall` seconds."""
-    each = sorted(getattr(a, clock) / getattr(b, clock) for a, b in zip(ours, theirs, strict=True))
-    return Ratio(statistics.median(each), each[0], each[-1])
+    return over_rounds(getattr(a, clock) / getattr(b, clock) for a, b in zip(ours, theirs, strict=True))
+
+
+def over_rounds(each: Iterable[float]) -> Ratio:
+    """Summarise the ratios of all rounds."""
+    known = list(each)
+    return Ratio(statistics.median(known), min(known), max(known), len(known))
 
 
 def median(taken: list[Seconds], clock: str = "cpu") -> float:
     """Return the median seconds."""
     return statistics.median(getattr(each, clock) for each in taken)
-
-
-def machine() -> str:
-    """Say in a line on what, with what and when this is measured."""
-    import torch
-
-    described = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.partition(":")[2].strip() for line in described.splitlines() if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    threads = torch.get_num_threads()
-    return (
-        f"{os.cpu_count()} cores of {name}, {threads} thread{'s' * (threads > 1)}, "
-        f"Python {platform.python_version()}, torch {torch.__version__}, {date.today():%d %B %Y}"
-    )

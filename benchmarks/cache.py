@@ -1,6 +1,6 @@
 """What is the expert cache worth: training from cached levels against running the frozen towers in every step?
 
-    python benchmarks/cache.py [--rounds 7] [--quick] [--base-rounds 7] [--part 10] [--seeds 2]
+    python benchmarks/cache.py [--rounds 7] [--quick] [--only quickstart base study] [--part 10] [--seeds 2]
 
 Steps of both kinds are timed in turn, batches made and all, on one thread: at quickstart's sizes (MiniLM,
 EfficientNet-Lite0 at 128 px, batch 32), and with a base-size ViT at 224 px (random weights, batch 8) below quickstart's
@@ -11,7 +11,6 @@ cache and an empty store; and again in a filled cache.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
@@ -24,9 +23,11 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from alternating import Seconds, alternate, machine, measure, median, ratio
+from alternating import Seconds, alternate, measure, median, ratio
+from measurements import Row, Tables, measurements, parser
 from processes import mtlab
 
+from mtlab.config.load import compose, find_study_file
 from mtlab.data.cache.size_limit import folder_size
 from mtlab.resolution.resolve import resolve
 from mtlab.training.assemble import AssembledRun, assemble
@@ -52,8 +53,8 @@ BASE: Mapping[str, Any] = {
     "train": {"batch": 8},
 }
 SMALL: Mapping[str, Any] = {**BASE, "model": QUICKSTART["model"]}
-PART = {"steps": 600, "train": 8000, "val": 600, "test": 2400}  #: of quickstart as it is
 GOAL = 4.0  #: times
+PARTS = ("quickstart", "base", "study")
 
 
 class Training:
@@ -109,51 +110,60 @@ def study(root: Path, name: str, cache: str, words: Sequence[str]) -> tuple[Seco
     return taken, max(result["cost"]["memory_mib"] for result in results)
 
 
-def studies(part: int, seeds: int) -> None:
-    """Run one part in so many of quickstart: recomputed, cached from nothing, and cached again; print."""
-    sizes = {name: size // part for name, size in PART.items()}
-    words = [f"train.length={{steps: {sizes.pop('steps')}}}", f"train.eval_every={150 // part}", f"study.seeds={seeds}"]
-    words += [f"data.{split}={size}" for split, size in sizes.items()]
+def studies(tables: Tables, part: int, seeds: int) -> None:
+    """Run one part in so many of quickstart: recomputed, cached from nothing, and cached again."""
+    whole = compose(find_study_file("quickstart")).data["set"]
+    steps, every = whole["train"]["length"]["steps"] // part, max(1, whole["train"]["eval_every"] // part)
+    words = [f"train.length={{steps: {steps}}}", f"train.eval_every={every}", f"study.seeds={seeds}"]
+    words += [f"data.{split}={whole['data'][split] // part}" for split in ("train", "val", "test")]
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, cache, more in (
             ("recomputed", "none", ["cache.enabled=false"]),
-            ("cached from nothing", "cache", []),
-            ("cached again", "cache", []),
+            ("cached, from an empty cache", "cache", []),
+            ("cached, from a full cache", "cache", []),
         ):
-            taken, memory = study(Path(folder), name.replace(" ", "-"), cache, [*words, *more])
-            print(f"1/{part} of quickstart, {name}: CPU {taken.cpu:.1f} s, wall {taken.wall:.1f} s, {memory:.0f} MiB")
+            taken, memory = study(Path(folder), f"{len(rows)}", cache, [*words, *more])
+            rows.append({"study": name, "CPU s": taken.cpu, "wall s": taken.wall, "peak MiB of a worker": memory})
+    tables.add("study", rows)
+
+
+def compare(tables: Tables, names: tuple[str, str], config: Mapping[str, Any], rounds: int, count: int) -> None:
+    """Make the rows of a comparison of steps: `names` are those of towers and encoder."""
+    taken, cache = steps(config, rounds, count)
+    row = {
+        "towers": names[0],
+        "encoder": names[1],
+        "batch": config["train"]["batch"],
+        "recomputed / cached": ratio(taken["recomputed"], taken["cached"]),
+        "goal": GOAL,
+        "recomputed, CPU s a step": median(taken["recomputed"]) / count,
+        "cached, CPU s a step": median(taken["cached"]) / count,
+    }
+    tables.add("steps", [row])
+    size = {"images": cache.images, "texts": cache.texts, "filling, CPU s": cache.seconds.cpu, "MiB on disk": cache.mib}
+    tables.add("disk", [{"towers": names[0], "encoder": names[1], **size}])
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="0: leave steps out")
-    parser.add_argument("--base-rounds", type=int, default=7, help="with the base-size ViT; 0: leave it out")
-    parser.add_argument("--quick", action="store_true", help="three rounds at quickstart's sizes alone")
-    parser.add_argument("--part", type=int, default=10, help="of quickstart as a whole: one in so many; 0: none of it")
-    parser.add_argument("--seeds", type=int, default=2, help="of quickstart")
-    asked = parser.parse_args()
+    arguments = parser(__doc__, quick="quickstart's sizes alone")
+    arguments.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
+    arguments.add_argument("--part", type=int, default=10, help="of quickstart as a whole: one in so many")
+    arguments.add_argument("--seeds", type=int, default=2, help="of quickstart")
+    asked = arguments.parse_args()
+    chosen = PARTS[:1] if asked.quick else asked.only
     torch.set_num_threads(1)
-    print(machine())
-    if asked.rounds:
-        told("quickstart's sizes, 3 steps", *steps(QUICKSTART, 3 if asked.quick else asked.rounds, 3))
-    if asked.base_rounds and not asked.quick:
-        told("base-size ViT, 224 px, quickstart's encoder, 1 step", *steps(SMALL, asked.base_rounds, 1))
-        told("base-size ViT, 224 px, published encoder, 1 step", *steps(BASE, asked.base_rounds, 1))
-    if asked.part and not asked.quick:
-        studies(asked.part, asked.seeds)
-
-
-def told(what: str, taken: Mapping[str, list[Seconds]], cache: Cache) -> None:
-    """Print a comparison."""
-    times = {name: f"{median(each):.3f} s CPU, {median(each, 'wall'):.3f} s wall" for name, each in taken.items()}
-    faster = [ratio(taken["recomputed"], taken["cached"], clock) for clock in ("cpu", "wall")]
-    print(f"{what}: recomputed {times['recomputed']}; cached {times['cached']}")
-    print(f"  recomputed / cached: CPU {faster[0]}, wall {faster[1]} (goal: {GOAL:g})")
-    print(
-        f"  cache: {cache.images} images and {cache.texts} texts in {cache.seconds.cpu:.1f} s CPU, "
-        f"{cache.seconds.wall:.1f} s wall, start included; {cache.mib:.1f} MiB on disk"
-    )
+    with measurements(asked) as tables:
+        if "quickstart" in chosen:
+            names = "MiniLM, EfficientNet-Lite0 at 128 px", "quickstart's"
+            compare(tables, names, QUICKSTART, asked.rounds, 3)
+        if "base" in chosen:
+            towers = "MiniLM, base-size ViT at 224 px"
+            compare(tables, (towers, "quickstart's"), SMALL, asked.rounds, 1)
+            compare(tables, (towers, "published size"), BASE, asked.rounds, 1)
+        if "study" in chosen:
+            studies(tables, asked.part, asked.seeds)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast are conversion and loading beside plain PIL and a plain DataLoader, and does memory stay the same?
 
-    python benchmarks/data.py [--images 5000] [--rounds 3]
+    python benchmarks/data.py [--images 5000] [--rounds 3] [--quick]
 
 All are measured in turn, several times, in one run on one core each, so that a busy machine is busy for all alike. CPU
 seconds are what to compare: wall seconds depend on who else is at work.
@@ -8,7 +8,6 @@ seconds are what to compare: wall seconds depend on who else is at work.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -23,8 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from alternating import alternate, median
+from alternating import alternate, median, over_rounds
 from data_memory import spilled
+from measurements import Row, Tables, measurements, parser
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -85,29 +85,36 @@ def memory(what: str, *arguments: Path | int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=5000, help="in the larger data set; the smaller has a tenth")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=15, help=f"batches of {BATCH} in a round")
-    asked = parser.parse_args()
+    arguments = parser(__doc__, rounds=3, quick="a fifth of the images")
+    arguments.add_argument("--images", type=int, default=5000, help="in the larger data set; the smaller has a tenth")
+    arguments.add_argument("--steps", type=int, default=15, help=f"batches of {BATCH} in a round")
+    asked = arguments.parse_args()
+    if asked.quick:
+        asked.images //= 5
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
+    few, many = asked.images // 10, asked.images
+    with measurements(asked) as tables, tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for name, images in (("small", asked.images // 10), ("large", asked.images)):
+        for name, images in (("small", few), ("large", many)):
             write_raw(root / name, images)
             convert("jsonl", root / name, root / f"{name}-shards", {"kind": "captions"}, samples=250)
-        speed(root, asked.rounds, asked.steps)
+        speed(tables, root, asked.rounds, asked.steps)
+        used: list[Row] = []
         for what, out in (("conversion", "shards-again"), ("streaming", "shards")):
-            used = [memory(what, root / name, root / f"{name}-{out}") for name in ("small", "large")]
-            print(f"memory of {what}: {used[0]:.0f} MiB, with ten times the data {used[1]:.0f} MiB")
-    few, many = asked.images // 10, asked.images
-    print(
-        f"memory of ranking: {memory('ranking', few):.0f} MiB, with ten times the data {memory('ranking', many):.0f} "
-        f"MiB; kept on disk meanwhile: {spilled(few):.0f} and {spilled(many):.0f} MiB"
-    )
+            less, more = (memory(what, root / name, root / f"{name}-{out}") for name in ("small", "large"))
+            used.append(peaks(what, few, less, more))
+        used.append(peaks("evaluating retrieval", few, memory("ranking", few), memory("ranking", many)))
+        tables.add("memory", used)
+        kept = {"images": few, "MiB": spilled(few), "MiB with ten times as many": spilled(many)}
+        tables.add("kept on disk by retrieval", [kept])
 
 
-def speed(root: Path, rounds: int, steps: int) -> None:
+def peaks(what: str, images: int, less: float, more: float) -> Row:
+    """Make the row of the peak memory of a process."""
+    return {"process": what, "images": images, "peak MiB": less, "with ten times as many": more}
+
+
+def speed(tables: Tables, root: Path, rounds: int, steps: int) -> None:
     """Compare throughputs."""
     raw, shards = root / "small", ShardFolder(root / "small-shards")
     files = sorted((raw / "images").iterdir())
@@ -141,10 +148,18 @@ def speed(root: Path, rounds: int, steps: int) -> None:
     }
     done = {name: each() for name, each in work.items()}  # warms up, too
     taken = alternate(work, rounds, warm=0)
-    print(f"{'images a second of one core':45} {'of CPU time':>12} {'of wall time':>12}")
+    references = {"convert them into shards": "decode the files by PIL, write nothing"}
+    rows: list[Row] = []
     for name, seconds in taken.items():
-        cpu, wall = (done[name] / median(seconds, clock) for clock in ("cpu", "wall"))
-        print(f"{name:45} {cpu:12.0f} {wall:12.0f}")
+        reference = references.get(name, "load by PIL and DataLoader" if "stream" in name else None)
+        pairs = zip(taken[reference], seconds, strict=True) if reference else ()
+        faster = [(theirs.cpu / done[reference]) / (ours.cpu / done[name]) for theirs, ours in pairs]
+        speeds = {
+            f"images/s of {clock.replace('cpu', 'CPU')} time": done[name] / median(seconds, clock)
+            for clock in ("cpu", "wall")
+        }
+        rows.append({"work": name, "times as fast": over_rounds(faster) if faster else None, "as": reference, **speeds})
+    tables.add("speed", rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How do time and memory of a training step grow with width, experts, cross-modal layers, tokens and examples?
 
-    python benchmarks/growth.py [--manager adaptive] [--rounds 7] [--quick] [--json FILE] [--picture FILE.svg]
+    python benchmarks/growth.py [--manager adaptive] [--rounds 7] [--quick] [--picture FILE.svg]
 
 One thing is varied at a time, around width 128, 6 experts of each tower (also of that width), 3 cross-modal layers, 64
 tokens of each modality and 4 examples. A step is forward, backward, clipping and AdamW, on levels that are there
@@ -11,10 +11,8 @@ fits best, and of the last doubling, where what grows fastest shows.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +21,9 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from alternating import alternate, machine, median
+from alternating import Seconds, alternate, median, ratio
 from fitted import exponent
+from measurements import Row, Tables, measurements, parser
 
 from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
@@ -126,42 +125,48 @@ def sizes(quick: bool) -> Iterator[tuple[str, int, Size]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manager", default="adaptive")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="three sizes of each, three rounds")
-    parser.add_argument("--json", type=Path, help="write the numbers to this file too")
-    parser.add_argument("--picture", type=Path, help="draw them (SVG, PNG or PDF; needs 'mtlab[images]')")
-    asked = parser.parse_args()
+    arguments = parser(__doc__, quick="three sizes of each")
+    arguments.add_argument("--manager", default="adaptive")
+    arguments.add_argument("--picture", type=Path, help="draw them (SVG, PNG or PDF; needs 'mtlab[images]')")
+    asked = arguments.parse_args()
     torch.set_num_threads(1)
-    points = list(sizes(asked.quick))
-    steps: dict[Size, Callable[[], object]] = {size: Step(size, asked.manager) for _, _, size in points}
-    memory = {size: step.memory() for size, step in steps.items() if isinstance(step, Step)}
-    taken = alternate({str(size): step for size, step in steps.items()}, 3 if asked.quick else asked.rounds)
-    curves: dict[str, dict[str, list[float]]] = {}
-    for name, value, size in points:
-        curve = curves.setdefault(name, {"size": [], "seconds": [], "activations": [], "state": []})
-        numbers = (value, median(taken[str(size)]), *(used / 2**20 for used in memory[size]))
-        for key, number in zip(curve, numbers, strict=True):
-            curve[key].append(number)
-    print(f"{asked.manager}: {machine()}")
-    for name, curve in curves.items():
-        show(name, curve)
-    if asked.json:
-        asked.json.write_text(json.dumps({"machine": machine(), "manager": asked.manager, "curves": curves}, indent=1))
+    with measurements(asked) as tables:
+        points = list(sizes(asked.quick))
+        steps = {str(size): Step(size, asked.manager) for _, _, size in points}
+        memory = {name: step.memory() for name, step in steps.items()}
+        taken = alternate(steps, asked.rounds)
+        curves: dict[str, dict[str, list[float]]] = {}
+        for name, value, size in points:
+            curve = curves.setdefault(name, {"size": [], "seconds": [], "activations": [], "state": []})
+            numbers = (value, median(taken[str(size)]), *(used / 2**20 for used in memory[str(size)]))
+            for key, number in zip(curve, numbers, strict=True):
+                curve[key].append(number)
+        show(tables, curves, {name: [taken[str(size)] for each, _, size in points if each == name] for name in curves})
     if asked.picture:
         draw(curves, asked.manager, asked.picture)
 
 
-def show(name: str, curve: Mapping[str, Sequence[float]]) -> None:
-    """Print one curve with its exponents."""
-    print(f"{name:9} {'CPU ms':>9} {'kept MiB':>9} {'state MiB':>9}")
-    for size, seconds, activations, state in zip(*curve.values(), strict=True):
-        print(f"{size:9} {1000 * seconds:9.1f} {activations:9.1f} {state:9.1f}")
-    fits = [exponent(curve["size"], curve[key]) for key in list(curve)[1:]]
-    last = [exponent(curve["size"][-2:], curve[key][-2:]) for key in list(curve)[1:]]
-    print(f"{'exponent':9} {fits[0]:9.2f} {fits[1]:9.2f} {fits[2]:9.2f}")
-    print(f"{'at last':9} {last[0]:9.2f} {last[1]:9.2f} {last[2]:9.2f}")
+def show(
+    tables: Tables, curves: Mapping[str, Mapping[str, Sequence[float]]], taken: Mapping[str, list[list[Seconds]]]
+) -> None:
+    """Make the table of all sizes, and that of the exponents."""
+    points: list[Row] = []
+    growth: list[Row] = []
+    for name, curve in curves.items():
+        for seconds, size, _, kept, state in zip(taken[name], *curve.values(), strict=True):
+            row = {
+                "size": int(size),
+                "CPU / smallest": ratio(seconds, taken[name][0]),
+                "CPU ms": 1000 * median(seconds),
+            }
+            points.append({"varied": name, **row, "kept MiB": kept, "state MiB": state})
+        row = {"varied": name, "from": int(curve["size"][0]), "to": int(curve["size"][-1])}
+        for key, title in (("seconds", "time"), ("activations", "kept memory"), ("state", "state")):
+            row |= {f"{title}: exponent": exponent(curve["size"], curve[key])}
+            row |= {f"{title}: last doubling": exponent(curve["size"][-2:], curve[key][-2:])}
+        growth.append(row)
+    tables.add("sizes", points)
+    tables.add("exponents", growth)
 
 
 def draw(curves: Mapping[str, Mapping[str, Sequence[float]]], manager: str, path: Path) -> None:

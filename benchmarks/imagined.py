@@ -13,6 +13,7 @@ from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 VALIDATIONS = 10
+QUESTIONS = 4  #: of each image
 STUDY = """
 kind: ablation
 name: {name}
@@ -61,7 +62,9 @@ def finish(store: Store, configs: Mapping[str, Mapping[str, Any]], examples: int
     dice = np.random.default_rng(seed)
     ids = [f"{split}/{at}" for split, many in (("val", examples // 4), ("test", examples)) for at in range(many)]
     families = [("existence", "colour", "shape")[at % 3] for at in range(len(ids))]
-    frame = pl.DataFrame({"split": [each.partition("/")[0] for each in ids], "id": ids, "family": families})
+    images = [f"image {at // QUESTIONS}" for at in range(len(ids))]
+    splits = [each.partition("/")[0] for each in ids]
+    frame = pl.DataFrame({"split": splits, "id": ids, "family": families, "cluster": images})
     for run, config in configs.items():
         directory = store.run(run)
         if (directory / "result.json").exists():

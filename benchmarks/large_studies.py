@@ -1,6 +1,6 @@
 """How do `plan`, `report`, `status` and the dashboard's first page grow with the runs of a study?
 
-    python benchmarks/large_studies.py [--rounds 7] [--quick] [--json FILE]
+    python benchmarks/large_studies.py [--rounds 7] [--quick]
 
 Runs are made up: files like those of real ones, 3,000 outcomes each. Costs were counted before (five managers, ten
 architectures). Commands are processes of their own, from start to end, the sizes in turn; of the dashboard it is what
@@ -10,18 +10,18 @@ study of ten runs takes.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from alternating import Seconds, alternate, machine, median
+from alternating import Seconds, alternate, median, ratio
 from fitted import exponent
 from imagined import finish, write_study
+from measurements import Row, Tables, measurements, parser
 from processes import mtlab, mtlab_peak, peak, python
 
 from mtlab.launch.prepare import plan_study
@@ -69,15 +69,10 @@ def first_page(root: Path, store: str) -> Seconds:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="small studies, three rounds")
-    parser.add_argument("--json", type=Path, help="write the numbers to this file too")
-    asked = parser.parse_args()
-    rounds = 3 if asked.quick else asked.rounds
+    asked = parser(__doc__, quick="small studies").parse_args()
     plans = (START, 100, 300) if asked.quick else (START, 100, 1_000, 10_000)
     finished = (START, 100, 200) if asked.quick else (START, 100, 300, 1_000)
-    with tempfile.TemporaryDirectory() as folder:
+    with measurements(asked) as tables, tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         of_plan = {runs: prepare(root, runs, done=False) for runs in plans}
         of_done = {runs: prepare(root, runs, done=True) for runs in finished}
@@ -86,34 +81,41 @@ def main() -> None:
         }
         for command in ("report", "status"):
             work |= {f"{command} {runs}": mtlab(command, *words) for runs, words in of_done.items()}
-        taken = alternate(work, rounds)
-        for _ in range(rounds):
+        taken = alternate(work, asked.rounds)
+        for _ in range(asked.rounds):
             for runs, words in of_done.items():
                 taken.setdefault(f"first page {runs}", []).append(first_page(root, words[-1]))
         memory = {f"plan {runs}": mtlab_peak("plan", *words) for runs, words in of_plan.items()}
         for command in ("report", "status"):
             memory |= {f"{command} {runs}": mtlab_peak(command, *words) for runs, words in of_done.items()}
         memory |= {f"first page {runs}": peak(PAGE, words[-1], f"{root}/took.json") for runs, words in of_done.items()}
-    show(taken, memory)
-    if asked.json:
-        numbers = {name: {"cpu": median(each), "wall": median(each, "wall")} for name, each in taken.items()}
-        asked.json.write_text(json.dumps({"machine": machine(), "seconds": numbers, "memory_mib": memory}, indent=1))
+        show(tables, taken, memory)
 
 
-def show(taken: dict[str, list[Seconds]], memory: dict[str, float]) -> None:
-    """Print a line for each size, and the exponents."""
-    print(machine())
-    print(f"{'':12} {'runs':>7} {'CPU s':>7} {'wall s':>7} {'goal s':>7} {'MiB':>6}")
+def show(tables: Tables, taken: Mapping[str, list[Seconds]], memory: Mapping[str, float]) -> None:
+    """Make a row for each size, and one for each exponent."""
+    rows: list[Row] = []
+    growth: list[Row] = []
     for what in ("plan", "report", "status", "first page"):
         sizes = [int(name.rpartition(" ")[2]) for name in memory if name.rpartition(" ")[0] == what]
+        start = taken[f"{what} {START}"]
         for runs in sizes:
             seconds = taken[f"{what} {runs}"]
-            goal = f"{GOALS[what, runs]:7.1f}" if (what, runs) in GOALS else " " * 7
-            cpu, wall, used = median(seconds), median(seconds, "wall"), memory[f"{what} {runs}"]
-            print(f"{what:12} {runs:7} {cpu:7.2f} {wall:7.2f} {goal} {used:6.0f}")
-        start = median(taken[f"{what} {START}"])
-        above = [max(median(taken[f"{what} {runs}"]) - start, 1e-3) for runs in sizes[1:]]
-        print(f"{what:12} grows with runs^{exponent(sizes[1:], above):.2f} beyond its start")
+            rows.append(
+                {
+                    "what": what,
+                    "runs": runs,
+                    f"CPU / {START} runs": ratio(seconds, start),
+                    "CPU s": median(seconds),
+                    "wall s": median(seconds, "wall"),
+                    "goal, wall s": GOALS.get((what, runs)),
+                    "peak MiB": memory[f"{what} {runs}"],
+                }
+            )
+        above = [max(median(taken[f"{what} {runs}"]) - median(start), 1e-3) for runs in sizes[1:]]
+        growth.append({"what": what, "exponent": exponent(sizes[1:], above)})
+    tables.add("sizes", rows)
+    tables.add("growth", growth)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ weights.
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +18,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from alternating import ROUNDS, alternate, machine, median, ratio
+from alternating import Ratio, Seconds, alternate, median, ratio
+from measurements import Row, measurements, parser
 
 from mtlab.model.mllm.compose import compose, load_dinov2_small
 from mtlab.model.mllm.managed import Injection, ManagedModel
@@ -27,11 +27,14 @@ from mtlab.model.mllm.prompts import ask
 from mtlab.towers.loading.language_models import SMOLLM2, load_language_model
 
 LEVELS, SIDE, PATCH = (4, 6, 8, 10), 126, 14
+PLAIN = "plain transformers model"
 VARIANTS: dict[str, dict[str, Any] | None] = {
-    "plain": None,
+    PLAIN: None,
     "residual_static": {"name": "residual_static"},
     "residual_adaptive": {"name": "residual_adaptive"},
 }
+
+GOALS = {"residual_static": 1.03, "residual_adaptive": 1.06}  #: of the training step
 
 
 def train(model: Any, batch: dict[str, torch.Tensor]) -> None:
@@ -47,15 +50,13 @@ def generate(model: Any, prompt: dict[str, torch.Tensor], tokens: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--tokens", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--quick", action="store_true", help="4 layers, 1 round")
-    given = parser.parse_args()
-    layers, rounds = (4, 1) if given.quick else (given.layers, given.rounds)
-
+    arguments = parser(__doc__, quick="4 layers")
+    arguments.add_argument("--layers", type=int, default=30)
+    arguments.add_argument("--batch", type=int, default=2)
+    arguments.add_argument("--tokens", type=int, default=16)
+    given = arguments.parse_args()
+    layers = 4 if given.quick else given.layers
+    torch.set_num_threads(1)
     pixels = torch.randn(given.batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     training: dict[str, Callable[[], object]] = {}
     writing: dict[str, Callable[[], object]] = {}
@@ -71,12 +72,25 @@ def main() -> None:
         training[name] = partial(train, model, batch)
         prompt = ask(tokenizer, questions, count) | {"pixel_values": pixels}
         writing[name] = partial(generate, model, prompt, given.tokens)
-    print(machine())
-    for what, work in (("training step", training), (f"generation of {given.tokens} tokens", writing)):
-        taken = alternate(work, rounds)
-        for name in VARIANTS:
-            against = "" if name == "plain" else f", {ratio(taken[name], taken['plain'])} of plain"
-            print(f"{what}, {name}: {median(taken[name]):.2f} CPU seconds{against}", flush=True)
+    with measurements(given) as tables:
+        trained, written = alternate(training, given.rounds), alternate(writing, given.rounds)
+        rows: list[Row] = [
+            {
+                "manager": name,
+                "training step / plain": against(trained, name),
+                "goal": GOALS.get(name),
+                f"generation of {given.tokens} tokens / plain": against(written, name),
+                "step, CPU s": median(trained[name]),
+                "generation, CPU s": median(written[name]),
+            }
+            for name in VARIANTS
+        ]
+        tables.add("overhead", rows)
+
+
+def against(taken: dict[str, list[Seconds]], name: str) -> Ratio | None:
+    """Compare with the plain model."""
+    return None if name == PLAIN else ratio(taken[name], taken[PLAIN])
 
 
 if __name__ == "__main__":

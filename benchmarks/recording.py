@@ -1,6 +1,6 @@
 """What recording adds to a run of the quickstart: looks at a few steps of training, and at the end.
 
-    python benchmarks/recording.py [--rounds 7] [--steps 600] [--only adaptive]
+    python benchmarks/recording.py [--rounds 7] [--quick] [--steps 320] [--only adaptive]
 
 Some training steps, one look in training, and what is recorded at the end are timed in turn, round after round. A
 run of so many steps looks as often as `recorded_steps` says and records the end once: that, over the time of its steps
@@ -9,15 +9,16 @@ alone (validation is left out), is what recording adds. Features come from the c
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from alternating import ROUNDS, alternate, machine, median, ratio
+from alternating import alternate, median, over_rounds
+from measurements import Row, measurements, parser
 
 from mtlab.config.load import compose, find_study_file, merge
 from mtlab.model.forward import ForwardContext
@@ -32,19 +33,28 @@ from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
 TIMED = 25  #: steps
+QUICKSTART = compose(find_study_file("quickstart")).data["set"]
+GOAL = 1.03  #: with recording, as a multiple of the time without
 MANAGERS = ("bridge", "static", "adaptive")
 
 
-def run_of(manager: str) -> AssembledRun:
-    """Assemble a run of the quickstart, with a tenth of its training data."""
-    written = merge(compose(find_study_file("quickstart")).data["set"], {"data": {"train": 800}})
+def run_of(manager: str, examples: Mapping[str, int]) -> AssembledRun:
+    """Assemble a run of the quickstart, with so many examples."""
+    written = merge(QUICKSTART, {"data": dict(examples)})
     config = fill_defaults(written | {"manager": {"name": manager}})
-    config["train"]["length"] = {"steps": 600, "epochs": None, "flops": None}
     return assemble(config, seed=0)
 
 
-def shares(run: AssembledRun, folder: Path, rounds: int, steps: int) -> dict[str, tuple[float, float]]:
-    """Measure what looks in training and the end add, CPU and wall, as shares of the time of `steps` steps."""
+def parts(manager: str, folder: Path, **examples: int) -> dict[str, Callable[[], None]]:
+    """Make the calls that are timed: some steps, a look in training, what is recorded at the end.
+
+    Args:
+        manager: its name.
+        folder: to write into.
+        **examples: by split, where they are not as many as the quickstart's.
+
+    """
+    run = run_of(manager, examples)
     chosen = parameter_groups(run.model, run.train, run.tower_scales)
     optimiser = make_optimiser(run.model, chosen, run.train)
     loader = run.loader("val")
@@ -72,34 +82,41 @@ def shares(run: AssembledRun, folder: Path, rounds: int, steps: int) -> dict[str
         run.model.train()
         trace.record(len(trace.rows), gradient_norms(optimiser, chosen))
 
-    found = alternate({"steps": train, "look": look, "end": end}, rounds)
-    often = {"look": len(recorded_steps(steps)), "end": 1}
-    told = ", ".join(f"{name} {median(seconds):.2f}" for name, seconds in found.items())
-    print(f"CPU seconds of {TIMED} steps, a look and the end: {told}", flush=True)
-    added = {}
-    for name, count in often.items():
-        cpu, wall = (ratio(found[name], found["steps"], clock).median for clock in ("cpu", "wall"))
-        added[name] = count * cpu * TIMED / steps, count * wall * TIMED / steps
-    return added
+    return {"steps": train, "look": look, "end": end}
+
+
+def measured(manager: str, folder: Path, rounds: int, steps: int) -> Row:
+    """Measure what looks in training and the end add to the time of `steps` steps, and make a row of it."""
+    found = alternate(parts(manager, folder, train=800), rounds)
+    looks = len(recorded_steps(steps))
+    each = [
+        (look.cpu * looks * TIMED / steps / of_steps.cpu, end.cpu * TIMED / steps / of_steps.cpu)
+        for of_steps, look, end in zip(*found.values(), strict=True)
+    ]
+    return {
+        "manager": manager,
+        "with / without": over_rounds(1 + look + end for look, end in each),
+        "goal": GOAL,
+        "looks in training": over_rounds(look for look, _ in each),
+        "at the end": over_rounds(end for _, end in each),
+        f"{TIMED} steps, CPU s": median(found["steps"]),
+        "a look, CPU s": median(found["look"]),
+        "the end, CPU s": median(found["end"]),
+    }
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--steps", type=int, default=600, help="of the run")
-    parser.add_argument("--only", nargs="+", choices=MANAGERS, default=MANAGERS)
-    asked = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--steps", type=int, default=QUICKSTART["train"]["length"]["steps"], help="of the run")
+    arguments.add_argument("--only", nargs="+", choices=MANAGERS, default=MANAGERS)
+    asked = arguments.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    print(f"{machine()}\na run of {asked.steps} steps, {asked.rounds} rounds, median of CPU (wall) seconds\n")
-    print(f"{'':10} {'looks in training':>20} {'at the end':>18} {'with / without':>18}")
-    for manager in asked.only:
-        with tempfile.TemporaryDirectory() as folder:
-            found = shares(run_of(manager), Path(folder), asked.rounds, asked.steps)
-        told = [f"+{cpu:.3f} (+{wall:.3f})" for cpu, wall in found.values()]
-        whole = [1 + sum(each) for each in zip(*found.values(), strict=True)]
-        print(f"{manager:10} {told[0]:>20} {told[1]:>18} {f'{whole[0]:.3f} ({whole[1]:.3f})':>18}", flush=True)
+    with measurements(asked) as tables:
+        for manager in asked.only:
+            with tempfile.TemporaryDirectory() as folder:
+                tables.add("overhead", [measured(manager, Path(folder), asked.rounds, asked.steps)])
 
 
 if __name__ == "__main__":

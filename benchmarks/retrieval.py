@@ -10,7 +10,6 @@ Memory is the most that the process had, and what of it was not there before, wh
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from alternating import Seconds, machine, measure
+from alternating import Seconds, measure, over_rounds
 from cache import QUICKSTART
+from measurements import Row, measurements, parser
 
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
@@ -31,7 +31,7 @@ from mtlab.tasks.evaluation import evaluate
 from mtlab.tasks.ranking import recall
 from mtlab.training.assemble import AssembledRun, assemble
 
-ROUNDS, SAMPLE, BATCH = 7, 64, 64
+SAMPLE, BATCH = 64, 64
 TINY: Mapping[str, Any] = {
     "text": {"name": "tiny_text", "width": 16},
     "vision": {"name": "tiny_vision", "width": 16},
@@ -63,8 +63,8 @@ def prepare(size: str, images: int, captions: int, candidates: int) -> tuple[Ass
 class Sampled:
     """Pairs that go one by one through the full model, timed at moments of something else."""
 
-    def __init__(self, context: ForwardContext, loader: Loader, batches: int) -> None:
-        self.run, self.every = context, max(1, batches // ROUNDS)
+    def __init__(self, context: ForwardContext, loader: Loader, batches: int, rounds: int) -> None:
+        self.run, self.rounds, self.every = context, rounds, max(1, batches // rounds)
         some = loader.examples[:SAMPLE]
         self.words = loader.text.fetch([each.text for each in some])
         self.pixels = loader.image.fetch([each.image for each in some])
@@ -75,7 +75,7 @@ class Sampled:
     def __call__(self) -> None:
         """Count what happens between, and take a sample now and then."""
         self.calls += 1
-        if self.calls % self.every == self.every // 2 and len(self.whole) < ROUNDS:
+        if self.calls % self.every == self.every // 2 and len(self.whole) < self.rounds:
             self.whole.append(measure(self._whole))
             self.fused.append(measure(self._fuse))
 
@@ -94,46 +94,47 @@ def memory(what: str) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--captions", type=int, default=5)
-    parser.add_argument("--candidates", type=int, default=128)
-    parser.add_argument("--size", choices=("quickstart", "tiny"), default="quickstart")
-    parser.add_argument("--quick", action="store_true", help="40 images, 16 candidates, tiny")
-    asked = parser.parse_args()
+    arguments = parser(__doc__, rounds=7, quick="40 images, 16 candidates, tiny")
+    arguments.add_argument("--images", type=int, default=1000)
+    arguments.add_argument("--captions", type=int, default=5)
+    arguments.add_argument("--candidates", type=int, default=128)
+    arguments.add_argument("--size", choices=("quickstart", "tiny"), default="quickstart")
+    asked = arguments.parse_args()
     torch.set_num_threads(1)
     if asked.quick:
         asked.images, asked.candidates, asked.size = 40, 16, "tiny"
-    texts, pairs = asked.images * asked.captions, asked.images**2 * asked.captions
-    assembled, loader = prepare(asked.size, asked.images, asked.captions, asked.candidates)
+    with measurements(asked) as tables:
+        tables.add("evaluation", evaluated(asked.size, asked.images, asked.captions, asked.candidates, asked.rounds))
+
+
+def evaluated(size: str, images: int, captions: int, top: int, rounds: int) -> list[Row]:
+    """Evaluate retrieval, sample pairs meanwhile, and make the rows."""
+    texts, pairs = images * captions, images**2 * captions
+    assembled, loader = prepare(size, images, captions, top)
     context = ForwardContext(assembled.model, assembled.runtime)
-    candidates = (asked.images + texts) * asked.candidates  # at most: some are both
-    sampled = Sampled(context, loader, (asked.images + texts + candidates) // BATCH)
+    candidates = (images + texts) * top  # at most: some are both
+    sampled = Sampled(context, loader, (images + texts + candidates) // BATCH, rounds)
     held = memory("VmRSS")
     kept: list[recall.CandidatePairs] = []
     inner = recall.candidates
     recall.candidates = lambda *given: kept.append(inner(*given)) or kept[0]  # type: ignore[func-returns-value]
     whole = measure(lambda: evaluate(context, loader, BATCH, sampled))
     peak = memory("VmHWM")
-    matched = len(kept[0].images)
-    ours = {clock: getattr(whole, clock) - spent(sampled, clock) for clock in ("cpu", "wall")}
-    print(f"{machine()}; {asked.size}: {asked.images} images × {texts} texts, top {asked.candidates}")
-    print(
-        f"evaluation: {ours['cpu']:.1f} s CPU, {ours['wall']:.1f} s wall; {matched} of {pairs} pairs matched; "
-        f"memory {peak:.0f} MiB at most, {peak - held:.0f} beyond model and data"
-    )
-    for what, each in (("towers and encoder", sampled.whole), ("encoder alone, from levels", sampled.fused)):
-        for clock in ("cpu", "wall"):
-            one = median(getattr(taken, clock) for taken in each) / SAMPLE
-            print(
-                f"pair by pair, {what}: {1000 * one:.2f} ms {clock} a pair, {one * pairs:.0f} s for all pairs "
-                f"(extrapolated from {len(each)} × {SAMPLE}): {one * pairs / ours[clock]:.1f} times the evaluation"
-            )
+    ours = whole.cpu - spent(sampled)
+    first = {"images": images, "texts": texts, "pairs scored": len(kept[0].images), "CPU s": ours}
+    rows: list[Row] = [
+        {"way": f"evaluation, best {top} of each", **first, "peak MiB": peak, "beyond model and data, MiB": peak - held}
+    ]
+    for way, each in (("towers and encoder for each pair", sampled.whole), ("encoder for each pair", sampled.fused)):
+        seconds = [taken.cpu / SAMPLE * pairs for taken in each]
+        row = {"images": images, "texts": texts, "pairs scored": pairs, "CPU s": median(seconds)}
+        rows.append({"way": way, **row, "CPU / evaluation": over_rounds(taken / ours for taken in seconds)})
+    return rows
 
 
-def spent(sampled: Sampled, clock: str) -> float:
-    """Sum up what the samples took."""
-    return sum(getattr(taken, clock) for taken in (*sampled.whole, *sampled.fused))
+def spent(sampled: Sampled) -> float:
+    """Sum up the CPU seconds of the samples."""
+    return sum(taken.cpu for taken in (*sampled.whole, *sampled.fused))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long do commands take that people wait for: `--help`, `status`, `list`, `plan`?
 
-    python benchmarks/startup.py [--rounds 9] [--quick]
+    python benchmarks/startup.py [--rounds 7] [--quick]
 
 Each is a process of its own, all in turn. `plan quickstart` is cold in a store that knows nothing, and warm in one that
 has counted its costs before. Beside each stands what it is a multiple of: Python's start, and importing torch, which
@@ -9,7 +9,6 @@ has counted its costs before. Beside each stands what it is a multiple of: Pytho
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from collections.abc import Callable
@@ -17,7 +16,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from alternating import alternate, machine, median, ratio
+from alternating import alternate, median, ratio
+from measurements import Row, measurements, parser
 from processes import mtlab, python
 
 GOALS = {"mtlab --help": 0.5, "mtlab status": 0.5, "mtlab list": 5.0, "plan, cold": 5.0, "plan, warm": 1.5}  #: seconds
@@ -35,11 +35,8 @@ def in_fresh_store(root: Path) -> Callable[[], object]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="three rounds")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    asked = parser(__doc__).parse_args()
+    with measurements(asked) as tables, tempfile.TemporaryDirectory() as folder:
         store = ["--store", f"{folder}/store"]
         mtlab("plan", "quickstart", *store)()
         work = {
@@ -51,13 +48,18 @@ def main() -> None:
             "plan, cold": in_fresh_store(Path(folder)),
             "plan, warm": mtlab("plan", "quickstart", *store),
         }
-        taken = alternate(work, 3 if asked.quick else asked.rounds)
-    print(machine())
-    print(f"{'':16} {'CPU s':>7} {'wall s':>7} {'goal s':>7}   CPU as a multiple of import torch")
-    for name, seconds in taken.items():
-        goal = f"{GOALS[name]:7.1f}" if name in GOALS else " " * 7
-        cpu, wall = median(seconds), median(seconds, "wall")
-        print(f"{name:16} {cpu:7.2f} {wall:7.2f} {goal}   {ratio(seconds, taken['import torch'])}")
+        taken = alternate(work, asked.rounds)
+        rows: list[Row] = [
+            {
+                "process": name,
+                "CPU / import torch": ratio(seconds, taken["import torch"]),
+                "CPU s": median(seconds),
+                "wall s": median(seconds, "wall"),
+                "goal, wall s": GOALS.get(name),
+            }
+            for name, seconds in taken.items()
+        ]
+        tables.add("start", rows)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """What a sweep costs beside training: asking for a trial, its cell and plan, reports, telling; process start apart.
 
-    python benchmarks/sweep_overhead.py [--trials 100] [--storage postgresql://USER@HOST/DATABASE]
+    python benchmarks/sweep_overhead.py [--trials 100] [--quick] [--storage journal postgresql://USER@HOST/DATABASE]
 
 Runs are made up on the spot: a curve of six validations and a result. What is measured is everything else, with one
-launcher, two seeds, TPE and the median pruner. Prints milliseconds per trial: mean, and the slowest of twenty.
+launcher, two seeds, TPE and the median pruner: milliseconds per trial, mean, and the slowest of twenty.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -17,9 +16,11 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from measurements import Row, measurements, parser
 
 from mtlab import files
 from mtlab.launch.board import Board, make_job
@@ -73,29 +74,34 @@ class Times:
         for what in ("ask", "cell", "report", "tell", "all"):
             self.spent[what].append(0.0)
 
-    def lines(self) -> Iterator[str]:
-        """Write a line each: mean, and the slowest of twenty."""
-        for what, values in self.spent.items():
-            yield f"{what:>8} {statistics.fmean(values):8.1f} {sorted(values)[int(0.95 * len(values))]:8.1f}"
+    def row(self) -> Row:
+        """Return the mean of each, and of all the slowest of twenty."""
+        slowest = sorted(self.spent["all"])[int(0.95 * len(self.spent["all"]))]
+        means = {f"{what}, ms": statistics.fmean(values) for what, values in self.spent.items()}
+        return means | {"slowest of twenty, ms": slowest}
 
 
-def timed(times: Times) -> None:
-    """Measure the calls that make up a trial's bookkeeping."""
+@contextmanager
+def timed(times: Times) -> Iterator[None]:
+    """Measure, within the block, the calls that make up a trial's bookkeeping."""
+    with ExitStack() as undo:
 
-    def wrap(owner: Any, name: str, what: str) -> None:
-        inner = getattr(owner, name)
+        def wrap(owner: Any, name: str, what: str) -> None:
+            inner = getattr(owner, name)
 
-        def outer(*given: Any, **named: Any) -> Any:
-            with times.on(what):
-                return inner(*given, **named)
+            def outer(*given: Any, **named: Any) -> Any:
+                with times.on(what):
+                    return inner(*given, **named)
 
-        setattr(owner, name, outer)
+            setattr(owner, name, outer)
+            undo.callback(setattr, owner, name, inner)
 
-    for name, what in {"propose": "ask", "set_cell": "ask", "report": "report", "should_prune": "report"}.items():
-        wrap(Search, name, what)
-    for name in ("complete", "prune"):
-        wrap(Search, name, "tell")
-    wrap(driving, "trial_runs", "cell")
+        for name, what in {"propose": "ask", "set_cell": "ask", "report": "report", "should_prune": "report"}.items():
+            wrap(Search, name, what)
+        for name in ("complete", "prune"):
+            wrap(Search, name, "tell")
+        wrap(driving, "trial_runs", "cell")
+        yield
 
 
 def imagine(directory: Path, config: Any) -> None:
@@ -117,22 +123,17 @@ def process_start() -> float:
     return time.perf_counter() - began
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--storage", default="journal")
-    given = parser.parse_args()
+def measured(kind: str, trials: int) -> Row:
+    """Run a sweep of made-up runs in a kind of storage; return the row of its times."""
     times = Times()
-    timed(times)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, timed(times):
         os.environ.setdefault("MTLAB_CACHE", f"{folder}/cache")
         path, store = Path(folder) / "overhead.yaml", Store.open(Path(folder) / "runs", create=True)
         name = f"overhead-{os.getpid()}"
-        path.write_text(SWEEP.format(name=name, steps=VALIDATIONS, trials=given.trials, storage=given.storage))
+        path.write_text(SWEEP.format(name=name, steps=VALIDATIONS, trials=trials, storage=kind))
         costs = CostCache(store.root / "costs.json")
         prepared = prepare(read_sweep(path), costs)
-        storage = open_storage(given.storage, name, store.claim_study(name, path, path.read_text()))
+        storage = open_storage(kind, name, store.claim_study(name, path, path.read_text()))
         searches = open_searches(prepared, storage)
         with storage.register_launcher("here"):
             stored, board = PlanFile(store, to_json(prepared)), Board(name, "val/accuracy", {}, 1)
@@ -148,9 +149,18 @@ def main() -> None:
                     changes = driver.poll(board)
         counts = searches[0].status().counts
         storage.close()
-    print(f"{given.storage}: {dict(counts)}; milliseconds per trial: mean, slowest of twenty")
-    print("\n".join(times.lines()))
-    print(f"start of a worker's process: {statistics.median(process_start() for _ in range(3)):.1f} s")
+    return {"storage": kind.partition(":")[0], "trials": sum(counts.values()), **times.row()}
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parser(__doc__, rounds=1, quick="20 trials")
+    arguments.add_argument("--trials", type=int, default=100)
+    arguments.add_argument("--storage", nargs="+", default=["journal"])
+    asked = arguments.parse_args()
+    with measurements(asked) as tables:
+        tables.add("trial", [measured(kind, 20 if asked.quick else asked.trials) for kind in asked.storage])
+        tables.add("worker", [{"start of a worker's process, s": statistics.median(process_start() for _ in range(3))}])
 
 
 if __name__ == "__main__":

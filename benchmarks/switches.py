@@ -1,6 +1,6 @@
 """What the switches of training cost and give: `train.compile` and `train.checkpoint_activations`.
 
-    python benchmarks/switches.py [--rounds 7] [--batch 4] [--only compile checkpoint_activations]
+    python benchmarks/switches.py [--rounds 7] [--quick] [--batch 4] [--only compile checkpoint_activations]
 
 `compile` is timed on a run of the quickstart's size, whose towers are cached: the compiler takes its time once for each
 run. `checkpoint_activations` is timed at the published base size with trained towers; memory is that of a rehearsal, as
@@ -9,7 +9,6 @@ run. `checkpoint_activations` is timed at the published base size with trained t
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,8 @@ from functools import partial
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from alternating import ROUNDS, alternate, machine, measure, median, ratio
+from alternating import alternate, measure, median, ratio
+from measurements import Row, measurements, parser
 from published import ANSWERS, Ours, Size, configuration
 
 from mtlab.config.check import check_config
@@ -36,6 +36,7 @@ from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
 
+SWITCHES = ("compile", "checkpoint_activations")
 TIMED, WORDS = 20, 14  #: steps of the small size, and tokens of its texts
 
 
@@ -57,20 +58,29 @@ def small(manager: str) -> tuple[VisionLanguageModel, Callable[[], None]]:
     return model, steps
 
 
-def compiled(rounds: int) -> None:
+def compiled(rounds: int) -> list[Row]:
     """Time the quickstart's step with and without the compiler."""
+    rows: list[Row] = []
     for manager in ("bridge", "adaptive"):
         (_, plainly), (model, faster) = small(manager), small(manager)
         model.encoder.compile(dynamic=True)
         once = measure(faster)
         found = alternate({"compiled": faster, "plain": plainly}, rounds)
-        cpu, wall = (ratio(found["compiled"], found["plain"], clock) for clock in ("cpu", "wall"))
         saved = (median(found["plain"]) - median(found["compiled"])) / TIMED
-        pays = f"pays after {(once.cpu - median(found['compiled'])) / saved:.0f} steps" if saved > 0 else "never pays"
-        print(f"compile, {manager}: CPU {cpu}, wall {wall}; compiling took {once.cpu:.0f} CPU s: {pays}", flush=True)
+        compiling = once.cpu - median(found["compiled"])
+        rows.append(
+            {
+                "manager": manager,
+                "compiled / plain": ratio(found["compiled"], found["plain"]),
+                "compiling, CPU s": compiling,
+                "pays after steps": round(compiling / saved) if saved > 0 else "never",
+                "plain, CPU s a step": median(found["plain"]) / TIMED,
+            }
+        )
+    return rows
 
 
-def recomputed(rounds: int, batch: int) -> None:
+def recomputed(rounds: int, batch: int) -> Row:
     """Time the published size's step with and without activations kept, and tell the memory."""
     config, size = configuration("official_bridgetower"), Size(batch)
     config["train"]["batch"] = batch
@@ -90,29 +100,33 @@ def recomputed(rounds: int, batch: int) -> None:
         ours.step("anew" if anew else "kept", given)
 
     found = alternate({"anew": partial(step, anew=True), "kept": partial(step, anew=False)}, rounds)
-    cpu, wall = (ratio(found["anew"], found["kept"], clock) for clock in ("cpu", "wall"))
-    memory = []
+    memory = {}
     for anew in (True, False):
         config["train"]["checkpoint_activations"] = anew
-        memory.append(training_memory(config, answers=ANSWERS).activations / 2**20)
-    told = f"activations {memory[0]:.0f} MiB in place of {memory[1]:.0f}"
-    print(f"checkpoint_activations, bridge, batch {batch}: CPU {cpu}, wall {wall}; {told}", flush=True)
+        memory[anew] = training_memory(config, answers=ANSWERS).activations / 2**20
+    return {
+        "manager": "bridge",
+        "batch": batch,
+        "recomputed / kept": ratio(found["anew"], found["kept"]),
+        "kept, CPU s a step": median(found["kept"]),
+        "activations recomputed, MiB": memory[True],
+        "activations kept, MiB": memory[False],
+    }
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--only", nargs="+", choices=("compile", "checkpoint_activations"))
-    asked = parser.parse_args()
+    arguments = parser(__doc__, quick="batch 2")
+    arguments.add_argument("--batch", type=int, default=4)
+    arguments.add_argument("--only", nargs="+", choices=SWITCHES, default=SWITCHES)
+    asked = arguments.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    print(f"{machine()}\n{asked.rounds} rounds", flush=True)
-    if not asked.only or "compile" in asked.only:
-        compiled(asked.rounds)
-    if not asked.only or "checkpoint_activations" in asked.only:
-        recomputed(asked.rounds, asked.batch)
+    with measurements(asked) as tables:
+        if "compile" in asked.only:
+            tables.add("compile", compiled(asked.rounds))
+        if "checkpoint_activations" in asked.only:
+            tables.add("checkpoint_activations", [recomputed(asked.rounds, 2 if asked.quick else asked.batch)])
 
 
 if __name__ == "__main__":

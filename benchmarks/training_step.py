@@ -16,7 +16,8 @@ from functools import partial
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from alternating import ROUNDS, Seconds, alternate, machine, median, ratio
+from alternating import Seconds, alternate, median, ratio
+from measurements import Cell, Row, Tables, measurements, parser
 from published import Ours, Size, Theirs, configuration
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -40,6 +41,11 @@ PAIRS = (
     ("static, noise", "static"),
     ("adaptive, noise", "adaptive"),
 )
+GOALS = {  #: of the ratios, by precision
+    ("bridge", THEIRS): {"fp32": 0.95, "bf16": 1.0},
+    ("static", "bridge"): {"fp32": 1.02, "bf16": 1.02},
+    ("adaptive", "bridge"): {"fp32": 1.06, "bf16": 1.06},
+}
 PRODUCTS = 12  #: of one measurement of the peak
 
 
@@ -84,18 +90,21 @@ def waited(step: Callable[[], object], device: torch.device) -> Callable[[], obj
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="three rounds of batch 2")
-    parser.add_argument("--only", nargs="+", choices=(*VARIANTS, THEIRS), default=[*VARIANTS, THEIRS])
-    asked = parser.parse_args()
+    arguments = parser(__doc__, quick="batch 2")
+    arguments.add_argument("--batch", type=int, default=4)
+    arguments.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
+    arguments.add_argument("--device", default="cpu")
+    arguments.add_argument("--only", nargs="+", choices=(*VARIANTS, THEIRS), default=[*VARIANTS, THEIRS])
+    asked = arguments.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
+    with measurements(asked) as tables:
+        compare(tables, asked)
+
+
+def compare(tables: Tables, asked: argparse.Namespace) -> None:
+    """Time the steps of all variants in turn."""
     device, size = torch.device(asked.device), Size(2 if asked.quick else asked.batch)
-    rounds = 3 if asked.quick else asked.rounds
     ours = Ours({name: config for name, config in VARIANTS.items() if name in asked.only}, device)
     batch, one = ours.batch(size), Size(1)
     flops = {name: size.batch * counted(lambda name=name: ours.step(name, ours.batch(one))) for name in ours.models}
@@ -110,34 +119,42 @@ def main() -> None:
             steps[f"{name} {precision}"] = waited(partial(step, bf16=bf16), device)
         steps[f"{PEAK} {precision}"] = waited(Peak(size, device, bf16=bf16), device)
     flops[PEAK] = Peak.flops(size)
-    print(f"{machine()}\nbatch {size.batch}, {size.pixels} px, {rounds} rounds, {device}", flush=True)
     clock = "wall" if device.type == "cuda" else "cpu"
     taken: dict[str, list[Seconds]] = {name: [] for name in steps}
-    for turn in range(rounds):
+    for turn in range(asked.rounds):
         for name, seconds in alternate(steps, 1, warm=int(turn == 0)).items():
             taken[name] += seconds
         shown = ", ".join(f"{name} {getattr(seconds[-1], clock):.2f}" for name, seconds in taken.items())
         print(f"round {turn + 1}, {clock} seconds: {shown}", flush=True)
-    report(taken, flops, asked.precision, clock)
+    tables.add("ratios", ratios(taken, asked.precision, clock))
+    if len(asked.precision) > 1:
+        names = [name for name in ("bridge", "adaptive", THEIRS) if name in asked.only]
+        both = [(name, taken[f"{name} bf16"], taken[f"{name} fp32"]) for name in names]
+        tables.add("precisions", [{"step": name, "bf16 / fp32": ratio(*times, clock)} for name, *times in both])
+    tables.add("steps", [of_step(name, taken, flops, size, clock) for name in taken])
 
 
-def report(taken: dict[str, list[Seconds]], flops: dict[str, int], precisions: list[str], clock: str) -> None:
-    """Print seconds, shares of the limit, and ratios."""
-    print(f"\n{'step':24} {'CPU s':>7} {'wall s':>7} {'GFLOP':>7} {'of the limit':>13}")
-    for name, seconds in taken.items():
-        step, _, precision = name.rpartition(" ")
-        # the peak's time for as many products, as a share of the step's, round by round
-        share = ratio(taken[f"{PEAK} {precision}"], seconds, clock).median * flops[step] / flops[PEAK]
-        told = f"{median(seconds):7.2f} {median(seconds, 'wall'):7.2f} {flops[step] / 1e9:7.0f}"
-        print(f"{name:24} {told} {share:13.2f}")
-    print(f"\n{f'ratio of {clock} seconds':34} {'median (least–most)':>22} {'of wall seconds':>22}")
-    pairs = [(f"{one} {kind}", f"{other} {kind}") for kind in precisions for one, other in PAIRS]
-    if len(precisions) > 1:
-        pairs += [(f"{name} bf16", f"{name} fp32") for name in ("bridge", "adaptive", THEIRS)]
-    for one, other in pairs:
-        if one in taken and other in taken:
-            cpu, wall = (ratio(taken[one], taken[other], each) for each in (clock, "wall"))
-            print(f"{one + ' / ' + other:40} {cpu!s:>22} {wall!s:>22}")
+def ratios(taken: dict[str, list[Seconds]], precisions: list[str], clock: str) -> list[Row]:
+    """Make a row for each pair that was measured."""
+    rows: list[Row] = []
+    for one, other in PAIRS:
+        row: dict[str, Cell] = {"step": f"{one} / {other}"}
+        for kind in precisions:
+            if f"{one} {kind}" in taken and f"{other} {kind}" in taken:
+                row[kind] = ratio(taken[f"{one} {kind}"], taken[f"{other} {kind}"], clock)
+                row[f"goal, {kind}"] = GOALS.get((one, other), {}).get(kind)
+        rows += [row] if len(row) > 1 else []
+    return rows
+
+
+def of_step(name: str, taken: dict[str, list[Seconds]], flops: dict[str, int], size: Size, clock: str) -> Row:
+    """Make the row of a step: its share of the limit, FLOPs and seconds."""
+    step, _, precision = name.rpartition(" ")
+    # the peak's time for as many products, as a share of the step's, round by round
+    share = ratio(taken[f"{PEAK} {precision}"], taken[name], clock).median * flops[step] / flops[PEAK]
+    row = {"step": step, "precision": precision, "batch": size.batch, "share of the limit": share}
+    seconds = {"CPU s": median(taken[name]), "wall s": median(taken[name], "wall")}
+    return row | {"GFLOP per example": flops[step] / size.batch / 1e9} | seconds
 
 
 if __name__ == "__main__":

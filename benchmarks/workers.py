@@ -1,4 +1,4 @@
-"""Two workers of one thread, or one worker of two: which trains more in all, and what does the launcher choose?
+"""Two workers of one thread, or one worker of two: which trains more in all?
 
     python benchmarks/workers.py [--rounds 7] [--steps 20] [--width 64 256] [--quick]
 
@@ -10,7 +10,6 @@ time, and means little where others are at work; what an example costs in CPU ti
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from alternating import Ratio, machine
+from alternating import over_rounds
 from cache import QUICKSTART, Training
+from measurements import Row, measurements, parser
 from processes import environment
 
 BATCH = 32
@@ -82,50 +82,36 @@ def together(workers: Sequence[Worker], steps: int) -> tuple[float, float]:
     return examples / max(wall for _, wall in taken), sum(cpu for cpu, _ in taken) / examples
 
 
-def compare(width: int, rounds: int, steps: int) -> None:
-    """Measure one width, and print."""
+def compare(width: int, rounds: int, steps: int) -> Row:
+    """Measure one width."""
     with tempfile.TemporaryDirectory() as cache:
-        two = [Worker(1, width, cache) for _ in range(2)]
-        one = [Worker(2, width, cache)]
-        found = [(together(two, steps), together(one, 2 * steps)) for _ in range(rounds)]
-        for worker in (*two, *one):
+        pair, single = [Worker(1, width, cache) for _ in range(2)], [Worker(2, width, cache)]
+        found = [(together(pair, steps), together(single, 2 * steps)) for _ in range(rounds)]
+        for worker in (*pair, *single):
             worker.stop()
-    for name, at in (("2 × 1 thread", 0), ("1 × 2 threads", 1)):
-        speed, cost = (median(each[at][what] for each in found) for what in (0, 1))
-        print(f"width {width}, {name}: {speed:.0f} examples/s in all, {1000 * cost:.2f} ms CPU an example")
-    for what, at in (("throughput", 0), ("CPU time of an example", 1)):
-        each = sorted(a[at] / b[at] for a, b in found)
-        print(f"width {width}, 2 × 1 / 1 × 2, {what}: {Ratio(median(each), each[0], each[-1])}")
-
-
-def chosen() -> None:
-    """Print what the launcher chooses by default."""
-    from mtlab.launch.local import default_workers
-    from mtlab.resolution.resolve import resolve
-
-    for threads in (None, 2):
-        config = resolve({**QUICKSTART, "train": {} if threads is None else {"threads": threads}})
-        workers = default_workers({"run": {"config": config}})
-        said = "nothing" if threads is None else f"threads: {threads}"
-        print(f"launcher, where a study says {said}: {workers} × {config['train']['threads']} thread(s)")
+    speeds = [median(each[at][0] for each in found) for at in (0, 1)]
+    return {
+        "width": width,
+        "throughput, 2 × 1 / 1 × 2": over_rounds(two[0] / one[0] for two, one in found),
+        "CPU time of an example, 2 × 1 / 1 × 2": over_rounds(two[1] / one[1] for two, one in found),
+        "2 × 1, examples/s": speeds[0],
+        "1 × 2, examples/s": speeds[1],
+    }
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=20, help="of each worker in a round")
-    parser.add_argument("--width", type=int, nargs="+", default=[64, 256])
-    parser.add_argument("--quick", action="store_true", help="three rounds of the first width")
-    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    arguments = parser(__doc__, quick="the first width alone")
+    arguments.add_argument("--steps", type=int, default=20, help="of each worker in a round")
+    arguments.add_argument("--width", type=int, nargs="+", default=[64, 256])
+    arguments.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    asked = arguments.parse_args()
     if asked.child:
         child(asked.child, asked.width[0])
         return
-    print(f"{machine()}; load of the machine {os.getloadavg()[0]:.1f}")
-    chosen()
-    for width in asked.width[:1] if asked.quick else asked.width:
-        compare(width, 3 if asked.quick else asked.rounds, asked.steps)
+    with measurements(asked) as tables:
+        for width in asked.width[:1] if asked.quick else asked.width:
+            tables.add("throughput", [compare(width, asked.rounds, asked.steps)])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""Write the tables of docs/ that are made from benchmarks/results: `make performance`.
+
+A page says where a table stands, and which: `<!-- benchmark: NAME TABLE -->` … `<!-- end of benchmark -->`, of
+benchmarks/results/NAME.json. Whatever is between is replaced by the table and a line that says with which command, when
+and on what it was measured. A test notices if a page is not current.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import time_to_answer
+from measurements import FOLDER, ROOT, markdown, provenance
+
+from mtlab import files
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+PLACE = re.compile(r"(<!-- benchmark: (\w+)(?: (\w[\w ]*))? -->\n).*?(<!-- end of benchmark -->)", re.DOTALL)
+
+
+def written(page: str) -> str:
+    """Return a page with its tables made anew.
+
+    Raises:
+        ValueError: a page asks for a table that its benchmark has not.
+
+    """
+    return PLACE.sub(lambda found: f"{found[1]}\n{table(found[2], found[3])}\n\n{found[4]}", page)
+
+
+def table(name: str, which: str | None) -> str:
+    """Write a table and where it comes from.
+
+    Raises:
+        ValueError: there is no such table.
+
+    """
+    if name == "time_to_answer":  # from finished runs, not from a benchmark's
+        return time_to_answer.table(time_to_answer.published())
+    path = FOLDER / f"{name}.json"
+    found = files.read_json(path) if path.exists() else {"tables": {}}
+    if which not in found["tables"]:
+        known = ", ".join(found["tables"]) or "no file: make bench"
+        raise ValueError(f"{path.relative_to(ROOT)}: has no table {which!r} (it has: {known})")
+    return f"{markdown(found['tables'][which])}\n\n{provenance(found)}"
+
+
+def main() -> None:
+    """Write all pages."""
+    for path in PAGES:
+        before = path.read_text()
+        after = written(before)
+        if after != before:
+            files.write_text(path, after)
+            print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"docs_tables: {error}")

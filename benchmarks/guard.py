@@ -1,0 +1,131 @@
+"""Has something become slower? A few ratios of small things, beside those of benchmarks/guard.json: `make test-all`.
+
+    python benchmarks/guard.py                               fails if a ratio is worse by more than its margin
+    python benchmarks/guard.py --json benchmarks/guard.json  after a change that is meant: commit the new ratios
+
+Two things are timed in turn, round after round, in CPU seconds, and the median of their ratios is judged: what else the
+machine does slows both, and a burst of it spoils a round or two, not the median. Repeated on two busy cores, medians
+stay within a tenth of each other; another processor shifts them by about as much again. Hence the margin of 1.3, and of
+1.6 where the two sides do different things (one reads files, the other multiplies) and processors differ more. Slower
+things pass: `make bench` measures those.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from alternating import Ratio, alternate, ratio
+from cache import QUICKSTART, Training
+from growth import Size, Step
+from measurements import as_data, measurements, parser, text
+from processes import mtlab, python
+from recording import parts
+from torch import nn
+
+from mtlab import files
+from mtlab.training.environment import keep_freed_memory
+
+COMMITTED = Path(__file__).with_suffix(".json")
+ROUNDS, STEPS = 5, 10
+SMALL = Size(width=64, experts=4, layers=2, tokens=32, examples=8)
+SIMILAR, DIFFERENT = 1.3, 1.6  #: margins: for things of the same kind, and of different kinds
+PAIRS = {  #: what is timed, beside what; the margin
+    ("step of bridge", "step of plain torch"): SIMILAR,
+    ("step of static", "step of bridge"): SIMILAR,
+    ("step of adaptive", "step of bridge"): SIMILAR,
+    ("cached step", "recomputed step"): DIFFERENT,
+    ("look of the recording", "recorded steps"): DIFFERENT,
+    ("end of the recording", "recorded steps"): DIFFERENT,
+    ("mtlab --help", "import torch"): SIMILAR,
+    ("mtlab status", "import torch"): SIMILAR,
+    ("mtlab plan", "import torch"): SIMILAR,
+}
+
+
+class Plain:
+    """The cross-modal layers of `SMALL` from torch's own parts, and one training step of them."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        width, layers = SMALL.width, 2 * SMALL.layers
+        made = (nn.TransformerDecoderLayer(width, 4, 4 * width, 0.0, batch_first=True) for _ in range(layers))
+        self.layers = nn.ModuleList(made)
+        self.optimiser = torch.optim.AdamW(self.layers.parameters())
+        self.given = [torch.randn(SMALL.examples, SMALL.tokens, width) for _ in range(2)]
+
+    def __call__(self) -> None:
+        """Make the step."""
+        self.optimiser.zero_grad()
+        text, image = self.given
+        for at in range(0, len(self.layers), 2):
+            text, image = self.layers[at](text, image), self.layers[at + 1](image, text)
+        (text.square().mean() + image.square().mean()).backward()
+        nn.utils.clip_grad_norm_(self.layers.parameters(), 1.0)
+        self.optimiser.step()
+
+
+def work(folder: Path) -> dict[str, Callable[[], object]]:
+    """Prepare what is timed."""
+    store = ["--store", str(folder / "store")]
+    mtlab("plan", "quickstart", *store)()
+    recorded = parts("adaptive", folder, train=64, val=64, test=16)
+    return {
+        "step of plain torch": several(Plain()),
+        **{f"step of {name}": several(Step(SMALL, name)) for name in ("bridge", "static", "adaptive")},
+        "cached step": training(folder, cached=True),
+        "recomputed step": training(folder, cached=False),
+        "recorded steps": recorded["steps"],
+        "look of the recording": recorded["look"],
+        "end of the recording": recorded["end"],
+        "import torch": python("-c", "import torch"),
+        "mtlab --help": mtlab("--help"),
+        "mtlab status": mtlab("status", *store),
+        "mtlab plan": mtlab("plan", "quickstart", *store),
+    }
+
+
+def several(step: Callable[[], object]) -> Callable[[], object]:
+    """Make a call of some steps: one is too short to be timed."""
+    return lambda: [step() for _ in range(STEPS)]
+
+
+def training(folder: Path, *, cached: bool) -> Callable[[], object]:
+    """Make a call of two steps of the quickstart on few data, from a cache of its own or not."""
+    os.environ["MTLAB_CACHE"] = str(folder / "cache")
+    run = Training({**QUICKSTART, "data": {**QUICKSTART["data"], "train": 64, "val": 8, "test": 8}}, cached=cached)
+    return lambda: run(2)
+
+
+def worse(committed: Mapping[str, Mapping[str, float]], found: Mapping[str, Ratio]) -> Iterator[str]:
+    """Say of each ratio whose median is worse than the committed one by more than its margin."""
+    for (one, other), margin in PAIRS.items():
+        name = f"{one} / {other}"
+        before, now = committed[name], found[name]
+        if now.median > before["median"] * margin:
+            yield f"{name}: {text(as_data({'': now})[''])}, committed {text(before)}: worse by more than × {margin}"
+
+
+def main() -> None:
+    """Measure, and compare or write."""
+    asked = parser(__doc__, rounds=ROUNDS).parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    with measurements(asked) as tables, tempfile.TemporaryDirectory() as folder:
+        taken = alternate(work(Path(folder)), asked.rounds)
+        found = {f"{one} / {other}": ratio(taken[one], taken[other]) for one, other in PAIRS}
+        tables.add("ratios", [{"ratio of CPU seconds": name, "median": each} for name, each in found.items()])
+    if not asked.json:
+        rows = files.read_json(COMMITTED)["tables"]["ratios"]
+        slower = list(worse({row["ratio of CPU seconds"]: row["median"] for row in rows}, found))
+        sys.exit("\n".join(["guard: slower than committed", *slower]) if slower else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The tables of docs/ are those of benchmarks/results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import docs_tables
+import pytest
+from measurements import FOLDER, measurements, parser
+
+RESULTS = sorted(FOLDER.glob("*.json"))
+PAGES = [path for path in docs_tables.PAGES if "<!-- benchmark" in path.read_text()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_tables_are_current(page: Path) -> None:
+    text = page.read_text()
+    assert docs_tables.written(text) == text, "run `make performance`"
+    assert (
+        text.count("<!-- benchmark") == text.count("<!-- end of benchmark -->") == len(docs_tables.PLACE.findall(text))
+    )
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_every_result_is_told(path: Path) -> None:
+    assert any(f"<!-- benchmark: {path.stem} " in page.read_text() for page in PAGES)
+
+
+def test_an_edited_number_is_written_over_and_an_unknown_table_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "made.json"
+    with measurements(parser("Made up.").parse_args(["--json", str(out)])) as tables:
+        tables.add("ratios", [{"step": "a / b", "CPU": 1.25}])
+    monkeypatch.setattr(docs_tables, "FOLDER", tmp_path)
+    monkeypatch.setattr(docs_tables, "ROOT", tmp_path)
+    page = "before\n<!-- benchmark: made %s -->\n| a / b | 1.00 |\n<!-- end of benchmark -->\nafter"
+    made = docs_tables.written(page % "ratios")
+    assert "1.25" in made
+    assert "1.00" not in made
+    assert made.startswith("before\n")
+    assert made.endswith("\nafter")
+    assert docs_tables.written(made) == made
+    with pytest.raises(ValueError, match=r"made\.json: has no table 'nowhere' \(it has: ratios\)"):
+        docs_tables.written(page % "nowhere")
