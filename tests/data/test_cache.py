@@ -411,21 +411,6 @@ def test_a_finished_cache_needs_neither_timm_nor_transformers(tmp_path):
     assert second == {"items": first["items"], "heavy": []}
 
 
-def test_a_fetch_of_a_batch_is_fast(tmp_path):
-    """1000 examples/s are asked for with both modalities; this is far below that limit even on a busy machine."""
-    node = {**TEXT, "layers": "all", "depth": 6, "width": 384, "heads": 6}
-    cached = open_expert_cache("text", node, {**DATA, "items": 100}, CacheConfig(), root=tmp_path)
-    keys = sorted(cached._rows)[:32]
-    best = min(_seconds(lambda: cached.fetch(keys)) for _ in range(20))
-    assert best < 0.016
-
-
-def _seconds(action):
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
 def test_no_folder_of_the_entry_is_left_half_written(tmp_path):
     path = filled(tmp_path, 0)
     assert sorted(entry.name for entry in path.iterdir()) == ["features.bin", "index.json", "pack.lock", "used"]
