@@ -17,7 +17,7 @@ from mtlab.report.recordings import StudyRun
 T = TypeVar("T")
 
 MAX_LINES = 8  #: shown in one panel at first
-PREVIOUS_COLUMN = "prev."  #: previous cross-modal states, on axes
+PREVIOUS_COLUMN = "prev."  #: previous states, on axes
 KINDS: Mapping[Kind, str] = {"contributions": "contribution", "weights": "weight"}
 KIND_MEANINGS: Mapping[Kind, str] = {
     "contributions": "Contribution: share of what a manager hands on, by norm; levels and previous state sum to one",

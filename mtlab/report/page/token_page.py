@@ -24,7 +24,7 @@ MAX_SIDE = 256  #: pixels of an image's longer side
 MAX_PNG_BYTES = 40_000  #: a larger PNG is a photograph, and is stored as JPEG
 _HINT = (
     "Colour and number: the level that a word or patch draws on most; the stronger, the further it leads the other "
-    "levels. Grey and hatched: the previous cross-modal state. Point at one, or move with Tab and the arrow keys, to "
+    "levels. Grey and hatched: the previous state. Point at one, or move with Tab and the arrow keys, to "
     "see its parts of all levels and of the previous state."
 )
 

@@ -60,7 +60,7 @@ def plot_aggregation(
     missing = [name for name in names if name not in shown]
     spread_note = " Thin lines: standard deviation over dimensions." if _any_dimensions(found, kind) else ""
     caption = (
-        f"{panels.KIND_MEANINGS[kind]}. On grey: the previous cross-modal states, together. "
+        f"{panels.KIND_MEANINGS[kind]}. On grey: the previous states, together. "
         f"{panels.describe_sample(found)}.{spread_note}{panels.explain_removal(found, kind)}"
         f"{panels.list_without(missing, kind)}{panels.hide_beyond_limit(figure, names)}"
     )
@@ -101,7 +101,7 @@ def plot_heatmaps(found: Mapping[StudyRun, Layers], kind: Kind = "contributions"
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest})
     spread_note = " ±: standard deviation over dimensions." if lines > 1 else ""
     caption = (
-        f"{panels.KIND_MEANINGS[kind]}. {panels.PREVIOUS_COLUMN}: the previous cross-modal states, together. "
+        f"{panels.KIND_MEANINGS[kind]}. {panels.PREVIOUS_COLUMN}: the previous states, together. "
         f"{panels.describe_sample(found, spread='')}.{spread_note}{panels.explain_removal(found, kind)}"
     )
     depth = max(len(panels.recorded_depths(panels.runs_of(found, name).values(), kind)) for name in names)

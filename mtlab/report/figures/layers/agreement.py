@@ -88,7 +88,7 @@ def plot_agreement(
     figure.update_xaxes(range=[-1.05, 1.05])
     changed = " of what training changed since the start" if start is not None else ""
     caption = (
-        f"Correlation between two seeds' {panels.KINDS[kind]}s{changed}, over all levels and cross-modal layers, "
+        f"Correlation between two seeds' {panels.KINDS[kind]}s{changed}, over all levels and layers, "
         f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
         f"each seed's levels are shuffled ({SHUFFLES:,} times). "
         f"{panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}.{_describe_absent(agreements)}"

@@ -61,7 +61,7 @@ def plot_difference(
     figure.update_xaxes(type="category")
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest})
     caption = (
-        f"{panels.KIND_MEANINGS[kind]}. {panels.PREVIOUS_COLUMN}: the previous cross-modal states, together. "
+        f"{panels.KIND_MEANINGS[kind]}. {panels.PREVIOUS_COLUMN}: the previous states, together. "
         f"Differences of {'means over seeds' if max(len(first), len(second)) > 1 else 'single runs'} ({names[0]}: n = "
         f"{len(first)}, {names[1]}: n = {len(second)}); *: all seeds of one lie above all of the other (marked from 3 "
         "seeds each on). "

@@ -41,7 +41,7 @@ def plot_previous(
     found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None, kind: Kind = "contributions"
 ) -> go.Figure:
     """Plot the share of each manager's output that comes from the cross-modal layers below."""
-    caption = f"{panels.KINDS[kind].capitalize()} of the previous cross-modal states, all of them together"
+    caption = f"{panels.KINDS[kind].capitalize()} of the previous states, all of them together"
     return _by_layer(
         found, styles, kind, "How much comes from the layers below", _previous, panels.KINDS[kind], caption
     )

@@ -50,7 +50,7 @@ def plot_worth(
         "input": "the level set to 0 before it enters the model, where a manager is no mixture",
     }
     averaging = panels.describe_averaging(found.values())
-    used = f"Weight and contribution: means over cross-modal layers, {averaging}. " if found else ""
+    used = f"Weight and contribution: means over layers, {averaging}. " if found else ""
     removed = "; ".join(how[each] for each in by if each in how)
     caption = (
         f"{used}Lost without it: {metric} (all of validation) "
