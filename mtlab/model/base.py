@@ -75,6 +75,36 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
+    def fuse_images(
+        self,
+        text: Features,
+        images: Sequence[Features],
+        *,
+        noise: Sequence[Mapping[ManagerKey, Tensor]],
+        intervene: Sequence[Mapping[ManagerKey, Intervention] | None],
+        record: bool = False,
+        continuation: Tensor | None = None,
+    ) -> list[CrossModalOutput]:
+        """Fuse texts with all of their images: in a pass for each, unless a subclass reads them together.
+
+        Args:
+            text: of B texts.
+            images: the first image of each text, the second ones, and so on.
+            noise: of the managers in training, for each of `images`.
+            intervene: with managers' weights, for each of `images`.
+            record: also return weights and contributions of every manager.
+            continuation: tokens of an answer behind each text, of which a language model gives the likelihood, [B, S].
+
+        Returns:
+            one output for each of `images`
+
+        """
+        assert continuation is None, "of language models alone"
+        return [
+            self(text, image, image_index=index, noise=noise[index], intervene=intervene[index], record=record)
+            for index, image in enumerate(images)
+        ]
+
     def generate(
         self, text: Features, vision: Features, *, intervene: Mapping[ManagerKey, Intervention] | None = None
     ) -> Tensor:

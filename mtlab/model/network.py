@@ -121,19 +121,21 @@ class VisionLanguageModel(nn.Module):
 
         `continuation` holds tokens of answers behind the texts, [B, S], of which a language model gives the likelihood.
         """
-        more = {} if continuation is None else {"continuation": continuation}
-        return [
-            self.encoder(
-                text,
-                image,
-                image_index=index,
-                noise={key: drawn if len(drawn) == 1 else drawn[rows] for key, drawn in (noise or {}).items()},
-                intervene=None if intervene is None else intervene(index, {"text": text.mask, "image": image.mask}),
-                record=record,
-                **more,
-            )
-            for index, (rows, image) in enumerate(self.split_images(images))
-        ]
+        each = list(self.split_images(images))
+        return self.encoder.fuse_images(
+            text,
+            [image for _, image in each],
+            noise=[
+                {key: drawn if len(drawn) == 1 else drawn[rows] for key, drawn in (noise or {}).items()}
+                for rows, _ in each
+            ],
+            intervene=[
+                None if intervene is None else intervene(index, {"text": text.mask, "image": image.mask})
+                for index, (_, image) in enumerate(each)
+            ],
+            record=record,
+            continuation=continuation,
+        )
 
     def split_images(self, images: Features) -> Iterator[tuple[slice, Features]]:
         """Yield the first images of all texts, with their rows, then the second ones, and so on."""

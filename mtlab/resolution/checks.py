@@ -84,6 +84,10 @@ def _check_model(config: Mapping[str, Any]) -> None:
                 key="text.name",
             )
         return
+    given, ways = config["model"]["answers"], task.cls.answers_by
+    if given not in ways:
+        problem = f"{task.name!r} does not go with {given}: set it to {' or '.join(ways)}"
+        raise UserError(problem, key="model.answers")
     if config["train"]["compile"]:
         raise UserError("`model: mllm` is not compiled: set it to false", key="train.compile")
     if config["train"]["grouping"] == "official":
@@ -123,8 +127,6 @@ def _check_captions(config: Mapping[str, Any]) -> None:
     prompt = task.cls.batch_needs(node_options("task", config["task"])).caption_prompt
     if prompt is None:
         return
-    if config["model"]["answers"] != "generate":
-        raise UserError(f"{task.name!r} describes images in words: set it to generate", key="model.answers")
     options = node_options("data", config["data"])
     if tower_digest("text", config["text"]) is None or data.cls.digest(options) is None:
         return  # a plan of a published model or of data that are elsewhere reads no text

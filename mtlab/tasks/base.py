@@ -73,6 +73,7 @@ class Task(Head):
     metrics: ClassVar[Directions] = {}  #: its metrics; the first is the primary one
     needs: ClassVar[str] = "answers"  #: what a data set must hold to train it, one of its `Dataset.provides`
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
+    answers_by: ClassVar[Sequence[str]] = ("head",)  #: what `model.answers` of a language model may be
     answering: ClassVar[bool] = True  #: is it trained and evaluated by `answer`? Else it has forward passes of its own
     language_model: ClassVar[bool] = False  #: is it a task of `model: mllm` alone?
 
@@ -88,11 +89,6 @@ class Task(Head):
             UserError: the model lacks what the heads need.
 
         """
-        if site.likelihoods:
-            raise UserError(
-                "has a head of its own, and the language model would answer in words: set model.answers to head",
-                key="name",
-            )
         return cls(config, site.width, site.answers)
 
     @classmethod

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.data.batches import Batch, Loader
-from mtlab.errors import UserError
 from mtlab.model.base import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.tasks.answers import captions
-from mtlab.tasks.base import BatchNeeds, Directions, ModelShape, Task, register_task
+from mtlab.tasks.base import BatchNeeds, Directions, Task, register_task
 from mtlab.tasks.evaluation import Evaluation
 
 
@@ -37,20 +36,9 @@ class Captioning(Task):
 
     metrics: ClassVar[Directions] = {"accuracy": "max"}
     needs = "captions"
+    answers_by = ("generate",)
     answering = False
     language_model = True
-
-    @classmethod
-    def build(cls, config: Config, site: ModelShape) -> Self:
-        """Build the task, which has no head.
-
-        Raises:
-            UserError: the language model does not generate.
-
-        """
-        if not site.generates:
-            raise UserError("describes images in words: set model.answers to generate", key="name")
-        return cls(config, site.width, site.answers)
 
     @classmethod
     def metric_directions(cls, config: Config, provides: Collection[str]) -> Directions:  # noqa: ARG003 - the data decide

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
 from mtlab.config.options import option
 from mtlab.data.base import Example
+from mtlab.model.base import CrossModalOutput
 from mtlab.tasks import objectives
-from mtlab.tasks.base import Directions, Task
+from mtlab.tasks.base import Directions, ModelShape, Task
 from mtlab.tasks.evaluation import Outcome
 
 
@@ -28,10 +29,22 @@ class HeadOptions:
 
 
 class Classification(Task):
-    """Choose one answer; the loss is cross-entropy, the metric accuracy. A subclass defines the head."""
+    """Choose one answer; the loss is cross-entropy, the metric accuracy. A subclass defines the head.
+
+    A language model (`model: mllm`) answers by the likelihood of each answer's words, or uses the head.
+    """
 
     metrics: ClassVar[Directions] = {"accuracy": "max"}
+    answers_by: ClassVar[Sequence[str]] = ("likelihood", "head")
     head: nn.Module | None
+
+    @classmethod
+    def build(cls, config: Any, site: ModelShape) -> Self:
+        """Build the task; without a head where the encoder scores the answers."""
+        task = cls(config, site.width, site.answers)
+        if site.likelihoods:
+            task.head = None
+        return task
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Pooled features [B, 2D · images] → logits [B, A]."""
@@ -39,9 +52,22 @@ class Classification(Task):
         logits: Tensor = self.head(pooled)
         return logits
 
+    def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
+        """Answer by the head → logits [B, A]; without one, what the encoder has scored."""
+        if self.head is not None:
+            return super().answer(fused)
+        scores = fused[0].likelihoods
+        assert scores is not None, "an encoder without a head scores the answers"
+        return scores
+
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats, a scalar."""
-        return objectives.classification(logits, targets)
+        """Mean cross-entropy in nats, a scalar.
+
+        Of likelihoods it is the loss of the right answer's tokens alone, over the whole vocabulary.
+        """
+        if self.head is None:
+            return objectives.likelihood(logits, objectives.shares(targets))
+        return objectives.classification(logits, objectives.shares(targets))
 
     def blind_answers(self, examples: Sequence[Example]) -> Sequence[int]:
         """Return the best single answer of each example's family: the most frequent, or that of the highest scores."""

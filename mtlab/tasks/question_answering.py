@@ -12,7 +12,6 @@ from torch import Tensor
 from mtlab.config.options import option
 from mtlab.data.batches import Batch, Loader
 from mtlab.errors import UserError
-from mtlab.model.base import CrossModalOutput
 from mtlab.model.forward import ForwardContext
 from mtlab.tasks import objectives
 from mtlab.tasks.answers import generated
@@ -42,6 +41,8 @@ class QuestionAnswering(Classification):
             "cross_entropy over all answers, or binary: each answer by itself, summed over answers (published: VQAv2)",
         )
 
+    answers_by = ("likelihood", "generate", "head")
+
     def __init__(self, config: Config, width: int, answers: int) -> None:
         super().__init__(config, width, answers)
         self.generates = False
@@ -56,20 +57,11 @@ class QuestionAnswering(Classification):
             UserError: likelihoods go with the loss of a choice alone.
 
         """
-        task = cls(config, site.width, site.answers)
-        if site.likelihoods:
-            if config.loss == "binary":
-                raise UserError("goes with a head: set model.answers to head", key="loss")
-            task.head, task.generates = None, site.generates
+        if site.likelihoods and config.loss == "binary":
+            raise UserError("goes with a head: set model.answers to head", key="loss")
+        task = super().build(config, site)
+        task.generates = site.generates
         return task
-
-    def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
-        """Answer by the head → logits [B, A]; without one, what the encoder has scored."""
-        if self.head is not None:
-            return super().answer(fused)
-        scores = fused[0].likelihoods
-        assert scores is not None, "an encoder without a head scores the answers"
-        return scores
 
     @classmethod
     def metric_directions(cls, config: Config, provides: Collection[str]) -> Directions:  # noqa: ARG003 - the data decide
@@ -82,15 +74,10 @@ class QuestionAnswering(Classification):
         return BatchNeeds(scores=True)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss in nats, a scalar; targets are the right answers [B], or scores of all answers [B, A].
-
-        Of likelihoods it is the loss of the right answer's tokens alone, over the whole vocabulary.
-        """
-        if self.head is None:
-            return objectives.likelihood(logits, objectives.shares(targets))
-        if self.config.loss == "binary":
+        """Mean loss in nats, a scalar; targets are the right answers [B], or scores of all answers [B, A]."""
+        if self.head is not None and self.config.loss == "binary":
             return objectives.binary_answers(logits, targets)
-        return objectives.classification(logits, objectives.shares(targets))
+        return super().loss(logits, targets)
 
     def outcome(self, logits: Tensor, targets: Tensor) -> Outcome:
         """Score each example by the target of the likeliest answer; where targets are scores, that is `score` too."""

@@ -17,7 +17,8 @@ class Reasoning(Classification):
     """Classify whether a sentence is true of two images together (NLVR²); cross-entropy.
 
     The sentence is fused with each image by the same encoder, the second under a token type of its own; the head
-    sees both pooled features side by side. Source: the NLVR² head of METER, BridgeTower and ManagerTower.
+    sees both pooled features side by side. A language model reads both images in one prompt. Source: the NLVR² head of
+    METER, BridgeTower and ManagerTower.
     """
 
     @dataclass(frozen=True, kw_only=True)

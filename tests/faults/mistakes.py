@@ -68,10 +68,6 @@ IN_STUDIES = (
     ("more levels than the tower has", "set: {text.layers: top99}\n" + STUDY),
     ("a word for levels", "set: {text.layers: upper}\n" + STUDY),
     ("a level twice", "set: {text.layers: [2, 2]}\n" + STUDY),
-    (
-        "managers in a language model that ask for a level that is not offered",
-        "base: presets/official_llava_ov_manager_static\nset: {data: planted, model.inject.levels: [12, 25]}\n",
-    ),
     ("no levels", "set: {text.layers: []}\n" + STUDY),
     ("an unknown data set", "set: {data: shapez}\n" + STUDY),
     ("an unknown family", "set: {data.families: [colors]}\n" + STUDY),

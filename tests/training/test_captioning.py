@@ -166,7 +166,7 @@ def test_captions_of_shards_are_streamed(make_run: RunMaker, tmp_path: Path) -> 
 
 
 REFUSED = [
-    ({"model": {"name": "mllm", "answers": "likelihood"}}, "model.answers: 'captioning' describes images in words"),
+    ({"model": {"name": "mllm", "answers": "likelihood"}}, "model.answers: 'captioning' does not go with likelihood"),
     (
         {"model": {"name": "two_towers"}, "text": {"name": "tiny_text"}},
         "task.name: 'captioning' needs a language m",

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from mtlab.config.nodes import lookup_options
 from mtlab.config.schema import MultimodalConfig
 from mtlab.errors import place_errors
-from mtlab.managers.base import MANAGERS, Aggregated, Experts, Intervention, Manager, Modality
+from mtlab.managers.base import MANAGERS, Experts, Intervention, Manager, Modality
 from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
 from mtlab.model.initial import initialise
 from mtlab.model.layers import to_full_precision
@@ -33,7 +33,7 @@ from mtlab.model.mllm.continuations import (
 from mtlab.model.mllm.offered import offered_rows
 from mtlab.model.mllm.passing import Pass, Requests
 from mtlab.model.mllm.places import injection_places
-from mtlab.model.mllm.tokens import Columns
+from mtlab.model.mllm.tokens import Columns, positions
 from mtlab.model.projection import Projections
 from mtlab.seeding import derive
 from mtlab.towers.base import Features, TowerShape
@@ -43,10 +43,11 @@ from mtlab.towers.causal_lm import IGNORE_INDEX, CausalLanguageModel
 class LanguageModelEncoder(Encoder):
     """Runs a language model on the tokens of an image and of a text, with managers in front of chosen layers.
 
-    The image's tokens come first: the top offered level of the vision tower through the projector, as in LLaVA. Each
-    manager hands on the image tokens of its layer; levels go through the same projector, with a learned vector added
-    to each. What managers are given is told in docs/mllm.md. The language model itself is the text tower, whose layers
-    are run here; it is not a part of this module, so that its parameters have one name.
+    Image tokens come first: the top offered level of the vision tower through the projector, as in LLaVA; of several
+    images of a text, one image's behind another's. Each manager hands on the image tokens of its layer; levels go
+    through the same projector, with a learned vector added to each. What managers are given is told in docs/mllm.md.
+    The language model itself is the text tower, whose layers are run here; it is no part of this module, so that its
+    parameters have one name.
 
     Args:
         model: its options.
@@ -127,7 +128,7 @@ class LanguageModelEncoder(Encoder):
         Args:
             text: the prompts.
             vision: the images.
-            image_index: every image of a text is read in a pass of its own, alike.
+            image_index: images of one text are read together, see `fuse_images`.
             noise: of the managers.
             intervene: with the managers' weights.
             record: weights and contributions of every manager.
@@ -138,32 +139,48 @@ class LanguageModelEncoder(Encoder):
         assert isinstance(text, Features), "tasks that fuse experts are refused"
         assert isinstance(vision, Features), "tasks that fuse experts are refused"
         del image_index
+        more = {"continuation": continuation, "cache": cache}
+        (fused,) = self.fuse_images(text, [vision], noise=[noise or {}], intervene=[intervene], record=record, **more)
+        return fused
+
+    def fuse_images(
+        self,
+        text: Features,
+        images: Sequence[Features],
+        *,
+        noise: Sequence[Mapping[ManagerKey, Tensor]],
+        intervene: Sequence[Mapping[ManagerKey, Intervention] | None],
+        record: bool = False,
+        continuation: Tensor | None = None,
+        cache: Any = None,
+    ) -> list[CrossModalOutput]:
+        """Read each text behind all of its images, in one pass; each manager is called for each image by itself.
+
+        Arguments as of `Encoder.fuse_images` and `forward`. States and likelihoods of the text are the same in all
+        outputs.
+        """
         words, mask = text.levels[-1], text.mask
-        own, experts = self._image(vision)
-        images, length = own.shape[1], words.shape[1]
+        projected = [self._image(image) for image in images]
+        length, start = projected[0][0].shape[1], sum(own.shape[1] for own, _ in projected)
         behind_prompt = self._continuation(words, continuation)
-        hidden = torch.cat([own, words] + ([] if behind_prompt is None else [behind_prompt.states]), 1)
-        requests = Requests(
-            noise={layer: drawn for (_, layer), drawn in (noise or {}).items()},
-            intervene={
-                layer: self.offered[layer].intervene(change) for (_, layer), change in (intervene or {}).items()
-            },
-            record=record,
-        )
-        question = Columns(images, images + length, mask)
-        asked = Experts(words.unsqueeze(1), mask)
-        images_pass = Pass(Columns(0, images), question, experts, asked, requests)
-        hidden = self._run(hidden, *self._positions(question, hidden, behind_prompt), images_pass, cache)
-        told, behind = hidden[:, images : images + length], hidden[:, images + length :]
+        further = [] if behind_prompt is None else [behind_prompt.states]
+        hidden = torch.cat([*(own for own, _ in projected), words, *further], 1)
+        question, asked = Columns(start, start + words.shape[1], mask), Experts(words.unsqueeze(1), mask)
+        passes = [
+            Pass(
+                Columns(number * length, (number + 1) * length),
+                question,
+                experts,
+                asked,
+                self._requests(noise[number], intervene[number], record=record),
+            )
+            for number, (_, experts) in enumerate(projected)
+        ]
+        hidden = self._run(hidden, *positions(question, hidden, behind_prompt), passes, cache)
+        told, behind = question.gather(hidden), hidden[:, question.stop :]
         last = told[:, -1] if mask is None else told[torch.arange(len(told), device=told.device), mask.sum(1) - 1]
-        return CrossModalOutput(
-            text=told,
-            image=hidden[:, :images],
-            pooled=torch.cat([last, hidden[:, images - 1]], -1),
-            recorded=self._recorded(requests) if record else None,
-            auxiliary=functools.reduce(torch.add, requests.auxiliary) if requests.auxiliary else None,
-            likelihoods=self._likelihoods(last, behind, continuation),
-        )
+        likelihoods = self._likelihoods(last, behind, continuation)
+        return [self._output(each, hidden, told, last, likelihoods) for each in passes]
 
     @torch.no_grad()
     def generate(
@@ -282,9 +299,32 @@ class LanguageModelEncoder(Encoder):
             states.append(torch.zeros_like(own) if level is None else level)
         return own, Experts(torch.stack(states, 1))
 
-    def _recorded(self, requests: Requests) -> dict[ManagerKey, Aggregated]:
-        """Return what managers recorded, with a row for each level that the tower offers."""
-        return {("image", layer): self.offered[layer].recorded(each) for layer, each in requests.recorded.items()}
+    def _requests(
+        self, noise: Mapping[ManagerKey, Tensor], intervene: Mapping[ManagerKey, Intervention] | None, *, record: bool
+    ) -> Requests:
+        """Name by decoder layer what is asked of managers, whose experts are some of the offered levels."""
+        return Requests(
+            noise={layer: drawn for (_, layer), drawn in noise.items()},
+            intervene={layer: self.offered[layer].intervene(each) for (_, layer), each in (intervene or {}).items()},
+            record=record,
+        )
+
+    def _output(
+        self, image: Pass, hidden: Tensor, told: Tensor, last: Tensor, likelihoods: Tensor | None
+    ) -> CrossModalOutput:
+        """Put together what is returned for one of the images."""
+        requests, states = image.requests, image.images.gather(hidden)
+        recorded = requests.recorded.items()
+        return CrossModalOutput(
+            text=told,
+            image=states,
+            pooled=torch.cat([last, states[:, -1]], -1),
+            recorded={("image", layer): self.offered[layer].recorded(each) for layer, each in recorded}
+            if requests.record
+            else None,
+            auxiliary=functools.reduce(torch.add, requests.auxiliary) if requests.auxiliary else None,
+            likelihoods=likelihoods,
+        )
 
     def _continuation(self, words: Tensor, continuation: Tensor | None) -> Continuation | None:
         """Embed what stands behind each prompt: a given answer, or the tree of those that are scored."""
@@ -306,14 +346,14 @@ class LanguageModelEncoder(Encoder):
             return to_full_precision(self.tower.logits(last)).log_softmax(-1)
         return None
 
-    def _run(self, hidden: Tensor, places: Tensor, visible: Tensor, images: Pass | None, cache: Any) -> Tensor:
+    def _run(self, hidden: Tensor, places: Tensor, visible: Tensor, images: list[Pass] | None, cache: Any) -> Tensor:
         """Run the decoder layers on states [B, T, D], with managers where there are images; norm what comes out.
 
         Args:
             hidden: the states.
             places: their positions, [B, T].
             visible: which tokens each attends to, those of the cache included, bool [B, 1, T, T'].
-            images: what managers are given; None: they are not called.
+            images: what managers are given for each image of a text; None: they are not called.
             cache: of keys and values; None: these are not kept.
 
         """
@@ -321,8 +361,9 @@ class LanguageModelEncoder(Encoder):
         rotary = network.rotary_emb(hidden, position_ids=places)
         kept = {} if cache is None else {_cache_argument(network.layers[0]): cache}
         for number, layer in enumerate(network.layers):
-            if images is not None and str(number) in self.managers_by_layer:
-                hidden = images.inject(self.manager("image", number), number, hidden)
+            if str(number) in self.managers_by_layer:
+                for each in images or ():
+                    hidden = each.inject(self.manager("image", number), number, hidden)
             run = functools.partial(
                 layer,
                 attention_mask=visible,
@@ -340,25 +381,6 @@ class LanguageModelEncoder(Encoder):
             return run(hidden)
         out: Tensor = checkpoint(run, hidden, use_reentrant=False)
         return out
-
-    def _positions(self, text: Columns, states: Tensor, behind_prompt: Continuation | None) -> tuple[Tensor, Tensor]:
-        """Return the position of each token, [B, T], and which tokens it attends to, bool [B, 1, T, T].
-
-        A token attends to what is in front of it; one behind the prompt to image, text, and the start of its answers.
-        """
-        batch, whole, device, mask = len(states), states.shape[1], states.device, text.padding
-        places = torch.arange(whole, device=device).expand(batch, -1)
-        visible = torch.ones(whole, whole, dtype=torch.bool, device=device).tril()
-        if behind_prompt is not None:
-            behind = (behind_prompt.depths - 1 + text.ends()).expand(batch, -1)
-            places = torch.cat([places[:, : text.stop], behind], 1)
-            visible = visible.clone()
-            visible[text.stop :, text.stop :] = behind_prompt.seen
-        visible = visible.expand(batch, 1, -1, -1)
-        if mask is not None:
-            real = F.pad(F.pad(mask, (text.start, 0), value=True), (0, whole - text.stop), value=True)
-            visible = visible & real[:, None, None, :]
-        return places, visible
 
     def _next_positions(self, prompts: Features, images: int) -> tuple[Tensor, Tensor]:
         """Return position [B, 1] and view, bool [B, 1, 1, T], of the token behind each prompt, itself left out."""

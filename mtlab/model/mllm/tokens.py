@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from mtlab.errors import UserError
+from mtlab.model.mllm.continuations import Continuation
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,32 @@ class Columns:
         """Return states [B, T, D] with `values` [B, L, D] at the tokens, as a new tensor."""
         parts = [states[:, : self.start], values.to(states.dtype), states[:, self.stop :]]
         return torch.cat(parts, 1)
+
+
+def positions(text: Columns, states: Tensor, behind_prompt: Continuation | None) -> tuple[Tensor, Tensor]:
+    """Return the position of each token of states [B, T, D], [B, T], and which it attends to, bool [B, 1, T, T].
+
+    A token attends to what is in front of it; one behind the prompt to images, text, and the start of its answers.
+
+    Args:
+        text: the columns of the prompt's text, behind those of images.
+        states: of images, text and what is behind.
+        behind_prompt: what is behind.
+
+    """
+    batch, whole, device, mask = len(states), states.shape[1], states.device, text.padding
+    places = torch.arange(whole, device=device).expand(batch, -1)
+    visible = torch.ones(whole, whole, dtype=torch.bool, device=device).tril()
+    if behind_prompt is not None:
+        behind = (behind_prompt.depths - 1 + text.ends()).expand(batch, -1)
+        places = torch.cat([places[:, : text.stop], behind], 1)
+        visible = visible.clone()
+        visible[text.stop :, text.stop :] = behind_prompt.seen
+    visible = visible.expand(batch, 1, -1, -1)
+    if mask is not None:
+        real = F.pad(F.pad(mask, (text.start, 0), value=True), (0, whole - text.stop), value=True)
+        visible = visible & real[:, None, None, :]
+    return places, visible
 
 
 def image_spans(is_image: Tensor, lengths: Sequence[int]) -> Spans:
