@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: metrics between 0 and 1, told in points
-_SHARES = ("accuracy", "recall", "primary", "score", "IR@", "TR@", "precision", "f1", "auc")
+_SHARES = ("accuracy", "exact", "recall", "primary", "score", "IR@", "TR@", "precision", "f1", "auc")
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 

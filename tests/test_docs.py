@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from packages import LANGUAGE_MODEL, need_packages
+from packages import LANGUAGE_MODEL, LANGUAGE_MODELS, need_packages
 
 from mtlab.cli import COMMANDS
 from mtlab.studies.cost_cache import CostCache
@@ -50,11 +50,11 @@ def test_sweeps_in_the_docs_can_be_planned(text: str, costs: CostCache, tmp_path
 
 @pytest.mark.parametrize(
     "recipe",
-    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in ("mllm", "mllm_quick") else []) for path in RECIPES],
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in LANGUAGE_MODELS else []) for path in RECIPES],
     ids=lambda path: path.stem,
 )
 def test_every_recipe_can_be_planned(recipe: Path, costs: CostCache) -> None:
-    need_packages(*(LANGUAGE_MODEL if recipe.stem in ("mllm", "mllm_quick") else ()))
+    need_packages(*(LANGUAGE_MODEL if recipe.stem in LANGUAGE_MODELS else ()))
     plan = make_plan(read_study(recipe), costs)
     assert plan.runs
     assert plan.study.keys.why

