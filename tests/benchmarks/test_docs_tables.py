@@ -23,7 +23,8 @@ def test_tables_are_current(page: Path) -> None:
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_every_result_is_told(path: Path) -> None:
-    assert any(f"<!-- benchmark: {path.stem} " in page.read_text() for page in PAGES)
+    told = any(f"<!-- benchmark: {path.stem} " in page.read_text() for page in PAGES)
+    assert told, "show a table of it in a page of docs/, or do not commit it"
 
 
 def test_an_edited_number_is_written_over_and_an_unknown_table_named(
