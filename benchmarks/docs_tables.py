@@ -2,7 +2,7 @@
 
 A page says where a table stands, and which: `<!-- benchmark: NAME TABLE -->` … `<!-- end of benchmark -->`, of
 benchmarks/results/NAME.json. Whatever is between is replaced by the table and a line that says with which command, when
-and on what it was measured. A test notices if a page is not current.
+and on what it was measured; of a table that is not there, the page says so. A test notices if a page is not current.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ def written(page: str) -> str:
     """Return a page with its tables made anew.
 
     Raises:
-        ValueError: a page asks for a table that its benchmark has not.
+        ValueError: a page asks for a benchmark that there is not.
 
     """
     return PLACE.sub(lambda found: f"{found[1]}\n{table(found[2], found[3])}\n\n{found[4]}", page)
 
 
 def table(name: str, which: str | None) -> str:
-    """Write a table and where it comes from.
+    """Write a table and where it comes from, or that nothing has been measured.
 
     Raises:
-        ValueError: there is no such table.
+        ValueError: there is no such benchmark.
 
     """
     if name == "time_to_answer":  # from finished runs, not from a benchmark's
         return time_to_answer.table(time_to_answer.published())
     path = FOLDER / f"{name}.json"
+    if not path.exists() and not (ROOT / f"benchmarks/{name}.py").exists():
+        raise ValueError(f"there is no benchmarks/{name}.py, of which a page asks for the table {which!r}")
     found = files.read_json(path) if path.exists() else {"tables": {}}
     if which not in found["tables"]:
-        known = ", ".join(found["tables"]) or "no file: make bench"
-        raise ValueError(f"{path.relative_to(ROOT)}: has no table {which!r} (it has: {known})")
+        return f"Not measured yet: `make bench BENCHMARKS={name}`."
     return f"{markdown(found['tables'][which])}\n\n{provenance(found)}"
 
 
