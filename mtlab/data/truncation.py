@@ -1,8 +1,9 @@
-"""Texts that are too long: those that the text tower truncates are counted, the longest caption is found."""
+"""Texts that are too long: those that the text tower truncates are counted, longest and shortest caption are found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,17 @@ from mtlab.towers.causal_lm import CausalLanguageModel
 from mtlab.towers.loading.disk_cache import load_or_compute
 
 BATCH = 4096  #: texts tokenised at once
+
+
+@dataclass(frozen=True)
+class CaptionLengths:
+    """How long an instruction and the captions of all splits are; the end of a caption is one of its tokens."""
+
+    prompt_is_cut: bool  #: is the instruction truncated?
+    most: int  #: tokens of the longest caption
+    longest: str
+    fewest: int  #: tokens of the shortest one; 1: its end alone
+    shortest: str
 
 
 def count_truncated_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:
@@ -36,26 +48,24 @@ def describe_truncation(config: Mapping[str, Any], cut: Mapping[Split, int], siz
     return f"longer than {tower_shape('text', config['text']).tokens} tokens, and cut: {counts}"
 
 
-def measure_captions(config: Mapping[str, Any], dataset: Dataset, prompt: str) -> tuple[bool, int, str]:
-    """Measure captions for a language model, the text tower, whose tokeniser is on this disk; cached alike.
-
-    Returns:
-        whether the prompt is truncated; tokens of the longest caption of all splits, its end included; and that caption
-
-    """
+def measure_captions(config: Mapping[str, Any], dataset: Dataset, prompt: str) -> CaptionLengths:
+    """Measure captions for a language model, the text tower, whose tokeniser is on this disk; cached alike."""
     entry, options = lookup_options(DATASETS, config["data"], "data")
     key = {"text": config["text"], "weights": tower_digest("text", config["text"]), "prompt": prompt}
     key |= {"data": config["data"], "version": entry.version, "digest": entry.cls.digest(options)}
 
-    def measure() -> tuple[bool, int, str]:
+    def measure() -> dict[str, Any]:
         with torch.device("meta"):  # the tokeniser alone is needed
             tower = build_tower("text", config["text"], weights=False)
         assert isinstance(tower, CausalLanguageModel), "a plan refuses others"
         texts = (text for split in SPLITS for text in dataset.texts(split))
-        return bool(tower.count_truncated([prompt])), *max((len(tower.encode_answer(text)) + 1, text) for text in texts)
+        lengths = ((len(tower.encode_answer(text)) + 1, text) for text in texts)
+        shortest = longest = next(lengths)
+        for each in lengths:
+            shortest, longest = min(shortest, each), max(longest, each)
+        return asdict(CaptionLengths(bool(tower.count_truncated([prompt])), *longest, *shortest))
 
-    cut, tokens, caption = load_or_compute("captions", key, measure)
-    return cut, tokens, caption
+    return CaptionLengths(**load_or_compute("caption-lengths", key, measure))
 
 
 def _count(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:

@@ -119,7 +119,7 @@ def _check_mask_token(config: Mapping[str, Any]) -> None:
 
 
 def _check_captions(config: Mapping[str, Any]) -> None:
-    """Refuse captions that are longer than what may be generated, and an instruction that would be cut."""
+    """Refuse captions that are longer than what may be generated or empty, and an instruction that would be cut."""
     from mtlab.data.truncation import measure_captions
     from mtlab.towers.build import tower_digest
 
@@ -130,15 +130,17 @@ def _check_captions(config: Mapping[str, Any]) -> None:
     options = node_options("data", config["data"])
     if tower_digest("text", config["text"]) is None or data.cls.digest(options) is None:
         return  # a plan of a published model or of data that are elsewhere reads no text
-    cut, tokens, caption = measure_captions(config, data.cls(options), prompt)
-    if cut:
+    lengths = measure_captions(config, data.cls(options), prompt)
+    if lengths.prompt_is_cut:
         longest = config["text"]["max_length"]
         raise UserError(f"has more than {longest} tokens in text.prompt: raise text.max_length", key="task.prompt")
-    most = config["model"]["answer_tokens"]
-    if tokens > most:
+    if lengths.fewest == 1:
+        raise UserError(f"caption {lengths.shortest!r} has no tokens: leave out examples with empty ones", key="data")
+    most, caption = config["model"]["answer_tokens"], lengths.longest
+    if lengths.most > most:
         shown = caption if len(caption) <= SHOWN else f"{caption[:SHOWN]} …"
         raise UserError(
-            f"caption {shown!r} has {tokens} tokens, its end included: set it to as many, not {most}",
+            f"caption {shown!r} has {lengths.most} tokens, its end included: set it to as many, not {most}",
             key="model.answer_tokens",
         )
 

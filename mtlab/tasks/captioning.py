@@ -17,12 +17,13 @@ from mtlab.tasks.base import BatchNeeds, Directions, Task, register_task
 from mtlab.tasks.evaluation import Evaluation
 
 
-@register_task("captioning")
+@register_task("captioning", version=2)
 class Captioning(Task):
     """Describe an image in the words of a language model (`model: mllm`, `answers: generate`).
 
     The caption's tokens and its end are learnt behind the image and one instruction. Accuracy: how often is an image's
-    own caption likelier than those of other images; `exact`, on shapes: does the generated one name what is there?
+    own caption likelier than its distractors, those of other images; `exact`, on shapes: does the generated one name
+    what is there?
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,12 @@ class Captioning(Task):
         return BatchNeeds(caption_prompt=config.prompt)
 
     @classmethod
-    def fusions_to_evaluate(cls, config: Config, examples: int) -> int:
-        """Half of the candidates: what is in front of a caption, about as long as itself, is read once for all."""
-        return examples * config.candidates // 2
+    def fusions_to_evaluate(cls, config: Config, examples: int) -> int:  # noqa: ARG003 - of any
+        """Two: image and instruction are read to score candidates and to generate, what is behind them with a cache.
+
+        An image with several captions is read no more often, which is about what candidates' own tokens cost.
+        """
+        return 2 * examples
 
     def answer(self, fused: Sequence[CrossModalOutput]) -> Tensor:
         """Return the log-likelihood of a caption, [B, 1]; or without one those of all first tokens, [B, vocabulary]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,3 +142,12 @@ class Captions(Toy):
         colour, pattern = KINDS[kind]
         text = (f"a {colour} {pattern} picture", f"this is {pattern} and {colour}", f"{pattern} {colour}")[which % 3]
         return Example(f"{split}/{number}", text, f"{split}/{kind}", -1, pattern)
+
+
+@register_dataset("toy_silence")
+class Silence(Captions):
+    """The same, and one of the captions is empty."""
+
+    def example(self, split: Split, number: int) -> Example:
+        told = super().example(split, number)
+        return replace(told, text="") if number == 3 else told

@@ -1,13 +1,14 @@
 """Which captions an image's own are compared with."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
 from mtlab.data.base import Example
 from mtlab.data.worlds.scenes.captions import named_objects
 from mtlab.data.worlds.shapes_captions import ShapesCaptions
-from mtlab.tasks.answers.candidates import draw_distractors
+from mtlab.tasks.answers.candidates import draw_distractors, score_commonest
 
 
 def captions(images: int, each: int = 2) -> list[Example]:
@@ -24,10 +25,10 @@ def captions(images: int, each: int = 2) -> list[Example]:
 def test_they_are_of_its_family_and_of_other_images_that_show_something_else() -> None:
     examples = captions(40)
     for example, rows in zip(examples, draw_distractors(examples, 7), strict=True):
-        others = [examples[row] for row in rows]
-        assert len({each.text for each in others} | {example.text}) == 8
-        assert {each.family for each in others} == {example.family}
-        assert all(each.image != example.image and each.objects != example.objects for each in others)
+        distractors = [examples[row] for row in rows]
+        assert len({each.text for each in distractors} | {example.text}) == 8
+        assert {each.family for each in distractors} == {example.family}
+        assert all(each.image != example.image and each.objects != example.objects for each in distractors)
 
 
 def test_they_are_the_same_whatever_else_the_image_has_and_in_every_run() -> None:
@@ -53,8 +54,8 @@ def test_a_model_that_sees_no_image_is_right_by_chance_in_each_family() -> None:
     right = {"long": [], "short": []}
     for _ in range(200):
         liked = generator.random(len(examples))
-        for row, others in enumerate(distractors):
-            right[examples[row].family].append(liked[row] > max(liked[list(others)]))
+        for row, chosen in enumerate(distractors):
+            right[examples[row].family].append(liked[row] > max(liked[list(chosen)]))
     for found in right.values():
         assert abs(np.mean(found) - 1 / 8) < 0.01
 
@@ -62,8 +63,58 @@ def test_a_model_that_sees_no_image_is_right_by_chance_in_each_family() -> None:
 def test_where_there_are_too_few_all_are_taken() -> None:
     examples = captions(3, each=1)
     assert [len(rows) for rows in draw_distractors(examples, 15)] == [2] * 6
-    same_words = [Example("a", "a cat", "x", -1, "f"), Example("b", "a cat", "y", -1, "f")]
-    assert draw_distractors(same_words, 3) == [(), ()]
+
+
+def test_one_in_the_same_words_is_none_whatever_its_case_and_punctuation() -> None:
+    said = ("a cat", "A cat.", "a  cat!", "a dog")
+    examples = [Example(str(number), text, f"i{number}", -1, "f") for number, text in enumerate(said)]
+    found = draw_distractors(examples, 3)
+    assert found[:3] == [(3,)] * 3
+    assert len(found[3]) == 1
+
+
+def test_one_of_the_same_group_is_none_nor_one_in_its_words() -> None:
+    scenes = [("a cat", "one"), ("a tom", "one"), ("a dog", "two"), ("a tom", "three"), ("a cow", "")]
+    examples = [Example(str(row), text, f"i{row}", -1, "f", group=group) for row, (text, group) in enumerate(scenes)]
+    assert sorted(draw_distractors(examples, 5)[0]) == [2, 4]
+
+
+def test_there_is_one_of_each_other_image() -> None:
+    examples = captions(40, each=5)
+    for rows in draw_distractors(examples, 15):
+        assert len({examples[row].image for row in rows}) == len(rows) == 15
+
+
+def test_where_few_captions_are_distinct_not_all_rows_are_looked_at_for_each() -> None:
+    examples = [Example(str(row), f"text {row % 10 if row else 'of one'}", f"i{row}", -1, "f") for row in range(500)]
+    seen: Counter[str] = Counter()
+
+    class Counted(list[Example]):
+        def __getitem__(self, row: Any) -> Any:
+            seen["rows"] += 1
+            return super().__getitem__(row)
+
+    assert {len(rows) for rows in draw_distractors(Counted(examples), 15)} == {10}
+    assert seen["rows"] < 30 * len(examples)
+
+
+def test_the_blind_answer_is_the_commonest_candidate() -> None:
+    """Half of the images share a caption: a model that prefers common ones is right for each of these."""
+    shared = [Example(f"s{row}", "A man." if row % 2 else "a man", f"s{row}", -1, "f") for row in range(100)]
+    unique = [Example(f"u{row}", f"man {row}", f"u{row}", -1, "f") for row in range(100)]
+    examples = [*shared, *unique]
+    scores = score_commonest(examples, draw_distractors(examples, 15))
+    assert scores[:100].tolist() == [1.0] * 100
+    assert scores[100:].mean() < 1 / 16, "the common one is among nearly all of their distractors"
+    alone = score_commonest(unique, draw_distractors(unique, 15))
+    assert alone.tolist() == [1 / 16] * 100
+    assert score_commonest(shared, draw_distractors(shared, 15)).tolist() == [1.0] * 100, "there is no other"
+
+
+def test_how_common_a_caption_is_depends_on_its_family() -> None:
+    families = [("a man", "f"), ("a man", "f"), ("a dog", "f"), ("a dog", "g"), ("a dog", "g"), ("a man", "g")]
+    examples = [Example(str(row), text, f"i{row}", -1, family) for row, (text, family) in enumerate(families)]
+    assert score_commonest(examples, draw_distractors(examples, 3)).tolist() == [1, 1, 0, 1, 1, 0]
 
 
 def test_each_caption_is_compared_about_as_often_as_any_other() -> None:

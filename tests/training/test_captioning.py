@@ -26,7 +26,7 @@ from mtlab.tasks.evaluation import evaluate
 from mtlab.training.assemble import assemble
 from mtlab.training.intervention_metrics import swapped_context
 
-CHANCE = 1 / 8
+CHANCE = 1 / 6
 TOY_WORDS = sorted(
     {word for each in toys.Captions(toys.Captions.Config(train=72)).examples("train") for word in each.text.split()}
 )
@@ -43,7 +43,7 @@ def sections(folder: Path, words: list[str], **changed: Any) -> dict[str, Any]:
         "vision": {"name": "tiny_vision", "depth": 3, "width": 16, "image_size": 16, "patch": 4},
         "model": {"name": "mllm", "inject": {"layers": [0, 2]}, "answers": "generate", "answer_tokens": 6},
         "manager": {"name": "static"},
-        "task": {"name": "captioning", "candidates": 8},
+        "task": {"name": "captioning", "candidates": 6},
         "data": {"name": "toy_captions", "train": 48, "val": 48, "test": 48},
         "train": {"length": {"steps": 120}, "lr": 0.01, "eval_every": 60},
         "record": {"interventions": True, "tokens": True},
@@ -114,6 +114,15 @@ def test_another_seeds_weights_may_take_their_place(described: Path) -> None:
     assert swapped.loss > 1.01 * plain.loss
 
 
+def test_on_a_tie_another_caption_is_the_likeliest(described: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = load_run(find_run(str(described), described.parents[2]), device="cpu")
+    monkeypatch.setattr(LanguageModelEncoder, "score", lambda _self, *given, **_: torch.zeros(given[2].shape[:2]))
+    evaluated = evaluate(ForwardContext(run.model, run.runtime), run.loader, 64)
+    assert evaluated.outcomes.tolist() == [0] * 48
+    assert evaluated.answer_texts is not None
+    assert all(own != likeliest for own, likeliest in evaluated.answer_texts)
+
+
 def test_an_evaluation_does_not_depend_on_the_batch(described: Path) -> None:
     run = load_run(find_run(str(described), described.parents[2]), device="cpu")
     context = ForwardContext(run.model, run.runtime)
@@ -171,6 +180,7 @@ REFUSED = [
         {"model": {"name": "two_towers"}, "text": {"name": "tiny_text"}},
         "task.name: 'captioning' needs a language m",
     ),
+    ({"data": {"name": "toy_silence"}}, "data: caption '' has no tokens: leave out examples with empty ones"),
     ({"data": {"name": "toy_votes"}}, "task.name: data set 'toy_votes' has no captions"),
     ({"task": {"name": "captioning", "candidates": 1}}, "task.candidates"),
     (

@@ -15,7 +15,7 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
 from mtlab.model.forward import ForwardContext
 from mtlab.model.mllm.encoder import LanguageModelEncoder
-from mtlab.tasks.answers.candidates import draw_distractors
+from mtlab.tasks.answers.candidates import draw_distractors, score_commonest
 from mtlab.tasks.evaluation import Evaluation, Floats, PassOutput, run_split
 from mtlab.towers.causal_lm import IGNORE_INDEX
 
@@ -33,9 +33,10 @@ def evaluate(
 ) -> Evaluation:
     """Score and generate captions of a split's images; an outcome is that of a caption.
 
-    `accuracy`: is its log-likelihood, the sum over its tokens and its end, higher than that of each of the captions of
-    other images that it is compared with, see `draw_distractors`? `exact`, where the data know what images show: does
-    the generated caption name exactly that? The loss is the mean of the captions' own negative log-likelihoods.
+    `accuracy`: is its log-likelihood, the sum over its tokens and its end, higher than that of each of its distractors,
+    captions of other images, see `draw_distractors`? `exact`, where the data know what images show: does the caption
+    that is generated for an image name exactly that? It is a mean over images, and has no families. The loss is the
+    mean of the captions' own negative log-likelihoods.
 
     Args:
         context: the model, and how it is run.
@@ -50,13 +51,14 @@ def evaluate(
     distractors = draw_distractors(examples, candidates - 1)
     images = describe_images(context, loader, _rows_to_score(examples, distractors), batch, between)
     own, likeliest, right = [], [], []
-    for row, (example, others) in enumerate(zip(examples, distractors, strict=True)):
+    for row, (example, chosen) in enumerate(zip(examples, distractors, strict=True)):
         scores = images[example.image].likelihoods
+        best = max((*chosen, row), key=scores.__getitem__)  # on a tie a distractor
         own.append(scores[row])
-        likeliest.append(examples[max((row, *others), key=scores.__getitem__)].text)
-        right.append(all(scores[row] > scores[other] for other in others))
+        likeliest.append(examples[best].text)
+        right.append(best == row)
     outcomes = {"accuracy": np.array(right, np.float64)}
-    floors = {"accuracy": np.array([1 / (1 + len(others)) for others in distractors])}
+    floors = {"accuracy": score_commonest(examples, distractors)}
     generated = [images[example.image].generated for example in examples]
     if options.named_objects is not None:
         outcomes["exact"] = _exact(examples, list(map(options.named_objects, generated)))
@@ -121,12 +123,12 @@ def describe_images(
 
 
 def _rows_to_score(examples: Sequence[Example], distractors: Sequence[tuple[int, ...]]) -> dict[str, Sequence[int]]:
-    """Return image → its own captions, then those that they are compared with, each once, by their rows."""
+    """Return image → its own captions, then their distractors, each once, by their rows."""
     found: dict[str, dict[int, None]] = defaultdict(dict)
     for row, example in enumerate(examples):
         found[example.image][row] = None
-    for example, others in zip(examples, distractors, strict=True):
-        found[example.image].update(dict.fromkeys(others))
+    for example, chosen in zip(examples, distractors, strict=True):
+        found[example.image].update(dict.fromkeys(chosen))
     return {image: tuple(rows) for image, rows in found.items()}
 
 
