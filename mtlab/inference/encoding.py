@@ -62,7 +62,10 @@ class Model:
 
     @property
     def levels(self) -> dict[Modality, tuple[int, ...]]:
-        """The levels that each tower offers, counted from 1: the first rows of recorded weights, in order."""
+        """The levels that each tower offers, counted from 1: the first rows of recorded weights, in order.
+
+        Rows of levels that a manager is not offered (`model.inject.levels`) are NaN.
+        """
         return dict(self.network.encoder.levels)
 
     @property

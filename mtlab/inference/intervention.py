@@ -255,4 +255,4 @@ def _weighted_modalities(run: LoadedRun) -> set[Modality]:
 
 
 def _passes(run: LoadedRun, weighted: set[Modality]) -> int:
-    return sum(len(levels) + 2 * (modality in weighted) for modality, levels in run.levels.items())
+    return sum(len(run.model.encoder.offered_levels(each)) + 2 * (each in weighted) for each in MODALITIES)

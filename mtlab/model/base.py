@@ -36,7 +36,8 @@ class Encoder(nn.Module):
 
     Attributes:
         width: D.
-        levels: the levels that the managers of each modality are offered, 1-based; none where it has no managers.
+        levels: of each tower that managers may be offered, 1-based; none where a modality has no managers. Recordings
+            have a row for each.
         initial_std: deviation of initial weights.
         standardise: give every channel of the levels mean 0 and deviation 1, by `calibrate`.
         recompute: compute the activations of each layer again in the backward pass instead of keeping them.
@@ -141,6 +142,10 @@ class Encoder(nn.Module):
     def depths(self, modality: Modality) -> Sequence[int]:
         """Return the layers that the managers of a modality stand in front of, ascending."""
         raise NotImplementedError
+
+    def offered_levels(self, modality: Modality) -> Sequence[int]:
+        """Return those of `levels` that some manager of a modality is offered: all by default."""
+        return self.levels[modality]
 
     def keys(self) -> Iterator[ManagerKey]:
         """Yield modality and place of all managers: of `depths`, and of those behind the last layer."""

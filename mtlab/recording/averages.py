@@ -47,7 +47,8 @@ def record_averages(
         For weights and contributions (where a manager's output is a sum), M a modality and d a depth from 0, KIND/M/d,
         KIND_tokens/M/d, KIND_examples/M/d, each [R], and KIND_entropy/M/d, a scalar; weights_dimensions/M/d, [R], where
         weights differ by dimension; by_removal/M/d, 1, where contributions are no terms of a sum; temperature/M/d, a
-        scalar; attention/M/d/self and …/cross, [H]; cosine/M and cka/M, [K, K]. float32, on the CPU.
+        scalar; attention/M/d/self and …/cross, [H]; cosine/M and cka/M, [K, K]. float32, on the CPU. Rows of levels
+        that a manager is not offered are NaN.
 
     """
     tallies: dict[str, RowAverages] = {}
@@ -83,12 +84,14 @@ class RowAverages:
     """Accumulates the rows of one manager over batches.
 
     Args:
-        experts: N, how many of the rows are experts; the rest are previous states.
+        experts: N, how many of the rows are experts, NaN where the manager is not offered one; the rest are previous
+            states.
 
     """
 
     def __init__(self, experts: int) -> None:
         self.experts = experts
+        self.offered = 0  #: experts that are
         self.tokens: list[Tensor] = []  #: real tokens of each example, [B]
         self.means: list[Tensor] = []  #: over each example's real tokens, [B, R]
         self.deviations: list[Tensor] = []  #: over each example's real tokens, [B, R]
@@ -105,6 +108,8 @@ class RowAverages:
         self.means.append(means.cpu())
         self.deviations.append((squares / counted).sqrt().cpu())
         parts = values[:, : self.experts].abs()  # a bridge may subtract: its share is as large
+        parts = parts[:, ~parts.isnan().all(2).all(0)]
+        self.offered = max(self.offered, parts.shape[1])
         whole = parts.sum(1, keepdim=True)
         entropy = torch.special.entr(parts / whole).sum(1)  # [B, L]
         weighed = real & (whole.squeeze(1) > 0)
@@ -124,8 +129,8 @@ class RowAverages:
             f"{kind}_tokens/{where}": torch.cat(self.deviations).mean(0),
             f"{kind}_examples/{where}": means.std(0, correction=0),
         }
-        if self.experts > 1 and self.weighed:
-            most = torch.tensor(float(self.experts), dtype=torch.float64).log()
+        if self.offered > 1 and self.weighed:
+            most = torch.tensor(float(self.offered), dtype=torch.float64).log()
             arrays[f"{kind}_entropy/{where}"] = self.entropy / self.weighed / most
         return arrays
 

@@ -1,7 +1,8 @@
 """Reads a run's recordings of its layers as numpy arrays; what is missing is returned as `Missing`. No torch.
 
 Shapes: R rows of a manager (N offered experts, lowest first, then P previous states), K cross-modal layers, S recorded
-steps, E examples, L tokens, H heads. Depths are counted from 0, levels of a tower from 1.
+steps, E examples, L tokens, H heads. Depths are counted from 0, levels of a tower from 1. Rows of levels that a manager
+is not offered (`model.inject.levels`) are NaN.
 """
 
 from __future__ import annotations

@@ -19,27 +19,28 @@ class TokenLevels:
     """
 
     token: str  #: the word, or the name of the patch
-    levels: tuple[int, ...]  #: offered, lowest first
-    shares: tuple[float, ...]  #: of the levels
+    levels: tuple[int, ...]  #: of the tower, lowest first
+    shares: tuple[float | None, ...]  #: of the levels; None where the manager is not offered one
     previous: float | None = None  #: share of all previous states together; None where there are none
     place: tuple[int, int] | None = None  #: row and column of a patch; None of words and of prefix tokens
 
     @property
     def level(self) -> int | None:
         """The level that it draws on most; None where all comes from the previous states."""
-        sizes = [abs(share) for share in self.shares]
+        sizes = [abs(share or 0.0) for share in self.shares]
         return self.levels[sizes.index(max(sizes))] if any(sizes) else None
 
     @property
     def parts(self) -> dict[str, float]:
-        """Share of each level, and of the previous states if there are any, by name."""
-        named = {f"level {level}": share for level, share in zip(self.levels, self.shares, strict=True)}
+        """Share of each offered level, and of the previous states if there are any, by name."""
+        shares = zip(self.levels, self.shares, strict=True)
+        named = {f"level {level}": share for level, share in shares if share is not None}
         return named if self.previous is None else {**named, PREVIOUS: self.previous}
 
     @property
     def strength(self) -> float:
         """How much larger the level's share is than the other levels': 0 all are alike, 1 there is no other."""
-        sizes = [abs(share) for share in self.shares]
+        sizes = [abs(share) for share in self.shares if share is not None]
         total, number = sum(sizes), len(sizes)
         if number < 2 or total <= 0:
             return 1.0
@@ -74,7 +75,8 @@ def token_levels(
     for number, parts in enumerate(rows.T.tolist()):
         place = _place(number, grid)
         word = words[number] if number < len(words) else _name(number, place)
-        experts, below = parts[: len(levels)], parts[len(levels) :]
+        experts = [None if math.isnan(share) else share for share in parts[: len(levels)]]
+        below = parts[len(levels) :]
         result.append(TokenLevels(word, levels, tuple(experts), sum(below) if below else None, place))
     return result
 

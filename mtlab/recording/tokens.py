@@ -33,7 +33,8 @@ def record_tokens(
     """Record some examples of a split, in the order of `rows`; arguments as of `averages`.
 
     Returns:
-        weights/M/d and contributions/M/d, each [E, R, L], 0 at padding; by_removal/M/d, ones [E, 1], where
+        weights/M/d and contributions/M/d, each [E, R, L], 0 at padding, NaN elsewhere in rows of levels that the
+        manager is not offered; by_removal/M/d, ones [E, 1], where
         contributions are no terms of a sum; mask/M, bool [E, L], where the modality has one. float32 on the CPU.
 
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def worth_metric(store: Store, plan: Mapping[str, Any]) -> str:
 
 
 def layer_rows(source: StudyRun, layers: Layers, worth: Worth | None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one run, by modality, cross-modal layer, then levels and previous states.
+    """Yield the rows of one run, by modality, cross-modal layer, then levels that it is offered and previous states.
 
     Columns: variant, seed, modality; layer, from 1, of a language model from 0; source, `level 4` or `previous 1`
     (previous states are counted from the bottom, or are the last one alone); level, null for previous states; weight;
@@ -83,6 +84,8 @@ def layer_rows(source: StudyRun, layers: Layers, worth: Worth | None) -> Iterato
                     column: None if values is None or place >= len(values) else float(values[place])
                     for column, values in columns.items()
                 }
+                if level is not None and any(value is not None and math.isnan(value) for value in numbers.values()):
+                    continue  # a level that this manager is not offered
                 row = {
                     "variant": source.label,
                     "seed": source.seed,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.recording import reader
@@ -87,7 +89,7 @@ def most_telling(found: Mapping[K, Layers]) -> K | None:
         spreads = [layers.experts("weights", modality, depth, "tokens") for modality, depth in places]
         entropies = [layers.one("contributions_entropy", modality, depth) for modality, depth in places]
         return (
-            round(sum(float(spread.mean()) for spread in spreads if spread is not None) / max(1, len(spreads)), 6),
+            round(sum(float(np.nanmean(spread)) for spread in spreads if spread is not None) / max(1, len(spreads)), 6),
             sum(entropy for entropy in entropies if entropy is not None) / max(1, len(entropies)),
         )
 

@@ -52,7 +52,8 @@ def measure_interventions(
 
     Returns:
         `{"metric": …, MODALITY: {"by": "weights" | "input", "uniform": value | None, "token_mean": value | None,
-        "without": {LEVEL: value}}}`, token_mean: each example's weights replaced by their mean over its real tokens.
+        "without": {LEVEL: value}}}`, token_mean: each example's weights replaced by their mean over its real tokens;
+        without: of the levels that some manager is offered.
 
     """
 
@@ -74,6 +75,7 @@ def measure_interventions(
                     else _without_level(model, runtime, modality, expert)
                 )
                 for expert, level in enumerate(levels[modality], 1)
+                if level in model.encoder.offered_levels(modality)
             },
         }
     return measured
@@ -133,7 +135,7 @@ class _SwappedContext(ForwardContext):
 def _expert_weights(aggregated: Aggregated, manager: Manager, offered: int) -> torch.Tensor:
     """Return a manager's recorded weights of the N offered levels, summing to one unless raw: [B|1, N, L|1, D|1]."""
     assert aggregated.weights is not None
-    weights = aggregated.weights[:, :offered]
+    weights = aggregated.weights[:, :offered].nan_to_num(0.0)  # NaN: levels that the manager is not offered
     if manager.raw_weights:
         return weights
     whole = weights.sum(1, keepdim=True)

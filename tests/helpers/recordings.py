@@ -31,16 +31,18 @@ def layers(
     levels: Mapping[str, Sequence[int]] = LEVELS,
     sharp: float = 1.0,
     pattern: int = 0,
+    unoffered: Mapping[str, Sequence[int]] = {},
 ) -> dict[str, Any]:
     """Make all that `layers.safetensors` holds, float32: a pattern of its own, with a little noise of the seed."""
     shape, noise = np.random.default_rng(pattern), np.random.default_rng([pattern, seed])
     values: dict[str, Any] = {}
     for modality in MODALITIES:
-        number = len(levels[modality])
+        offered = np.array([level not in unoffered.get(modality, ()) for level in levels[modality]])
+        number = len(offered)
         for depth in range(depths):
             previous = int(depth > 0)
             scores = sharp * shape.normal(size=number) + 0.2 * noise.normal(size=number)
-            weights = np.exp(scores) / np.exp(scores).sum()
+            weights = np.where(offered, np.exp(scores) / np.exp(scores)[offered].sum(), np.nan)
             shares = np.concatenate([weights * (0.6 if previous else 1.0), [0.4] * previous])
             place = f"{modality}/{depth}"
             values[f"weights/{place}"] = np.concatenate([weights, [1.0] * previous])
@@ -48,8 +50,9 @@ def layers(
             for kind in ("weights", "contributions"):
                 values[f"{kind}_tokens/{place}"] = 0.1 * shares
                 values[f"{kind}_examples/{place}"] = 0.05 * shares
-                if number > 1:
-                    values[f"{kind}_entropy/{place}"] = -(weights * np.log(weights)).sum() / np.log(number)
+                if offered.sum() > 1:
+                    entropy = -np.nansum(weights * np.log(weights)) / np.log(offered.sum())
+                    values[f"{kind}_entropy/{place}"] = entropy
             values[f"temperature/{place}"] = 1.0 - 0.1 * depth
             values[f"attention/{place}/self"] = 0.5 + 0.3 * noise.random(2)
             values[f"attention/{place}/cross"] = 0.5 + 0.3 * noise.random(2)

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from mtlab.config.check import check_config
 from mtlab.config.schema import InjectConfig, MultimodalConfig
 from mtlab.errors import UserError
-from mtlab.managers.interventions import uniform, without
+from mtlab.managers.interventions import replacement, uniform, without
 from mtlab.model.mllm.places import injected_levels
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.build import tower_shape
+from mtlab.training.intervention_metrics import _expert_weights
 
 __all__ = ["answers", "folder"]  # fixtures
 BELOW = {"layers": [0, 2, 4], "levels": [1, 3]}  # the tower offers 1, 3 and 4: the language model reads 4
@@ -77,14 +78,14 @@ def test_what_is_recorded_has_a_row_for_each_level_of_the_tower(folder: Path) ->
     assert encoder_of(model).levels["image"] == (1, 3, 4)
     with torch.no_grad():
         recorded = model(*inputs(model), record=True).fused.recorded
-    for layer, unread, previous in ((0, 1, 0), (2, 2, 1), (4, 2, 1)):
+    for layer, unoffered, previous in ((0, 1, 0), (2, 2, 1), (4, 2, 1)):
         each = recorded["image", layer]
         for rows in (each.weights, each.contributions):
             assert rows.shape[1] == 3 + previous
-            assert [bool((rows[:, row] == 0).all()) for row in range(3)] == [row == unread for row in range(3)]
+            assert [bool(rows[:, row].isnan().all()) for row in range(3)] == [row == unoffered for row in range(3)]
         gate = encoder_of(model).manager("image", layer).gate
         assert torch.equal(each.weights[0, : gate.shape[1]], gate[0])
-        torch.testing.assert_close(each.contributions.sum(1), torch.ones(2, 5))
+        torch.testing.assert_close(each.contributions.nansum(1), torch.ones(2, 5))
 
 
 @pytest.mark.parametrize("manager", ["residual_static", "mean"])
@@ -103,6 +104,23 @@ def test_interventions_name_the_levels_of_the_tower(folder: Path, manager: str) 
     assert not torch.allclose(under(without(2), 2, 4), same, atol=1e-2)
     if manager == "mean":
         torch.testing.assert_close(under(uniform, 0, 2, 4), same, atol=1e-5, rtol=1e-5)
+
+
+def test_the_weights_of_a_model_put_in_their_place_change_nothing(folder: Path) -> None:
+    """`mtlab intervene --swap` reads recorded weights, NaN where a level is not offered."""
+    model = static(folder)
+    with torch.no_grad():
+        recorded = model(*inputs(model), record=True).fused.recorded
+    swapped = {
+        key: replacement(_expert_weights(recorded[key], manager, 3)) for key, manager in model.encoder.managers()
+    }
+    torch.testing.assert_close(states(model, intervene=swapped), states(model), atol=1e-5, rtol=1e-5)
+
+
+def test_levels_that_no_manager_is_offered_are_not_removed(folder: Path) -> None:
+    assert list(encoder_of(static(folder)).offered_levels("image")) == [1, 3, 4]  # layer 0 is offered the model's own
+    above = encoder_of(static(folder, {"layers": [2, 4], "levels": [1, 3]}))
+    assert list(above.offered_levels("image")) == [1, 3]
 
 
 def test_the_pairing_names_the_levels_of_the_tower(folder: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
 from mtlab.managers.base import Aggregated, Modality
+from mtlab.model.mllm.offered import OfferedRows
 from mtlab.recording.averages import record_averages
 from mtlab.recording.layer_similarity import LayerSimilarity
 from mtlab.recording.probe import RecordedBatch, sample_evenly
@@ -73,6 +74,19 @@ def test_weights_over_real_tokens_alone(batch: int) -> None:
             found.get(name.replace("weights", "contributions"), found[name]).numpy(), expected, rtol=1e-5, atol=1e-7
         )
     assert not any(name.startswith("contributions") and "image" in name for name in found)
+
+
+def test_levels_that_a_manager_is_not_offered_count_for_nothing() -> None:
+    """Two levels weighed alike, of four in the tower."""
+    manager = OfferedRows((0, 2), 4).recorded(Aggregated(torch.zeros(2, 5, 1), torch.full((1, 3, 1, 1), 0.5), None))
+
+    def recorder(_: Batch) -> RecordedBatch:
+        return RecordedBatch({("image", 2): manager}, {"text": None, "image": None}, {}, {})
+
+    found = record_averages(recorder, loader(2), range(2), 2, CPU, {"text": (), "image": range(1, 5)})
+    nan = torch.nan
+    torch.testing.assert_close(found["weights/image/2"], torch.tensor([0.5, nan, 0.5, nan, 0.5]), equal_nan=True)
+    assert found["weights_entropy/image/2"].item() == pytest.approx(1)
 
 
 def test_cosine_and_cka_in_batches() -> None:

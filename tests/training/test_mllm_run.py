@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_mllm import tiny_language_model
 from tiny_runs import TINY, RunMaker, lines, outcome, stopped_at, tiny_config, train
@@ -44,19 +45,19 @@ def test_a_run_trains_records_and_is_measured(make_run: RunMaker, text: dict[str
 
 
 def test_what_is_recorded_goes_by_the_levels_of_the_tower(make_run: RunMaker, text: dict[str, Any]) -> None:
-    model = {"name": "mllm", "inject": {"layers": [0, 2], "levels": [1, 2]}}
+    model = {"name": "mllm", "inject": {"layers": [0, 2], "levels": [1]}}
     folder = make_run("below", text=text, model=model, manager="residual_static", record={"interventions": True})
     assert train(folder) == 0
     worth = json.loads((folder / "result.json").read_text())["interventions"]["image"]
-    assert (worth["by"], set(worth["without"])) == ("weights", {"1", "2", "3"})
+    assert (worth["by"], set(worth["without"])) == ("weights", {"1", "3"})
     layers, tokens = read_layers(folder), read_tokens(folder)
     assert isinstance(layers, Layers)
     assert isinstance(tokens, Tokens)
     assert layers.levels["image"] == tokens.levels["image"] == (1, 2, 3)
-    for depth, unread in ((0, 1), (2, 2)):  # layer 0 has the model's own tokens, level 3, in the place of 2
+    for depth, unoffered in ((0, [0, 1]), (2, [1, 2])):  # layer 0 has the model's own tokens, level 3, in place of 1
         weights = layers.experts("weights", "image", depth)
         assert weights is not None
-        assert [number for number, each in enumerate(weights) if not each] == [unread]
+        assert np.flatnonzero(np.isnan(weights)).tolist() == unoffered
 
 
 def test_an_interrupted_run_resumes_to_the_same_result(make_run: RunMaker, text: dict[str, Any]) -> None:

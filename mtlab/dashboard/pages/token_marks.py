@@ -61,7 +61,8 @@ class TokenMarks:
         """Return the level, or the share of the shown level in per cent."""
         if self.level is None:
             return "–" if token.level is None else str(token.level)
-        return f"{100 * token.parts.get(f'level {self.level}', 0.0):.0f}"
+        share = token.parts.get(f"level {self.level}")
+        return "–" if share is None else f"{100 * share:.0f}"
 
 
 def row(marks: TokenMarks, name: str, *, choosable: bool) -> Component:

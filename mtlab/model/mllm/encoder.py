@@ -78,7 +78,7 @@ class LanguageModelEncoder(Encoder):
         places = injection_places(model, manager, text, vision)
         entry, config = lookup_options(MANAGERS, manager, "manager")
         self.offered = {layer: offered_rows(model, vision, first=not layer) for layer in places}
-        used = {
+        taken = {
             self.offered[layer].rows[expert - 1] + 1
             for layer, place in places.items()
             for expert in entry.cls.experts_used(config, place)
@@ -86,12 +86,12 @@ class LanguageModelEncoder(Encoder):
         self.config = model
         self.width, self.standardise, self.initial_std = text.widths[-1], model.standardise, model.init_std
         self.levels = {"text": (), "image": vision.levels}
-        read, per_level = used | {len(vision.levels)}, model.projections == "per_level"
-        self.projections = Projections(vision, self.width, read, per_level=per_level)
+        projected = taken | {len(vision.levels)}  # the top one is the language model's own
+        self.projections = Projections(vision, self.width, projected, per_level=model.projections == "per_level")
         second = nn.Sequential(nn.GELU(), nn.Linear(self.width, self.width))
         self.projector = second if model.projector_layers == 2 else nn.Identity()
-        self.managed = offered_rows(model, vision, first=False).rows  # of what managers above layer 0 are offered
-        shape = (len(self.managed), self.width)
+        self.expert_rows = offered_rows(model, vision, first=False).rows  # of managers above layer 0
+        shape = (len(self.expert_rows), self.width)
         self.level_embeddings = nn.Parameter(torch.zeros(shape)) if model.level_embeddings else None
         self.managers_by_layer = nn.ModuleDict({str(layer): entry.cls(config, each) for layer, each in places.items()})
         self.scorer: AnswerScorer | None = None
@@ -284,6 +284,11 @@ class LanguageModelEncoder(Encoder):
         assert isinstance(manager, Manager)
         return manager
 
+    def offered_levels(self, modality: Modality) -> Sequence[int]:
+        """Return the levels of the vision tower that some manager is offered."""
+        rows = {row for each in self.offered.values() for row in each.rows} if modality == "image" else set()
+        return [self.levels[modality][row] for row in sorted(rows)]
+
     def _image(self, vision: Features) -> tuple[Tensor, Experts]:
         """Project the image's own tokens, the top level [B, M, D], and what managers are offered [B, N, M, D]."""
         mapped = {}
@@ -292,7 +297,7 @@ class LanguageModelEncoder(Encoder):
             mapped[expert - 1] = to_full_precision(projected)
         own = mapped[len(vision.levels) - 1]
         states = []
-        for expert, row in enumerate(self.managed):
+        for expert, row in enumerate(self.expert_rows):
             level = mapped.get(row)
             if level is not None and self.level_embeddings is not None:
                 level = level + self.level_embeddings[expert]

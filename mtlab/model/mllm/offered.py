@@ -5,6 +5,7 @@ Shapes: B images, N experts of a manager, O levels that the tower offers, P prev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,31 +20,31 @@ from mtlab.towers.base import TowerShape
 
 @dataclass(frozen=True)
 class OfferedRows:
-    """Which of the tower's offered levels the experts of a manager are: recordings have a row for each of those."""
+    """Which of the tower's levels the experts of a manager are: recordings have a row for each level of the tower."""
 
     rows: tuple[int, ...]  #: of each expert, from 0, [N]
-    offered: int  #: O
+    levels: int  #: O
 
-    def spread(self, values: Tensor) -> Tensor:
-        """Give weights or contributions [B, N + P, …] a row for each offered level, 0 where it is no expert."""
-        if self.rows == tuple(range(self.offered)):
+    def scatter(self, values: Tensor, fill: float) -> Tensor:
+        """Give weights or contributions [B, N + P, …] a row for each level of the tower, `fill` if it is no expert."""
+        if self.rows == tuple(range(self.levels)):
             return values
         experts, previous = values[:, : len(self.rows)], values[:, len(self.rows) :]
-        spread = values.new_zeros(len(values), self.offered, *values.shape[2:])
-        spread[:, list(self.rows)] = experts
-        return torch.cat([spread, previous], 1)
+        scattered = values.new_full((len(values), self.levels, *values.shape[2:]), fill)
+        scattered[:, list(self.rows)] = experts
+        return torch.cat([scattered, previous], 1)
 
     def intervene(self, change: Intervention) -> Intervention:
-        """Let an intervention in weights of all offered levels change those of a manager."""
-        return lambda weights: change(self.spread(weights))[:, list(self.rows)]
+        """Let an intervention in weights of all levels of the tower change those of a manager."""
+        return lambda weights: change(self.scatter(weights, 0.0))[:, list(self.rows)]
 
     def recorded(self, result: Aggregated) -> Aggregated:
-        """Give what a manager recorded a row for each offered level."""
+        """Give what a manager recorded a row for each level of the tower, NaN where the manager is not offered it."""
         weights, shares = result.weights, result.contributions
         return replace(
             result,
-            weights=None if weights is None else self.spread(weights),
-            contributions=None if shares is None else self.spread(shares),
+            weights=None if weights is None else self.scatter(weights, math.nan),
+            contributions=None if shares is None else self.scatter(shares, math.nan),
         )
 
 

@@ -119,6 +119,17 @@ def stack_runs(rows: Iterable[Array | None]) -> Array | None:
     return np.stack([array for array in arrays if array.shape == arrays[0].shape]).astype(float)
 
 
+def find_offered(values: Array) -> Array:
+    """Return which levels all runs' managers are offered, bool [N]; the others are no number in values [..., N]."""
+    return np.asarray(~np.isnan(values).any(axis=tuple(range(values.ndim - 1))))
+
+
+def select_offered(levels: Sequence[int], values: Array) -> tuple[list[int], Array]:
+    """Leave out the levels [N] that some run's managers are not offered, and their values [runs, N]."""
+    offered = find_offered(values)
+    return [level for level, kept in zip(levels, offered, strict=True) if kept], values[:, offered]
+
+
 def make_panels(
     rows: Sequence[str],
     columns: Sequence[str],

@@ -112,8 +112,8 @@ def _variant_lines(rows: Rows, levels: Sequence[int], metric: str) -> list[tuple
         cells = [TableCell("" if mean is None else f"{mean:.2f}", best=bool(mean) and mean == top) for mean in means]
         lines.append((TableCell(name), TableCell(f"layer {layer}"), *cells, TableCell(_two(below))))
         name = ""
-    first = [row for row in rows if row["layer"] == min(row["layer"] for row in rows)]
-    worths = [_mean(row["worth"] for row in first if row["level"] == level) for level in levels]
+    by_seed = {(row["level"], row["seed"]): row["worth"] for row in rows}  # the same in all layers
+    worths = [_mean(worth for (known, _), worth in by_seed.items() if known == level) for level in levels]
     if any(worth is not None for worth in worths):
         shown = ["" if worth is None else numbers.format_score(worth, metric, sign=True) for worth in worths]
         lines.append((TableCell(""), TableCell("worth"), *map(TableCell, shown), TableCell("")))

@@ -149,17 +149,26 @@ def _levels_and_grid(tokens: Tokens) -> dict[str, Any]:
     }
 
 
-def _parts(tokens: Tokens, example: int) -> dict[str, list[list[int]]]:
-    """Return parts in thousandths for each real token: KIND/MODALITY/DEPTH → [tokens][levels, then previous states]."""
+def _parts(tokens: Tokens, example: int) -> dict[str, list[list[int | None]]]:
+    """Return parts in thousandths for each real token: KIND/MODALITY/DEPTH → [tokens][levels, then previous states].
+
+    None: the manager is not offered the level.
+    """
     parts = {}
     for modality, kind in product(MODALITIES, KINDS):
         for depth in tokens.depths(kind, modality):
-            found = np.array(
-                [list(each.parts.values()) for each in token_levels(tokens, example, modality, depth, kind)]
-            )
-            if found.size and np.isfinite(found).all():
-                parts[f"{kind}/{modality}/{depth}"] = np.rint(1000 * found).astype(int).tolist()
+            found = token_levels(tokens, example, modality, depth, kind)
+            if found and np.isfinite([list(each.parts.values()) for each in found]).all():
+                parts[f"{kind}/{modality}/{depth}"] = [
+                    [_thousandths(share) for share in each.shares]
+                    + ([] if each.previous is None else [_thousandths(each.previous)])
+                    for each in found
+                ]
     return parts
+
+
+def _thousandths(share: float | None) -> int | None:
+    return None if share is None else round(1000 * share)
 
 
 def _embed(image: ImageArray | Missing) -> Mapping[str, Any]:

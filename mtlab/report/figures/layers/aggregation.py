@@ -39,13 +39,18 @@ def plot_aggregation(
                 if values is None:
                     continue
                 style = theme.find_style(styles, variant, names)
-                levels = runs[0].experts_levels(modality, values.shape[1])
-                drawn = panels.band_traces(levels, values, variant, style, legend=variant not in shown)
+                every = runs[0].experts_levels(modality, values.shape[1])
+                levels, parts = panels.select_offered(every, values)
+                drawn = panels.band_traces(levels, parts, variant, style, legend=variant not in shown)
                 spread = _dimensions(runs, kind, modality, depth)
                 if spread is not None:
-                    drawn[-1].error_y = {"array": spread[: len(levels)].tolist(), "width": 0, "thickness": 1}
+                    drawn[-1].error_y = {
+                        "array": spread[: len(every)][panels.find_offered(values)].tolist(),
+                        "width": 0,
+                        "thickness": 1,
+                    }
                 shown[variant] = None
-                offered = offered or list(levels)
+                offered = offered or list(every)
                 below = [part for each in runs if (part := each.previous(kind, modality, depth)) is not None]
                 if below:
                     at = offered[-1] + 1 + 0.5 * (names.index(variant) + 0.5) / len(names)

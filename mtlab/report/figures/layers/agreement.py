@@ -148,9 +148,12 @@ def _patterns(
         for depth in depths:
             own = layers.experts(kind, modality, depth)
             first = None if before is None else before.experts(kind, modality, depth)
-            if own is None or len(own) < 2 or (before is not None and (first is None or first.shape != own.shape)):
+            if own is None or (before is not None and (first is None or first.shape != own.shape)):
                 continue
-            rows.append(own.astype(float) - (0 if first is None else first))
+            row = own.astype(float) - (0 if first is None else first)
+            row = row[np.isfinite(row)]  # levels that the manager is offered
+            if len(row) > 1:
+                rows.append(row)
         if rows:
             patterns.append(rows)
     return patterns

@@ -48,7 +48,8 @@ def plot_levels_by_family(found: Mapping[StudyRun, Tokens], variant: str, kind: 
             at = rows.index(modality) + 1, columns.index(depth) + 1
             for name in names:
                 values = panels.stack_runs(part.get(name) for part in parts)
-                drawn.append((*at, name, list(levels), values))
+                shown = (levels, None) if values is None else panels.select_offered(levels, values)
+                drawn.append((*at, name, *shown))
         return drawn
 
     panels.add_bands(figure, names, None, bands())

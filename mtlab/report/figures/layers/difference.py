@@ -80,7 +80,7 @@ def _nothing(
     ]
     if without:
         return f"There are no {kind} to compare: {' and '.join(without)} has none."
-    return f"{names[0]} and {names[1]} draw on different numbers of levels: there is nothing to subtract."
+    return f"{names[0]} and {names[1]} draw on different levels: there is nothing to subtract."
 
 
 def _format_difference(value: float, *, mark: bool) -> str:
@@ -111,8 +111,11 @@ def _matrix(
         )
         if one is None or other is None or one.shape[1] != other.shape[1]:
             continue
+        difference = one.mean(0) - other.mean(0)
+        if np.isnan(difference).all():  # no level is offered on both sides
+            continue
         depths.append(depth)
-        differences.append(one.mean(0) - other.mean(0))
+        differences.append(difference)
         enough = min(len(one), len(other)) >= 3
         marks.append(enough & ((one.min(0) > other.max(0)) | (other.min(0) > one.max(0))))
     if not depths:

@@ -39,6 +39,8 @@ def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: 
                 continue
             levels = first[0].experts_levels(modality, values.shape[2])
             for place, level in enumerate(levels):
+                if np.isnan(values[:, :, place]).all():
+                    continue  # a level that these managers are not offered
                 drawn = panels.band_traces(
                     list(range(len(steps))),
                     values[:, :, place],

@@ -57,7 +57,7 @@ def _entropy(layers: Layers, kind: Kind, modality: Modality, depth: int) -> floa
 
 def _spread(layers: Layers, kind: Kind, modality: Modality, depth: int) -> float | None:
     values = layers.experts(kind, modality, depth, "tokens")
-    return None if values is None else float(values.mean())
+    return None if values is None else float(np.nanmean(values))
 
 
 def _by_layer(

@@ -110,7 +110,9 @@ def _bars(found: Sequence[TokenLevels], title: str, caption: str, kind: Kind) ->
         return theme.empty(title, f"No {kind} of single tokens were recorded for this layer.")
     figure, levels = go.Figure(), found[0].levels
     for number, (level, colour) in enumerate(zip(levels, theme.level_colours(len(levels)), strict=True)):
-        figure.add_trace(_bar(found, [each.shares[number] for each in found], f"level {level}", colour))
+        shares = [each.shares[number] for each in found]
+        if any(share is not None for share in shares):
+            figure.add_trace(_bar(found, shares, f"level {level}", colour))
     if any(each.previous is not None for each in found):
         figure.add_trace(panels.hatch(_bar(found, [each.previous or 0.0 for each in found], PREVIOUS, theme.NEUTRAL)))
     figure.update_layout(barmode="relative", bargap=0.12, legend_traceorder="normal")
@@ -119,7 +121,7 @@ def _bars(found: Sequence[TokenLevels], title: str, caption: str, kind: Kind) ->
     return theme.finish(figure, title, caption, height=340)
 
 
-def _bar(found: Sequence[TokenLevels], values: Sequence[float], name: str, colour: str) -> go.Bar:
+def _bar(found: Sequence[TokenLevels], values: Sequence[float | None], name: str, colour: str) -> go.Bar:
     return go.Bar(
         x=list(range(len(found))),
         y=list(values),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -61,17 +61,25 @@ def plot_worth(
     return theme.finish(figure, title, caption, height=560)
 
 
-def _used(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality) -> tuple[tuple[int, ...], Array | None]:
-    """Average over cross-modal layers: levels [N], values [runs, N]; None where nothing was recorded."""
+def _used(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality) -> tuple[Sequence[int], Array | None]:
+    """Average over the layers where a level is offered: levels [N], values [runs, N]; None: nothing was recorded."""
     made = []
     for layers in runs.values():
         rows = [layers.experts(kind, modality, depth) for depth in layers.depths(kind, modality)]
         values = panels.stack_runs(rows)
-        made.append(None if values is None else values.mean(0))
+        made.append(None if values is None else _mean_of_known(values))
     values = panels.stack_runs(made)
     if values is None:
         return (), None
-    return next(iter(runs.values())).experts_levels(modality, values.shape[1]), values
+    return panels.select_offered(next(iter(runs.values())).experts_levels(modality, values.shape[1]), values)
+
+
+def _mean_of_known(values: Array) -> Array:
+    """Average over layers [K, N], leaving out what is no number; NaN where nothing is one."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: Array = np.where(known, values, 0.0).sum(0) / known.sum(0)
+    return mean
 
 
 def _drops(runs: Mapping[StudyRun, Worth], modality: Modality, scale: float) -> tuple[tuple[int, ...], Array | None]:

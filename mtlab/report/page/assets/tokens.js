@@ -99,8 +99,9 @@
       // as in recording/token_levels.py: colour and strength are of the levels, `shares` of the previous states too
       const sizes = shares.slice(0, levels.length).map(Math.abs);
       const total = sizes.reduce((sum, share) => sum + share, 0);
-      const at = total > 0 ? sizes.indexOf(Math.max(...sizes)) : -1, even = 1 / sizes.length;
-      const strength = sizes.length < 2 || at < 0 ? 1 : (sizes[at] / total - even) / (1 - even);
+      const offered = shares.slice(0, levels.length).filter((share) => share !== null).length;
+      const at = total > 0 ? sizes.indexOf(Math.max(...sizes)) : -1, even = 1 / offered;
+      const strength = offered < 2 || at < 0 ? 1 : (sizes[at] / total - even) / (1 - even);
       const button = made("button", { type: "button", className: at < 0 ? "token previous" : "token", tabIndex: -1 });
       button.append(made("span", { textContent: word }), made("sub", { textContent: at < 0 ? "–" : levels[at] }));
       button.setAttribute("aria-label", `${word}: ${at < 0 ? "previous state alone" : `level ${levels[at]}`}`);
@@ -153,7 +154,7 @@
         const count = tokens.filter((token) => token.level === level).length;
         const swatch = made("i");
         swatch.style.background = colours[at];
-        list.append(made("li", {}, swatch, `level ${level}: ${count} of ${tokens.length}`));
+        if (tokens.some((token) => token.shares[at] !== null)) list.append(made("li", {}, swatch, `level ${level}: ${count} of ${tokens.length}`));
       });
       const below = tokens.filter((token) => token.shares.length > levels.length).map((token) => token.shares[levels.length]);
       if (below.length) {
@@ -169,7 +170,7 @@
         bar.style.width = `${Math.min(100, Math.abs(share / 10))}%`;
         if (!previous) bar.style.background = colours[at];
         const name = previous ? "previous" : `level ${levels[at]}`;
-        return made("li", {}, made("span", { textContent: name }), made("b", {}, bar), (share / 1000).toFixed(3));
+        return made("li", {}, made("span", { textContent: name }), made("b", {}, bar), share === null ? "–" : (share / 1000).toFixed(3));
       });
       this.place("shares").replaceChildren(made("strong", { textContent: word }), made("ul", {}, ...rows));
     }
