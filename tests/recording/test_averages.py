@@ -84,9 +84,9 @@ def test_levels_that_a_manager_is_not_offered_count_for_nothing() -> None:
         return RecordedBatch({("image", 2): manager}, {"text": None, "image": None}, {}, {})
 
     found = record_averages(recorder, loader(2), range(2), 2, CPU, {"text": (), "image": range(1, 5)})
+    assert found["weights_entropy/image/2"].item() == pytest.approx(1)
     nan = torch.nan
     torch.testing.assert_close(found["weights/image/2"], torch.tensor([0.5, nan, 0.5, nan, 0.5]), equal_nan=True)
-    assert found["weights_entropy/image/2"].item() == pytest.approx(1)
 
 
 def test_cosine_and_cka_in_batches() -> None:
