@@ -83,16 +83,18 @@ class LanguageModelEncoder(Encoder):
             for layer, place in places.items()
             for expert in entry.cls.experts_used(config, place)
         }
-        self.config = model
+        self.config, self.levels = model, {"text": (), "image": vision.levels}
         self.width, self.standardise, self.initial_std = text.widths[-1], model.standardise, model.init_std
-        self.levels = {"text": (), "image": vision.levels}
-        projected = taken | {len(vision.levels)}  # the top one is the language model's own
-        self.projections = Projections(vision, self.width, projected, per_level=model.projections == "per_level")
+        projected, per_level = (
+            taken | {len(vision.levels)},
+            model.projections == "per_level",
+        )  # the top is the model's own
+        self.projections = Projections(vision, self.width, projected, per_level=per_level)
         second = nn.Sequential(nn.GELU(), nn.Linear(self.width, self.width))
         self.projector = second if model.projector_layers == 2 else nn.Identity()
         self.expert_rows = offered_rows(model, vision, first=False).rows  # of managers above layer 0
-        shape = (len(self.expert_rows), self.width)
-        self.level_embeddings = nn.Parameter(torch.zeros(shape)) if model.level_embeddings else None
+        embeddings = torch.zeros(len(self.expert_rows), self.width)
+        self.level_embeddings = nn.Parameter(embeddings) if model.level_embeddings else None
         self.managers_by_layer = nn.ModuleDict({str(layer): entry.cls(config, each) for layer, each in places.items()})
         self.scorer: AnswerScorer | None = None
         self.answers: AnswerTokens | None = None
@@ -286,8 +288,8 @@ class LanguageModelEncoder(Encoder):
 
     def offered_levels(self, modality: Modality) -> Sequence[int]:
         """Return the levels of the vision tower that some manager is offered."""
-        rows = {row for each in self.offered.values() for row in each.rows} if modality == "image" else set()
-        return [self.levels[modality][row] for row in sorted(rows)]
+        rows = {row for each in self.offered.values() for row in each.rows}
+        return [level for row, level in enumerate(self.levels[modality]) if row in rows]
 
     def _image(self, vision: Features) -> tuple[Tensor, Experts]:
         """Project the image's own tokens, the top level [B, M, D], and what managers are offered [B, N, M, D]."""
