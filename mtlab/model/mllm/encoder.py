@@ -85,11 +85,8 @@ class LanguageModelEncoder(Encoder):
         }
         self.config, self.levels = model, {"text": (), "image": vision.levels}
         self.width, self.standardise, self.initial_std = text.widths[-1], model.standardise, model.init_std
-        projected, per_level = (
-            taken | {len(vision.levels)},
-            model.projections == "per_level",
-        )  # the top is the model's own
-        self.projections = Projections(vision, self.width, projected, per_level=per_level)
+        projected = taken | {len(vision.levels)}  # the top one is the language model's own
+        self.projections = Projections(vision, self.width, projected, per_level=model.projections == "per_level")
         second = nn.Sequential(nn.GELU(), nn.Linear(self.width, self.width))
         self.projector = second if model.projector_layers == 2 else nn.Identity()
         self.expert_rows = offered_rows(model, vision, first=False).rows  # of managers above layer 0
