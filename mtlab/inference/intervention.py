@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -200,6 +200,7 @@ def _swap(
         if not weighted.issuperset(modalities):
             return None
         context = intervention_metrics.swapped_context(run.model, other.model, run.runtime, modalities)
+        context = replace(context, primary_only=True)
         return float(evaluate(context, run.loader, run.batch, before_batch).outcomes.mean())
 
     metric = f"val/{next(iter(run.model.task.metrics))}"
@@ -218,10 +219,10 @@ def _find_other(found: FinishedRun, store: Store, seed: int) -> FinishedRun:
 
 
 def _answers(found: FinishedRun) -> bool:
-    """Return whether a run's task reads each example in one way, so that two models can run side by side."""
+    """Return whether a run's task reads each example by itself, so that two models can run side by side."""
     try:
         task = lookup_entry(TASKS, found.config["config"]["task"], "task").cls
-        return task.answering or task.language_model
+        return task.reads_each_alone()
     except UserError:  # the task of a plug-in that is not imported yet
         return True
 

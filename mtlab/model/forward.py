@@ -79,6 +79,7 @@ class ForwardContext:
         edit: what is done to a tower's levels before they enter the encoder.
         group: the processes that go through the batch together, each with its share.
         auxiliary: managers' auxiliary losses of the passes so far, filled in training.
+        primary_only: an evaluation is read for the outcomes in its primary metric alone: others may be left out.
 
     """
 
@@ -89,6 +90,7 @@ class ForwardContext:
     edit: Mapping[TowerKind, Callable[[Features], Features]] = field(default_factory=dict)
     group: ProcessGroup = SINGLE_PROCESS
     auxiliary: list[Tensor] = field(default_factory=list)
+    primary_only: bool = False
 
     @property
     def device(self) -> torch.device:

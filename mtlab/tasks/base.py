@@ -116,6 +116,11 @@ class Task(Head):
             )
 
     @classmethod
+    def reads_each_alone(cls) -> bool:
+        """Return whether a text is read with its own images alone, in one model: what a language model can do."""
+        return cls.answering or cls.language_model
+
+    @classmethod
     def metric_directions(cls, config: Any, provides: Collection[str]) -> Directions:  # noqa: ARG003 - subclasses read them
         """Return the metrics with these options on a data set that provides this; the first is the primary one."""
         return cls.metrics

@@ -108,7 +108,7 @@ def check_task(name: str, task: type[Task], *, multimodal: bool) -> None:
     """
     if task.language_model and not multimodal:
         raise UserError(f"{name!r} needs a language model: set model.name to mllm (docs/mllm.md)", key="task.name")
-    if multimodal and not (task.answering or task.language_model):
+    if multimodal and not task.reads_each_alone():
         raise UserError(f"{name!r} needs two towers: `model: mllm` goes with tasks that answer", key="task.name")
 
 

@@ -26,7 +26,8 @@ IGNORE_INDEX = -100  #: stands behind the end of an answer that is shorter than 
 def end_each(answers: Sequence[Sequence[int]], end: int) -> Tensor:
     """Put the token that ends an answer behind each of several, and `IGNORE_INDEX` behind it: ids [A, S]."""
     longest = max(map(len, answers), default=0)
-    return torch.tensor([[*answer, end, *[IGNORE_INDEX] * (longest - len(answer))] for answer in answers])
+    rows = [[*answer, end, *[IGNORE_INDEX] * (longest - len(answer))] for answer in answers]
+    return torch.tensor(rows, dtype=torch.long)
 
 
 @register_text_tower("causal_lm")

@@ -58,7 +58,7 @@ def measure_interventions(
     """
 
     def value(context: ForwardContext) -> float:
-        return float(evaluate(replace(context, group=group), loader, batch, between).outcomes.mean())
+        return float(evaluate(replace(context, group=group, primary_only=True), loader, batch, between).outcomes.mean())
 
     measured: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:
@@ -91,7 +91,7 @@ def swapped_context(
     """Run a trained model with the weights that another seed's managers give the experts, or its own on other examples.
 
     Args:
-        model: in evaluation mode; its task is one of answering each example (`Task.answering`).
+        model: in evaluation mode; its task reads each example by itself (`Task.reads_each_alone`).
         other: in evaluation mode; it reads examples undisturbed, and its weights take the model's place. What a manager
             weighs its experts in all, and the previous states, stay its own.
         runtime: where and how precisely.

@@ -66,3 +66,7 @@ def test_managers_weights_can_be_replaced_as_candidates_are_scored(folder: Path)
     with torch.no_grad():
         alone = encoder(text, vision, intervene=changed, continuation=candidates()[:, 1]).likelihoods
     torch.testing.assert_close(scores[:, 1:2], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_tokens_are_whole_numbers_even_of_no_answers() -> None:
+    assert end_each([], 1).dtype == end_each([[2, 3]], 1).dtype == torch.long

@@ -24,7 +24,7 @@ from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.runs.find_run import find_run
 from mtlab.tasks.evaluation import evaluate
 from mtlab.training.assemble import assemble
-from mtlab.training.intervention_metrics import swapped_context
+from mtlab.training.intervention_metrics import measure_interventions, swapped_context
 
 CHANCE = 1 / 6
 TOY_WORDS = sorted(
@@ -123,6 +123,16 @@ def test_on_a_tie_another_caption_is_the_likeliest(described: Path, monkeypatch:
     assert all(own != likeliest for own, likeliest in evaluated.answer_texts)
 
 
+def test_nothing_is_generated_where_only_the_accuracy_is_read(described: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = load_run(find_run(str(described), described.parents[2]), device="cpu")
+    plain = evaluate(ForwardContext(run.model, run.runtime), run.loader, 64)
+    monkeypatch.delattr(LanguageModelEncoder, "generate")
+    measured = measure_interventions(run.model, run.loader, 64, run.runtime, {"text": (), "image": (3,)}, {"image"})
+    assert measured["image"]["uniform"] > CHANCE
+    found = evaluate(ForwardContext(run.model, run.runtime, primary_only=True), run.loader, 64)
+    assert found.outcomes.tolist() == plain.outcomes.tolist()
+
+
 def test_an_evaluation_does_not_depend_on_the_batch(described: Path) -> None:
     run = load_run(find_run(str(described), described.parents[2]), device="cpu")
     context = ForwardContext(run.model, run.runtime)
@@ -156,6 +166,11 @@ def test_what_is_said_of_shapes_is_compared_with_what_is_there(
     alike = {each.image for each in examples if each.objects == examples[0].objects}
     assert metrics["val/exact"] == len(alike) / 4
     assert metrics["val/exact_floor"] >= 1 / 4
+    assert {name for name in metrics if "exact" in name and name.startswith("val")} == {
+        "val/exact",
+        "val/exact_floor",
+        "val/exact_floor_error",
+    }, "an image has no family"
 
 
 def test_captions_of_shards_are_streamed(make_run: RunMaker, tmp_path: Path) -> None:

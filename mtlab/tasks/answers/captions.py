@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
 from mtlab.model.forward import ForwardContext
 from mtlab.model.mllm.encoder import LanguageModelEncoder
+from mtlab.statistics.learning import Floor, blind_floor
 from mtlab.tasks.answers.candidates import draw_distractors, score_commonest
-from mtlab.tasks.evaluation import Evaluation, Floats, PassOutput, run_split
+from mtlab.tasks.evaluation import Evaluation, PassOutput, run_split
 from mtlab.towers.causal_lm import IGNORE_INDEX
 
 
@@ -25,7 +27,7 @@ class DescribedImage:
     """What the model says of an image."""
 
     likelihoods: Mapping[int, float]  #: row of a caption in the split → its log-likelihood
-    generated: str
+    generated: str  #: "" where only the primary metric is wanted
 
 
 def evaluate(
@@ -57,26 +59,31 @@ def evaluate(
         own.append(scores[row])
         likeliest.append(examples[best].text)
         right.append(best == row)
-    outcomes = {"accuracy": np.array(right, np.float64)}
-    floors = {"accuracy": score_commonest(examples, distractors)}
-    generated = [images[example.image].generated for example in examples]
-    if options.named_objects is not None:
-        outcomes["exact"] = _exact(examples, list(map(options.named_objects, generated)))
-        floors["exact"] = _exact(examples, _commonest(examples))
+    accuracy = np.array(right, np.float64)
+    table: dict[str, Sequence[Any]] = {
+        **{name: [getattr(each, name) for each in examples] for name in ("id", "family", "image", "text")},
+        "likeliest": likeliest,
+        "generated": [images[example.image].generated for example in examples],
+        "score": accuracy.tolist(),
+    }
+    exact: dict[str, float] = {}
+    floors: dict[str, Floor] = {}
+    if options.named_objects is not None and not context.primary_only:
+        named = {image: options.named_objects(said.generated) for image, said in images.items()}
+        right_of, floors["exact"] = _compare_objects(examples, named)
+        exact["exact"] = float(np.mean(list(right_of.values())))
+        table["exact"] = [right_of[example.image] for example in examples]
     return Evaluation(
         loss=-float(np.mean(own)),
         ids=[example.id for example in examples],
         families=[example.family for example in examples],
         clusters=[example.cluster for example in examples],
-        scores=outcomes,
+        scores={"accuracy": accuracy},
         answer_texts=[(example.text, text) for example, text in zip(examples, likeliest, strict=True)],
-        blind_scores=floors,
-        table={
-            **{name: [getattr(each, name) for each in examples] for name in ("id", "family", "image", "text")},
-            "likeliest": likeliest,
-            "generated": generated,
-            **{"score" if name == "accuracy" else name: scores.tolist() for name, scores in outcomes.items()},
-        },
+        extra_metrics=exact,
+        blind_scores={"accuracy": score_commonest(examples, distractors)},
+        extra_floors=floors,
+        table=table,
     )
 
 
@@ -87,7 +94,7 @@ def describe_images(
     batch: int,
     between: Callable[[], None],
 ) -> dict[str, DescribedImage]:
-    """Score captions of each image and generate one.
+    """Score captions of each image, and generate one unless the primary metric alone is wanted.
 
     Args:
         context: the model, and how it is run.
@@ -109,12 +116,14 @@ def describe_images(
         for number, own in enumerate(tokens.split([len(rows) for rows in wanted])):
             candidates[number, : len(own)] = own
         on_device = batch.to(context.device)
-        likelihoods = context.score(on_device, candidates.to(context.device))
-        return PassOutput(batch.rows, {"likelihoods": likelihoods, "generated": context.generate(on_device)})
+        found = {"likelihoods": context.score(on_device, candidates.to(context.device))}
+        if not context.primary_only:
+            found["generated"] = context.generate(on_device)
+        return PassOutput(batch.rows, found)
 
     first = {rows[0]: image for image, rows in scored.items()}
     output = run_split(context, loader, batch, between, run_batch, first)
-    generated = encoder.decode(output.in_order("generated"))
+    generated = [""] * len(first) if context.primary_only else encoder.decode(output.in_order("generated"))
     likelihoods = output.floats("likelihoods").tolist()
     return {
         image: DescribedImage(dict(zip(scored[image], values, strict=False)), words)
@@ -132,15 +141,15 @@ def _rows_to_score(examples: Sequence[Example], distractors: Sequence[tuple[int,
     return {image: tuple(rows) for image, rows in found.items()}
 
 
-def _exact(examples: Sequence[Example], named: Sequence[tuple[str, ...]]) -> Floats:
-    """Return for each caption whether these objects are exactly those of its image, [n]."""
-    return np.array([objects == example.objects for example, objects in zip(examples, named, strict=True)], np.float64)
-
-
-def _commonest(examples: Sequence[Example]) -> list[tuple[str, ...]]:
-    """Return for each caption what the images of its family show most often."""
-    counts: dict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
-    for example in examples:
-        counts[example.family][example.objects] += 1
-    best = {family: max(sorted(found), key=found.__getitem__) for family, found in counts.items()}
-    return [best[example.family] for example in examples]
+def _compare_objects(
+    examples: Sequence[Example], named: Mapping[str, tuple[str, ...]]
+) -> tuple[dict[str, float], Floor]:
+    """Return image → whether these objects are exactly what it shows, 1 or 0; and the floor: what most images show."""
+    shown = {example.image: example.objects for example in examples}
+    cluster_of = {example.image: example.cluster for example in examples}
+    counts = Counter(shown.values())
+    commonest = max(sorted(counts), key=counts.__getitem__)
+    right = {image: float(named[image] == objects) for image, objects in shown.items()}
+    blind = np.array([objects == commonest for objects in shown.values()], np.float64)
+    clusters = np.unique([cluster_of[image] for image in shown], return_inverse=True)[1]
+    return right, blind_floor(np.array(list(right.values())), blind, clusters)
