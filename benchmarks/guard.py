@@ -5,9 +5,10 @@
 
 Two things are timed in turn, round after round, in CPU seconds, and the median of their ratios is judged: what else the
 machine does slows both, and a burst of it spoils a round or two, not the median. On two busy cores the medians of three
-runs stayed within 7 % of each other, while single rounds strayed by a quarter. Hence the margins: 1.2 for steps in one
-process, 1.3 for whole processes, and 1.6 where the two sides do different things (one reads files, one multiplies) and
-processors differ more. What becomes slower by less passes: `make bench` measures that.
+runs stayed within 7 % of each other, while single rounds strayed by a quarter. Other processors, libraries and disks move
+them too, the more the less alike the two sides are. Hence the margins: 1.3 for steps in one process, 1.5 for whole
+processes, and 1.8 where one side reads files and the other multiplies. What is worse is measured once more before it is
+told. What becomes slower by less passes: `make bench` measures that.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from mtlab.training.environment import keep_freed_memory
 COMMITTED = Path(__file__).with_suffix(".json")
 ROUNDS, STEPS = 5, 10
 SMALL = Size(width=64, experts=12, layers=2, tokens=32, examples=8)  #: many experts, for which managers are made
-STEP, PROCESS, DIFFERENT = 1.2, 1.3, 1.6  #: margins
+STEP, PROCESS, DIFFERENT = 1.3, 1.5, 1.8  #: margins
 PAIRS = {  #: what is timed, beside what; the margin
     ("step of bridge", "step of plain torch"): STEP,
     ("step of static", "step of bridge"): STEP,
@@ -103,6 +104,13 @@ def training(folder: Path, *, cached: bool) -> Callable[[], object]:
     return lambda: run(2)
 
 
+def measure(rounds: int) -> dict[str, Ratio]:
+    """Time everything in turn, and divide."""
+    with tempfile.TemporaryDirectory() as folder:
+        taken = alternate(work(Path(folder)), rounds)
+    return {f"{one} / {other}": ratio(taken[one], taken[other]) for one, other in PAIRS}
+
+
 def worse(committed: Mapping[str, Mapping[str, float]], found: Mapping[str, Ratio]) -> Iterator[str]:
     """Say of each ratio whose median is worse than the committed one by more than its margin."""
     for (one, other), margin in PAIRS.items():
@@ -117,14 +125,17 @@ def main() -> None:
     asked = parser(__doc__, rounds=ROUNDS).parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    with measurements(asked) as tables, tempfile.TemporaryDirectory() as folder:
-        taken = alternate(work(Path(folder)), asked.rounds)
-        found = {f"{one} / {other}": ratio(taken[one], taken[other]) for one, other in PAIRS}
+    with measurements(asked) as tables:
+        found = measure(asked.rounds)
         tables.add("ratios", [{"ratio of CPU seconds": name, "median": each} for name, each in found.items()])
-    if not asked.json:
-        rows = files.read_json(COMMITTED)["tables"]["ratios"]
-        slower = list(worse({row["ratio of CPU seconds"]: row["median"] for row in rows}, found))
-        sys.exit("\n".join(["guard: slower than committed", *slower]) if slower else 0)
+    if asked.json:
+        return
+    rows = files.read_json(COMMITTED)["tables"]["ratios"]
+    committed = {row["ratio of CPU seconds"]: row["median"] for row in rows}
+    if slower := list(worse(committed, found)):
+        print("\n".join(["worse, measured once more:", *slower]), file=sys.stderr)
+        slower = list(worse(committed, measure(asked.rounds)))
+    sys.exit("\n".join(["guard: slower than committed", *slower]) if slower else 0)
 
 
 if __name__ == "__main__":
