@@ -5,8 +5,8 @@
 
 Two things are timed in turn, round after round, in CPU seconds, and the median of their ratios is judged: what else the
 machine does slows both, and a burst of it spoils a round or two, not the median. On two busy cores the medians of three
-runs stayed within 7 % of each other, while single rounds strayed by a quarter. Other processors, libraries and disks move
-them too, the more the less alike the two sides are. Hence the margins: 1.3 for steps in one process, 1.5 for whole
+runs stayed within 7 % of each other, while single rounds strayed by a quarter. Other processors, libraries and disks
+move them, the more the less alike the two sides are. Hence the margins: 1.3 for steps in one process, 1.5 for whole
 processes, and 1.8 where one side reads files and the other multiplies. What is worse is measured once more before it is
 told. What becomes slower by less passes: `make bench` measures that.
 """
