@@ -15,14 +15,16 @@ from statistics import fmean
 from typing import NamedTuple
 
 from mtlab.studies.expand import expand
+from mtlab.studies.spec import StudySpec, read_study
 from mtlab.sweeps.spec import read_sweep
 
 ROOT = Path(__file__).parents[1]
-#: sweep → its section of docs/results.md, and where it ran
+#: tables of analysis/results → their section of docs/results.md, and where it ran
 SHIPPED = {
-    "managers": ("is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge", "CNN"),
-    "managers_all": ("twenty-one-managers-tuned-alike-preliminary", "CNN, 21 managers, preliminary"),
-    "managers_vit": ("the-same-on-a-vit-preliminary", "ViT, preliminary"),
+    "sweep_managers": ("is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge", "CNN"),
+    "sweep_managers_all": ("twenty-one-managers-tuned-alike-preliminary", "CNN, 21 managers, preliminary"),
+    "judge_cnn": ("a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
+    "sweep_managers_vit": ("the-same-on-a-vit-preliminary", "ViT, preliminary"),
 }
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
@@ -65,9 +67,9 @@ class Finding(NamedTuple):
 def findings() -> Mapping[str, tuple[Finding, ...]]:
     """Collect what was found, manager → its variants, in the order of the comparisons."""
     found: dict[str, list[Finding]] = defaultdict(list)
-    for sweep, (anchor, where) in SHIPPED.items():
-        rows = {row["label"]: row for row in _read(sweep, "report")}
-        for variant in expand(read_sweep(ROOT / f"sweeps/{sweep}.yaml").study):
+    for name, (anchor, where) in SHIPPED.items():
+        rows = {row["label"]: row for row in _read(name, "report")}
+        for variant in expand(_study(name)):
             found[variant.config["manager"]["name"]].append(
                 Finding(f"[{where}](results.md#{anchor})", variant.label, rows[variant.label])
             )
@@ -87,6 +89,7 @@ def table(manager: str) -> Iterator[str]:
 
 def comparison(sweep: str) -> Iterator[str]:
     """Write a comparison as a table, best first: rate, accuracy, difference, area, families, trained parameters."""
+    sweep = f"sweep_{sweep}"
     rates = {run["run"].partition("/")[0]: float(run["train.lr"]) for run in _read(sweep, "trials")}
     by_label: dict[str, list[Mapping[str, str]]] = defaultdict(list)
     for run in _read(sweep, "runs"):
@@ -103,8 +106,14 @@ def comparison(sweep: str) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def _read(sweep: str, table: str) -> list[dict[str, str]]:
-    with (ROOT / f"analysis/results/sweep_{sweep}_{table}.csv").open(newline="") as file:
+def _study(name: str) -> StudySpec:
+    if name.startswith("sweep_"):
+        return read_sweep(ROOT / f"sweeps/{name.removeprefix('sweep_')}.yaml").study
+    return read_study(ROOT / f"analysis/candidates/{name}.yaml")
+
+
+def _read(name: str, table: str) -> list[dict[str, str]]:
+    with (ROOT / f"analysis/results/{name}_{table}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 

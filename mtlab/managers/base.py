@@ -111,6 +111,13 @@ class Place:
         """The expert (1-based) of this layer where the top K are paired with the K layers in order: BridgeTower."""
         return max(1, self.experts - self.layers + self.depth + 1)
 
+    @property
+    def spread_expert(self) -> int:
+        """The expert (1-based) of this layer where the K layers' experts are spread from the lowest to the highest."""
+        if self.layers == 1:
+            return self.experts
+        return 1 + round(min(self.depth, self.layers - 1) * (self.experts - 1) / (self.layers - 1))
+
 
 class Manager(nn.Module):
     """Aggregates one modality's experts for one cross-modal layer.

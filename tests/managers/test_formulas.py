@@ -143,3 +143,18 @@ def test_managers_may_start_with_a_share_of_the_dimensions_for_each_level(name: 
     assert owners.tolist() == sorted(owners.tolist())
     assert torch.bincount(owners, minlength=EXPERTS).amin() >= weights.shape[1] // EXPERTS
     torch.testing.assert_close(weights.amax(0) / weights.amin(0), torch.full((weights.shape[1],), 3.0).exp())
+
+
+def test_spread_sum_starts_as_a_bridge_on_spread_levels_and_sums_all_that_its_weights_name() -> None:
+    for depth in range(LAYERS):
+        manager = make("spread_sum", depth)
+        given = draw_inputs(manager.place)
+        experts = torch.nn.functional.layer_norm(given.experts.states, given.experts.states.shape[-1:])
+        expected = experts[:, depth] + (given.history[-1] if depth else 0)
+        torch.testing.assert_close(manager(given).hidden, manager.norm(expected))
+        torch.nn.init.normal_(manager.weight)
+        expected = (manager.weight * experts).sum(1)
+        if depth:
+            torch.nn.init.normal_(manager.previous)
+            expected = expected + (manager.previous * torch.stack(list(given.history), 1)).sum(1)
+        torch.testing.assert_close(manager(given).hidden, manager.norm(expected))

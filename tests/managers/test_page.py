@@ -46,13 +46,13 @@ def test_costs_are_current() -> None:
         assert managers_page.section(entry, base) in WRITTEN, "run `make managers`"
 
 
-@pytest.mark.parametrize("sweep", findings.SHIPPED)
-def test_what_was_found_is_the_mean_of_the_published_runs(sweep: str) -> None:
+@pytest.mark.parametrize("name", findings.SHIPPED)
+def test_what_was_found_is_the_mean_of_the_published_runs(name: str) -> None:
     results = findings.ROOT / "analysis/results"
     accuracies = defaultdict(list)
-    for run in csv.DictReader((results / f"sweep_{sweep}_runs.csv").open()):
+    for run in csv.DictReader((results / f"{name}_runs.csv").open()):
         accuracies[run["label"]].append(float(run["test/accuracy"]))
-    reported = list(csv.DictReader((results / f"sweep_{sweep}_report.csv").open()))
+    reported = list(csv.DictReader((results / f"{name}_report.csv").open()))
     assert {row["label"] for row in reported} == accuracies.keys()
     for row in reported:
         assert int(row["n"]) == len(accuracies[row["label"]])

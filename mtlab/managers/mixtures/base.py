@@ -138,7 +138,8 @@ class LearnedMixture(Mixture):
             lead = LEAD * _slices(place.experts, place.width)
         elif config.start != "uniform":  # not an initial value: a controller's bias starts at 0 like all biases
             lead = torch.zeros(1, place.experts, 1, 1)
-            lead[0, _first_expert(config.start, place)] = LEAD
+            first = place.experts if config.start == "top" else place.spread_expert
+            lead[0, first - 1] = LEAD
         self.register_buffer("lead", lead, persistent=False)
 
     def uniform_score(self) -> nn.Parameter:
@@ -160,13 +161,6 @@ class LearnedMixture(Mixture):
         if noise is not None:
             scores = scores + noise
         return (scores / self.temperature).softmax(1)
-
-
-def _first_expert(start: Literal["top", "spread"], place: Place) -> int:
-    """Return the expert that a manager starts at, from 0: the top one, or that of its share of the tower."""
-    if start == "top" or place.layers == 1:
-        return place.experts - 1
-    return round(min(place.depth, place.layers - 1) * (place.experts - 1) / (place.layers - 1))
 
 
 def _slices(experts: int, width: int) -> Tensor:
