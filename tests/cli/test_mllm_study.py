@@ -51,7 +51,7 @@ def test_the_axis_of_injection_names_its_rows(study: Path) -> None:
         "residual_static · inject layers [0, 2]",
         "residual_static · inject layers [0]",
     ]
-    assert rows[1].config["model"]["inject"] == {"layers": [0, 2]}
+    assert rows[1].config["model"]["inject"]["layers"] == [0, 2]
 
 
 @pytest.mark.slow
