@@ -18,7 +18,7 @@ from docs_reference import API_PAGES, CATALOGUES, write_reference
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build"
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "examples/README.md", "analysis/README.md")
-FURTHER = ("tests/golden/README.md",)  #: pages that others link to
+FURTHER = ("tests/golden/README.md", "analysis/predictions.md")  #: pages that others link to
 PICTURES = ("docs/*.svg", "docs/*.png")
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 #: Section of the site → its pages, in order.

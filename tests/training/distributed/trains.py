@@ -23,6 +23,7 @@ from mtlab.data import inputs
 from mtlab.data.batches import Batch
 from mtlab.distributed import torch_process_group
 from mtlab.distributed.process_group import ProcessGroup
+from mtlab.processes import end_process
 from mtlab.tasks.ranking import recall
 from mtlab.training import loop, worker
 from mtlab.training.assemble import AssembledRun
@@ -99,4 +100,4 @@ def train(group: ProcessGroup, argument: str) -> int:
 if __name__ == "__main__":
     with torch_process_group.init_process_group() as together:
         codes = [train(together, argument) for argument in sys.argv[1:]]
-    sys.exit(max(map(abs, codes)))
+    end_process(max(map(abs, codes)))  # as `mtlab train` does: torch's threads abort now and then as they are torn down
