@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import sys
 
 import torch
@@ -17,6 +16,7 @@ from mtlab.studies.budget.memory import training_memory
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import build
 from mtlab.towers.build import KINDS, build_tower, tower_shape
+from mtlab.training.environment import peak_memory_mib
 from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
@@ -52,5 +52,5 @@ for step in range(2):
     )
     arithmetic = Runtime(torch.device("cpu"), bf16=train.precision == "bf16")
     train_step(model, optimiser, (batch,), arithmetic, seed=0, step=step, clip=None)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_memory_mib(torch.device("cpu")) * 2**20
 print(json.dumps({"rehearsed": rehearsed.peak, "measured": peak - before}))

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 SCRIPT = """
-import json, resource, sys
+import json, sys
 import torch
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
@@ -16,6 +16,7 @@ from mtlab.tasks.ranking import recall
 from mtlab.towers.base import Features, TowerShape
 from mtlab.tasks.evaluation import evaluate
 from mtlab.model.forward import ForwardContext, Runtime
+from mtlab.training.environment import peak_memory_mib
 
 images = int(sys.argv[1])
 torch.set_num_threads(1)
@@ -34,7 +35,7 @@ model = build(settings, shape, shape, answers=0).eval()
 context = ForwardContext(model, Runtime(torch.device("cpu")))
 evaluation = evaluate(context, Loader(examples, Drawn(), Drawn()), 32)
 kept = 3 * images * 3 * 48 * 64 * 4
-print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "kept": kept}))
+print(json.dumps({"peak": peak_memory_mib(torch.device("cpu")) * 2**20, "kept": kept}))
 """
 
 

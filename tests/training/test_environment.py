@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,3 +50,10 @@ def test_a_signal_raises_at_once_or_waits() -> None:
     with Interrupts(), pytest.raises(Interrupted) as caught:
         os.kill(os.getpid(), signal.SIGINT)
     assert caught.value.exit_code == 130
+
+
+def test_the_peak_of_a_process_is_its_own_and_not_that_of_who_started_it() -> None:
+    peak = "import torch; from mtlab.training import environment as e; print(e.peak_memory_mib(torch.device('cpu')))"
+    large = f"import subprocess, sys; held = b'x' * 2**31; subprocess.run([sys.executable, '-c', {peak!r}], check=True)"
+    done = subprocess.run([sys.executable, "-c", large], check=True, capture_output=True, text=True)
+    assert 50 < float(done.stdout) < 2000
