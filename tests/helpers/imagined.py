@@ -112,8 +112,8 @@ def train(run: Path, behaviour: Any, asked: Sequence[int] = ()) -> int:
     while step < config["train"]["length"]["steps"]:
         time.sleep(behaviour.get("pause", 0.0))
         step += 1
-        value = accuracy(config, seed, step)
-        files.append_line(run / "metrics.jsonl", {"step": step, "seconds": step / 10, "val/accuracy": value})
+        row = {"step": step, "seconds": step / 10, "val/accuracy": accuracy(config, seed, step)}
+        files.append_line(run / "metrics.jsonl", row)
         if step % 2 == 0 or asked:
             files.write_json(last, step)
         if asked:
@@ -126,6 +126,7 @@ def train(run: Path, behaviour: Any, asked: Sequence[int] = ()) -> int:
             return _fail(run, "bug", "ZeroDivisionError: division by zero", number)
         if step == behaviour.get("die at") and number == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+    value = accuracy(config, seed, step)  # a worker killed after its last step goes on here
     result = {
         "format": 1,
         "steps": step,
