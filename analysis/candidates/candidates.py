@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, register_manager
 from mtlab.managers.mixtures.base import weighted_sum
@@ -25,8 +25,6 @@ class GatedBridge(Manager):
         self.norm = nn.LayerNorm(place.width)
         self.score = nn.Parameter(torch.full((1, place.experts, 1, place.width), 1 / place.experts))
         self.gate = nn.Parameter(torch.zeros(place.width))
-        self.register_buffer("one", torch.ones(place.experts, 1, place.width), persistent=False)
-        self.one: Tensor
 
     def forward(self, inputs: Inputs, *, intervene: Intervention | None = None, record: bool = False) -> Aggregated:
         """Aggregate, see `Manager.forward`."""
@@ -34,5 +32,6 @@ class GatedBridge(Manager):
         experts = inputs.experts
         own = experts.levels[self.place.spread_expert - 1]
         own = self.norm(own + inputs.history[-1] if inputs.history else own)
-        mixed = weighted_sum(experts.standardised, self.score.softmax(1), self.one, torch.zeros_like(self.one))
+        one = torch.ones_like(self.score[0])
+        mixed = weighted_sum(experts.standardised, self.score.softmax(1), one, torch.zeros_like(one))
         return Aggregated(torch.addcmul(own, self.gate.tanh().to(own.dtype), mixed.to(own.dtype)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mtlab.managers.base import (
     Aggregated,
@@ -44,17 +44,13 @@ class SpreadSum(Manager):
         previous = torch.zeros(1, place.depth, 1, place.width)
         previous[:, -1:] = 1.0
         self.previous = nn.Parameter(previous) if place.depth else None
-        for name, value in (("scale", 1.0), ("shift", 0.0)):  # of the norms of levels, which learn neither
-            self.register_buffer(name, torch.full((place.experts, 1, place.width), value), persistent=False)
-
-    scale: Tensor
-    shift: Tensor
 
     def forward(self, inputs: Inputs, *, intervene: Intervention | None = None, record: bool = False) -> Aggregated:
         """Aggregate, see `Manager.forward`."""
         levels = inputs.experts.standardised
         weights = self.weight if intervene is None else intervene(self.weight)
-        hidden = weighted_sum(levels, weights, self.scale, self.shift).to(levels.dtype)
+        one = torch.ones_like(self.weight[0])  # the norms of levels learn neither scale nor shift
+        hidden = weighted_sum(levels, weights, one, torch.zeros_like(one)).to(levels.dtype)
         previous = () if self.previous is None else self.previous.to(levels.dtype).unbind(1)
         for part, state in zip(previous, inputs.history, strict=True):
             hidden = torch.addcmul(hidden, part, state)
