@@ -1,6 +1,8 @@
 """What the shipped comparisons found, from the tables of `mtlab report` in analysis/results.
 
-`python tools/findings.py managers_all` prints a comparison as a table, best first, as docs/results.md has it.
+`python tools/findings.py sweep_managers_all` (or `judge_cnn`) prints a comparison as a table, best first, as
+docs/results.md has it; `python tools/findings.py search` that of the search for a better manager, for
+analysis/predictions.md.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ SHIPPED = {
     "judge_cnn": ("a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
     "sweep_managers_vit": ("the-same-on-a-vit-preliminary", "ViT, preliminary"),
 }
+LOWER = "0.0025"  #: the lower rate of the search, marked by *
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 
@@ -87,21 +90,24 @@ def table(manager: str) -> Iterator[str]:
     yield ""
 
 
-def comparison(sweep: str) -> Iterator[str]:
+def comparison(name: str) -> Iterator[str]:
     """Write a comparison as a table, best first: rate, accuracy, difference, area, families, trained parameters."""
-    sweep = f"sweep_{sweep}"
-    rates = {run["run"].partition("/")[0]: float(run["train.lr"]) for run in _read(sweep, "trials")}
+    if name.startswith("sweep_"):
+        of_cell = {run["run"].partition("/")[0]: float(run["train.lr"]) for run in _read(name, "trials")}
+        rates = {row["label"]: of_cell[row["cell"]] for row in _read(name, "report")}
+    else:
+        rates = {variant.label: float(variant.config["train"]["lr"]) for variant in expand(_study(name))}
     by_label: dict[str, list[Mapping[str, str]]] = defaultdict(list)
-    for run in _read(sweep, "runs"):
+    for run in _read(name, "runs"):
         by_label[run["label"]].append(run)
     families = [name.rpartition("/")[2] for name in by_label[next(iter(by_label))][0] if name.startswith(FAMILY)]
     yield f"| variant | rate | test/accuracy | difference | | area | {' | '.join(families)} | params |"
     yield f"|---|--:|--:|--:|---|--:|{'--:|' * len(families)}--:|"
-    found = [Finding("", row["label"], row) for row in _read(sweep, "report")]
+    found = [Finding("", row["label"], row) for row in _read(name, "report")]
     for each in sorted(found, key=lambda each: -float(each.row["mean"])):
         runs = by_label[each.label]
         means = [f"{100 * fmean(float(run[FAMILY + family]) for run in runs):.1f}" for family in families]
-        cells = [each.label, f"{rates[each.row['cell']]:g}", each.accuracy, each.difference, each.verdict]
+        cells = [each.label, f"{rates[each.label]:g}", each.accuracy, each.difference, each.verdict]
         cells += [f"{100 * float(each.row['area']):.1f}", *means, f"{float(each.row['trained_params']) / 1e3:.0f} k"]
         yield f"| {' | '.join(cells)} |"
 
@@ -121,5 +127,29 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.2g}"
 
 
+def search() -> Iterator[str]:
+    """Write what each candidate had on validation data at the better of its rates, accuracy and area on each tower."""
+    towers = [_searched(tower) for tower in ("cnn", "vit")]
+    yield "| | CNN | area | ViT | area |"
+    yield "|---|--:|--:|--:|--:|"
+    for label in dict.fromkeys(label for found in towers for label in found):
+        yield f"| {label} | {' | '.join(found.get(label, ' | ') for found in towers)} |"
+
+
+def _searched(tower: str) -> dict[str, str]:
+    runs: dict[str, dict[str, list[Mapping[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    for run in _read(f"candidates_{tower}", "runs"):
+        runs[run["label"]][run["train.lr"]].append(run)
+
+    def mean(of: list[Mapping[str, str]], column: str) -> float:
+        return 100 * fmean(float(run[column]) for run in of)
+
+    found = {}
+    for label, by_rate in runs.items():
+        rate, best = max(by_rate.items(), key=lambda each: mean(each[1], "val/accuracy"))
+        found[label] = f"{mean(best, 'val/accuracy'):.1f}{'*' * (rate == LOWER)} | {mean(best, 'area'):.1f}"
+    return found
+
+
 if __name__ == "__main__":
-    print("\n".join(comparison(sys.argv[1])))
+    print("\n".join(search() if sys.argv[1] == "search" else comparison(sys.argv[1])))

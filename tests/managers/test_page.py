@@ -59,9 +59,15 @@ def test_what_was_found_is_the_mean_of_the_published_runs(name: str) -> None:
         assert float(row["mean"]) == pytest.approx(fmean(accuracies[row["label"]]), abs=1e-5)
 
 
-def test_the_table_of_21_managers_is_what_its_command_prints() -> None:
+@pytest.mark.parametrize("name", ["sweep_managers_all", "judge_cnn"])
+def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
     results = (findings.ROOT / "docs/results.md").read_text()
-    assert "\n".join(findings.comparison("managers_all")) in results, "run `python tools/findings.py managers_all`"
+    assert "\n".join(findings.comparison(name)) in results, f"run `python tools/findings.py {name}`"
+
+
+def test_the_table_of_the_search_is_what_its_command_prints() -> None:
+    lines = [line.strip() for line in (findings.ROOT / "analysis/predictions.md").read_text().splitlines()]
+    assert "\n".join(findings.search()) in "\n".join(lines), "run `python tools/findings.py search`"
 
 
 PRESETS = [entry["name"] for entry in catalogue("presets") if entry["name"].startswith("presets/literature/")]

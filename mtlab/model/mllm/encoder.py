@@ -250,8 +250,10 @@ class LanguageModelEncoder(Encoder):
             tokens = candidates[torch.arange(len(order), device=order.device), order[:, number], :longest]
             behind = embed_continuation(tokens, self.tower.embed)
             visible = torch.cat([prompt.expand(-1, -1, longest - 1, -1), behind.seen.expand(len(tokens), 1, -1, -1)], 3)
-            states = self._run(behind.states, places + behind.depths - 1, visible, None, cache)
-            cache.crop(1 - longest)
+            states = behind.states
+            if longest > 1:  # else the end alone, of which the prompt's last state tells
+                states = self._run(states, places + behind.depths - 1, visible, None, cache)
+                cache.crop(1 - longest)
             scores[:, number] = continuation_likelihoods(tokens, last, states, self.tower.logits)
         return torch.zeros_like(scores).scatter(1, order, scores)
 
