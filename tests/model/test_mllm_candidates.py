@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from test_mllm_encoder import WORDS, answers, encoder_of, folder, inputs
-from test_mllm_generation import ADAPTIVE, generating
+from test_mllm_generation import ADAPTIVE, draw_layer_weights, generating
 from torch import Tensor
 
 from mtlab.managers.interventions import uniform
@@ -56,16 +56,24 @@ def test_each_is_scored_as_by_the_plain_model_without_a_cache(folder: Path, mana
 def test_managers_weights_can_be_replaced_as_candidates_are_scored(folder: Path) -> None:
     model = generating(folder, "static")
     encoder, (text, vision) = encoder_of(model), inputs(model)
-    for _, manager in encoder.managers():
-        for name, parameter in manager.named_parameters():
-            if name in manager.layer_weight_names:
-                parameter.data.copy_(10 * torch.randn_like(parameter))
+    draw_layer_weights(encoder)
     changed = {key: uniform for key, _ in encoder.managers()}
     scores = encoder.score(text, vision, candidates(), intervene=changed)
     assert not torch.allclose(scores, encoder.score(text, vision, candidates()))
     with torch.no_grad():
         alone = encoder(text, vision, intervene=changed, continuation=candidates()[:, 1]).likelihoods
     torch.testing.assert_close(scores[:, 1:2], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_an_end_alone_is_scored_and_disturbs_no_other(folder: Path) -> None:
+    model = generating(folder, "last")
+    encoder, (text, vision) = encoder_of(model), inputs(model)
+    tokens = end_each([[], [WORDS.index("red")], [WORDS.index("no")]], 1).expand(2, -1, -1)
+    found = encoder.score(text, vision, tokens)
+    for number in range(3):
+        with torch.no_grad():
+            alone = encoder(text, vision, continuation=tokens[:, number]).likelihoods
+        torch.testing.assert_close(found[:, number], alone[:, 0], atol=1e-5, rtol=1e-5)
 
 
 def test_tokens_are_whole_numbers_even_of_no_answers() -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from mtlab.errors import UserError
 from mtlab.managers.interventions import uniform
+from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.causal_lm import IGNORE_INDEX
 
@@ -80,13 +81,18 @@ def test_image_tokens_do_not_see_the_answer(folder: Path) -> None:
     assert torch.equal(*images)
 
 
-def test_managers_weights_can_be_replaced_as_it_generates(folder: Path) -> None:
-    model = generating(folder, "static")
-    encoder, (text, vision) = encoder_of(model), inputs(model)
+def draw_layer_weights(encoder: LanguageModelEncoder) -> None:
+    """Give levels weights that are far from alike."""
     for _, manager in encoder.managers():
         for name, parameter in manager.named_parameters():
             if name in manager.layer_weight_names:
                 parameter.data.copy_(10 * torch.randn_like(parameter))
+
+
+def test_managers_weights_can_be_replaced_as_it_generates(folder: Path) -> None:
+    model = generating(folder, "static")
+    encoder, (text, vision) = encoder_of(model), inputs(model)
+    draw_layer_weights(encoder)
     changed = {key: uniform for key, _ in encoder.managers()}
     found = [encoder(text, vision, intervene=each).likelihoods for each in (None, changed)]
     assert not torch.allclose(*found)

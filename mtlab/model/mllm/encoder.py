@@ -115,7 +115,7 @@ class LanguageModelEncoder(Encoder):
         text: Features | Experts,
         vision: Features | Experts,
         *,
-        image_index: int = 0,
+        image_index: int = 0,  # noqa: ARG002 - images of one text are read together
         noise: Mapping[ManagerKey, Tensor] | None = None,
         intervene: Mapping[ManagerKey, Intervention] | None = None,
         record: bool = False,
@@ -127,7 +127,7 @@ class LanguageModelEncoder(Encoder):
         Args:
             text: the prompts.
             vision: the images.
-            image_index: images of one text are read together, see `fuse_images`.
+            image_index: of no use, see `fuse_images`.
             noise: of the managers.
             intervene: with the managers' weights.
             record: weights and contributions of every manager.
@@ -137,7 +137,6 @@ class LanguageModelEncoder(Encoder):
         """
         assert isinstance(text, Features), "tasks that fuse experts are refused"
         assert isinstance(vision, Features), "tasks that fuse experts are refused"
-        del image_index
         more = {"continuation": continuation, "cache": cache}
         (fused,) = self.fuse_images(text, [vision], noise=[noise or {}], intervene=[intervene], record=record, **more)
         return fused
@@ -241,8 +240,7 @@ class LanguageModelEncoder(Encoder):
         fused = self(text, vision, intervene=intervene, cache=cache)
         last = fused.pooled[:, : self.width]
         places, prompt = self._next_positions(text, fused.image.shape[1])
-        # The shortest of each row first: together they need little padding.
-        lengths, order = (candidates != IGNORE_INDEX).sum(2).sort(1)
+        lengths, order = (candidates != IGNORE_INDEX).sum(2).sort(1)  # the shortest first: little padding
         scores = torch.zeros(lengths.shape, dtype=torch.promote_types(last.dtype, torch.float32), device=last.device)
         for number, longest in enumerate(lengths.amax(0).tolist()):
             if not longest:
@@ -251,7 +249,7 @@ class LanguageModelEncoder(Encoder):
             behind = embed_continuation(tokens, self.tower.embed)
             visible = torch.cat([prompt.expand(-1, -1, longest - 1, -1), behind.seen.expand(len(tokens), 1, -1, -1)], 3)
             states = behind.states
-            if longest > 1:  # else the end alone, of which the prompt's last state tells
+            if longest > 1:  # else of the end alone, which the prompt's last state tells of
                 states = self._run(states, places + behind.depths - 1, visible, None, cache)
                 cache.crop(1 - longest)
             scores[:, number] = continuation_likelihoods(tokens, last, states, self.tower.logits)
