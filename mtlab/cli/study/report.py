@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mtlab.runs.store import Store
 
 Format = Literal["md", "json", "svg", "tex", "csv", "html"]
-By = Literal["family", "layer", "rank"]
+By = Literal["family", "layer", "rank", "run"]
 ENDINGS = {".md": "md", ".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "csv", ".html": "html"}
 
 
@@ -43,7 +43,7 @@ def report(
         typer.Option(
             "--by",
             help="family: a column per family of questions. layer: what each level contributes and is worth. rank: all "
-            "pairs compared; variants that share a letter were not told apart.",
+            "pairs compared; variants that share a letter were not told apart. run: a line per run, also of a sweep.",
             show_default=False,
         ),
     ] = None,
@@ -56,6 +56,9 @@ def report(
     With --format html, one page with the table, all figures, and where it comes from; it opens without a network.
 
     With --by rank, all pairs of variants are compared, and letters join those that were not told apart.
+
+    With --by run, the runs with their metrics, areas under the validation curve and times; as CSV and JSON with all
+    columns of `mtlab.frame`.
 
     With --by layer, what each level and the previous state contribute to each cross-modal layer, and what levels are
     worth; as CSV and JSON, a row per run, cross-modal layer and level.
@@ -71,7 +74,7 @@ def report(
         raise UserError(f"--by {by} takes one study at a time", file="command line")
     plans = [opened.plan(stored_study_name(file, opened)) for file in files]
     for file, plan in zip(files, plans, strict=True):
-        if plan.get("kind") == "sweep":
+        if plan.get("kind") == "sweep" and by != "run":
             raise UserError(
                 f"is a sweep: `mtlab sweep report {file}` reports on it, `mtlab report {plan['study']}-final` compares"
                 " its tuned variants",
@@ -82,8 +85,8 @@ def report(
         if out.suffix not in ENDINGS:
             raise UserError(f"ends in none of {', '.join(ENDINGS)}: name one, or give --format", file=out)
         wanted = ENDINGS[out.suffix]
-    if by in ("layer", "rank"):
-        (write_layers if by == "layer" else write_ranking)(opened, plans[0], wanted, out)
+    if by in WRITERS:
+        WRITERS[by](opened, plans[0], wanted, out)
     elif wanted == "html":
         write_page(opened, plans, by, out)
     elif wanted is None and out is None and by is None and len(plans) == 1:
@@ -155,6 +158,29 @@ def write_ranking(store: Store, plan: dict[str, Any], wanted: str | None, out: P
         Console(highlight=False).print(ranking_table.render_terminal(ranking))
     else:
         _write(ranking_table.render_text(ranking, wanted), out)
+
+
+def write_runs(store: Store, plan: dict[str, Any], wanted: str | None, out: Path | None) -> None:
+    """Print or write the runs of a study or sweep, one a line.
+
+    Raises:
+        UserError: another format than these.
+
+    """
+    from rich.console import Console
+
+    from mtlab.report.formats import run_table
+    from mtlab.report.frame import add_areas, run_frame
+
+    if wanted is not None and wanted not in run_table.FORMATS:
+        known = ", ".join(run_table.FORMATS)
+        raise UserError(f"--by run has no format {wanted!r}; it has {known}", file="command line", key="--format")
+    runs = add_areas(store, run_frame(store, plan))
+    if wanted is None:
+        Console(highlight=False).print(run_table.render_terminal(runs, plan))
+        typer.echo(f"all columns: mtlab report {plan['study']} --by run --format csv, or mtlab.frame() in Python")
+    else:
+        _write(run_table.render_text(runs, wanted), out)
 
 
 def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, out: Path | None) -> None:
@@ -242,3 +268,6 @@ def _print(reports: Sequence[StudyReport], *, by_family: bool = False) -> None:
 
     console = Console(highlight=False)
     console.print(render_terminal(reports, console.width, by_family=by_family))
+
+
+WRITERS = {"layer": write_layers, "rank": write_ranking, "run": write_runs}

@@ -12,7 +12,7 @@ from mtlab.config.load import flatten
 from mtlab.recording import reader
 from mtlab.recording.reader import MODALITIES, Layers, Missing, Worth
 from mtlab.report import recordings
-from mtlab.report.learning.validation_curve import read_curve
+from mtlab.report.frame import run_area
 from mtlab.runs.store import Store
 from mtlab.statistics.learning import Floor, floor_metrics, judge_learning
 
@@ -45,16 +45,9 @@ def run_summary(store: Store, run: str) -> dict[str, Any]:
         summary |= {f"layers/{name}": value for name, value in layer_metrics(layers).items()}
     if isinstance(worth, Worth):
         summary |= _worth_metrics(worth)
-    summary |= _speed_metrics(store, run)
+    metric, area = run_area(store, run)
+    summary[f"speed/area under {metric}"] = area
     return {name: value for name, value in summary.items() if value is not None}
-
-
-def _speed_metrics(store: Store, run: str) -> dict[str, float | None]:
-    """Return the area under the validation curve of the metric that chose the checkpoint, as a mean height."""
-    config = (store.config(run) or {}).get("config", {})
-    metric = (config.get("metrics") or {}).get("choose", "val/accuracy")
-    curve = read_curve(store.metrics(run), metric, (store.result(run) or {}).get("steps"))
-    return {} if curve is None else {f"speed/area under {metric}": curve.area}
 
 
 def learned_metrics(metrics: Mapping[str, float]) -> dict[str, bool]:

@@ -1,0 +1,69 @@
+"""`mtlab report --by run`: each run with its metrics, its area, its cost and its commit."""
+
+import json
+import sys
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import mtlab
+from mtlab.cli import main
+
+
+@pytest.fixture
+def study(fabric):
+    """Two runs that are finished, one of them validated three times, and one that failed."""
+    for cell, accuracy in (("bridge", 0.7), ("static", 0.8)):
+        fabric.finish(cell, 0, accuracy)
+    fabric.fail("bridge", 1)
+    curve = [{"step": step, "val/accuracy": value} for step, value in ((200, 0.4), (400, 0.6), (800, 0.8))]
+    (fabric.store.run("static/s0") / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
+    fabric.store.write_plan("trial", fabric.plan(["bridge", "static"], seeds=2))
+    return fabric
+
+
+@pytest.fixture
+def report(study, monkeypatch, capsys):
+    """Call `mtlab report trial --by run …`; give exit code, output and errors."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["mtlab", "report", "trial", "--by", "run", "--store", str(study.store.root)])
+        sys.argv += [str(word) for word in words]
+        code = main()
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+def test_the_area_is_the_mean_height_of_the_curve(study):
+    runs = mtlab.frame(study.store.root)
+    areas = dict(runs.select("run", "area").iter_rows())
+    assert areas["static/s0"] == pytest.approx((200 * 0.5 + 400 * 0.7) / 600)
+    assert areas["bridge/s1"] is None
+
+
+def test_the_terminal_shows_a_line_for_each_run(report):
+    code, out, _ = report()
+    assert code == 0
+    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if "/s" in line}
+    assert lines["static/s0"][:5] == ["static", "done", "81.0", "80.0", "63.3"]
+    assert lines["bridge/s1"][:3] == ["bridge", "failed", "—"]
+    assert "mtlab report trial --by run --format csv" in out
+
+
+def test_files_have_all_columns(study, report, tmp_path):
+    assert report("--out", tmp_path / "runs.csv")[0] == 0
+    runs = mtlab.frame(study.store.root, "trial")
+    written = pl.read_csv(tmp_path / "runs.csv", infer_schema_length=None)
+    assert written.columns == runs.columns
+    shared = ["run", "label", "state", "test/accuracy", "area", "cost/seconds", "mix/git"]
+    assert_frame_equal(written.select(shared), runs.select(shared), check_dtypes=False)
+    assert json.loads(report("--json")[1]) == json.loads(json.dumps(runs.to_dicts()))
+
+
+def test_another_format_is_refused(report):
+    code, _, err = report("--format", "tex")
+    assert code == 2
+    assert "--by run has no format 'tex'; it has csv, json" in err
