@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from read_back import one_run
 from served import KEY, Server
 from tracked_study import STUDY
 
@@ -74,3 +75,8 @@ def serve(tmp_path: Path, wandb_home: None, monkeypatch: pytest.MonkeyPatch) -> 
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def one(store: Store) -> Store:
+    return one_run(store)
