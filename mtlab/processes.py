@@ -89,8 +89,13 @@ class Process:
 
 def current_process() -> Process:
     """Return this process."""
+    return running_process(os.getpid())
+
+
+def running_process(pid: int) -> Process:
+    """Return the process of this host that has a pid now."""
     host, boot, space = _location()
-    return Process(host, boot, space, os.getpid(), _start_ticks(os.getpid()) or 0)
+    return Process(host, boot, space, pid, _start_ticks(pid) or 0)
 
 
 def end_process(code: int) -> NoReturn:

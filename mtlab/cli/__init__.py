@@ -76,6 +76,8 @@ for _panel, _commands in COMMANDS.items():
         else:
             app.command(_name, rich_help_panel=_panel)(_command)
 
+app.command("fork-workers", hidden=True)(train.fork_workers)  # a process of the launcher's own
+
 
 def _print_version(requested: bool) -> None:
     if requested:

@@ -31,3 +31,20 @@ def train(
     if os.environ.get("WORLD_SIZE", "1") != "1":
         end_process(code)  # such a process was aborted while torch was torn down, its work done
     raise typer.Exit(code)
+
+
+def fork_workers(channel: Annotated[int, typer.Argument(help="File descriptor of a socket to the launcher.")]) -> None:
+    """Import what every run needs, and fork a worker for each run that the launcher names."""
+    import gc
+    import socket
+
+    import torch._dynamo  # noqa: F401 - every optimiser imports it, for as long as torch takes itself
+
+    import mtlab.training.worker  # noqa: F401 - polars, which starts threads, is imported by workers
+    from mtlab.launch.fork_server import serve
+
+    gc.collect()
+    gc.freeze()  # no collection in a worker looks at, and so copies, what all share
+    run = serve(socket.socket(fileno=channel))
+    if run is not None:
+        train(run)

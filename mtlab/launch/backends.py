@@ -140,7 +140,8 @@ def make_pool(
     if isinstance(settings, LocalSettings):
         gpus = _visible_gpus() if any(map(takes_gpu, configs.values())) else ()
         fitting = default_workers(configs, gpus, resources.processes)
-        return LocalPool(at_once or settings.at_once or fitting, gpus, command, resources.processes)
+        together = resources.processes
+        return LocalPool(at_once or settings.at_once or fitting, gpus, command, together, forks=together == 1)
     devices = [config["config"]["train"].get("device") for config in configs.values()]
     resources = _request_gpus(settings, resources, devices)
     cpus = max([resources.cpus, *(resources.processes * threads_of(config) for config in configs.values())])

@@ -91,7 +91,7 @@ def launch(
         UserError: the store cannot be written, or a run has another configuration there.
 
     """
-    pool = pool or LocalPool(default_workers(configs))
+    pool = pool or LocalPool(default_workers(configs), forks=True)
     board = make_board(store, plan, pool.at_once)
     launch = _Launch(
         store, dict(configs), board, pool, policy or LaunchPolicy(), view or SilentView(), source or NoRunSource()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mtlab import files
 from mtlab.launch.exit_status import ExitStatus
+from mtlab.launch.fork_server import ForkedWorker, ForkServer
 from mtlab.launch.pool import Attempt
-from mtlab.launch.workers import Command, threads_of, worker_command, worker_environment
+from mtlab.launch.workers import Command, open_log, threads_of, worker_command, worker_environment
 from mtlab.processes import LAUNCHER
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -54,30 +55,47 @@ class LocalPool:
         gpus: as `CUDA_VISIBLE_DEVICES` names them; a run gets those with the fewest runs.
         command: the command line of a worker.
         gpus_per_run: one for each of its processes.
+        forks: workers that use no GPU are forked, and start at once; `command` starts the others.
 
     """
 
     def __init__(
-        self, at_once: int, gpus: Sequence[str] = (), command: Command = worker_command, gpus_per_run: int = 1
+        self,
+        at_once: int,
+        gpus: Sequence[str] = (),
+        command: Command = worker_command,
+        gpus_per_run: int = 1,
+        *,
+        forks: bool = False,
     ) -> None:
         self.at_once = at_once
         self.gpus = tuple(gpus)
         self.command = command
         self.gpus_per_run = gpus_per_run
+        self.forks = forks and sys.platform == "linux"
+        self._servers: dict[int, ForkServer] = {}  #: by the threads of their workers
         self._load: Counter[str] = Counter()  #: runs by GPU
 
     async def __aenter__(self) -> LocalPool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        pass
+        for server in self._servers.values():
+            await server.close()
+        self._servers.clear()
 
     async def start(self, run: Path, config: Mapping[str, Any]) -> Attempt:
         """Start a worker; see `Pool.start`. It ends when this process does, see `RunLock`."""
-        variables = {**worker_environment(threads_of(config)), LAUNCHER: str(os.getpid())}
+        environment = worker_environment(threads_of(config))
+        variables = {**environment, LAUNCHER: str(os.getpid())}
         gpus = sorted(self.gpus, key=self._load.__getitem__)[: self.gpus_per_run] if takes_gpu(config) else []
         if gpus:
             variables[VISIBLE_DEVICES] = ",".join(gpus)
+        elif self.forks:
+            os.close(open_log(run))  # if it cannot be written, that is told here
+            server = self._servers.setdefault(threads_of(config), ForkServer(environment))
+            if (forked := await server.fork(run, environment)) is not None:
+                return _ForkedAttempt(forked)
         process = await start_process(self.command(run), run, variables)
         self._load.update(gpus)
         return _Worker(process, gpus, self._load)
@@ -115,14 +133,34 @@ class _Worker:
                 os.killpg(self.process.pid, signal.SIGKILL if force else signal.SIGTERM)
 
 
+class _ForkedAttempt:
+    """A worker process that was forked."""
+
+    pending = False
+
+    def __init__(self, worker: ForkedWorker) -> None:
+        self.worker = worker
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Its pid."""
+        return {"pid": self.worker.pid}
+
+    async def wait(self) -> ExitStatus:
+        """Wait for its end."""
+        return await self.worker.wait()
+
+    def stop(self, *, force: bool = False) -> None:
+        """Send SIGTERM, or SIGKILL, to its process group."""
+        self.worker.send(signal.SIGKILL if force else signal.SIGTERM)
+
+
 async def start_process(command: Sequence[str], run: Path, variables: Mapping[str, str]) -> asyncio.subprocess.Process:
     """Start a worker whose output is appended to `log.txt` of the run.
 
     The worker leads a session of its own: Ctrl-C in the terminal reaches only the launcher, which passes it on.
     """
-    path = run / "log.txt"
-    with files.explain_disk_errors(path):
-        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    log = open_log(run)
     try:
         return await asyncio.create_subprocess_exec(
             *command,

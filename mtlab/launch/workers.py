@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtlab import files
 from mtlab.processes import LAUNCHER
 
 Command = Callable[[Path], Sequence[str]]  #: run directory → command line of its worker
@@ -57,3 +58,15 @@ def thread_variables(threads: int) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONUTF8": "1",  # log.txt is UTF-8, whatever the locale
     }
+
+
+def open_log(run: Path) -> int:
+    """Open `log.txt` of a run, to append what its worker prints; return the file descriptor.
+
+    Raises:
+        UserError: the disk is full, or the folder may not be written.
+
+    """
+    path = run / "log.txt"
+    with files.explain_disk_errors(path):
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
