@@ -29,10 +29,11 @@ _ADVICE = {
     errno.ENOTEMPTY: "is a folder (expected a file): move it away",
     errno.ENAMETOOLONG: "the name is too long for this file system",
 }
+GONE = (errno.ENOTCONN, errno.ESTALE)  #: how a file system of the network says that it is not there any more
 
 
-class DiskFullError(UserError):
-    """A disk, or the user's share of it, is full."""
+class DiskError(UserError):
+    """A disk is full, or does not answer: nothing can be done until that has changed."""
 
 
 class ReadOnlyError(UserError):
@@ -40,7 +41,7 @@ class ReadOnlyError(UserError):
 
 
 def as_user_error(error: BaseException, path: Path, *, action: str = "written") -> BaseException:
-    """Turn a disk's error (full, read-only, forbidden) into a `UserError` with advice; return other errors unchanged.
+    """Turn a disk's error (full, gone, read-only, forbidden) into a `UserError` with advice; return others unchanged.
 
     Libraries written in Rust (safetensors, polars) give the system's error number in their message alone.
 
@@ -53,13 +54,16 @@ def as_user_error(error: BaseException, path: Path, *, action: str = "written") 
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (match := re.search(r"\(os error (\d+)\)", str(error))):
         number = int(match[1])
-    if isinstance(error, UserError) or number not in {**_FULL, **_ADVICE}:
+    if isinstance(error, UserError) or number not in (*_FULL, *_ADVICE, *GONE, errno.EIO):
         return error
     named = getattr(error, "filename", None)
     place = path if not isinstance(named, str | bytes) or TEMPORARY in str(named) else Path(os.fsdecode(named))
     if number in _FULL:
         problem = f"{_FULL[number]} (mounted at {mount_point(place)}): free some space, or choose another folder"
-        return DiskFullError(f"cannot be {action}: {problem}", file=place)
+        return DiskError(f"cannot be {action}: {problem}", file=place)
+    if number not in _ADVICE:
+        problem = f"the disk does not answer ({os.strerror(number)}): once it does, run again"
+        return DiskError(f"cannot be {action}: {problem}", file=place)
     kind = ReadOnlyError if number in (errno.EROFS, errno.EACCES, errno.EPERM) else UserError
     advice = _ADVICE[number] if action == "written" else _ADVICE[number].partition(": choose")[0]
     return kind(f"cannot be {action}: {advice}", file=place)
@@ -72,7 +76,7 @@ def mount_point(path: Path) -> Path:
 
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Raise a full or read-only disk as a `UserError` with advice, whatever writes `path` within the block."""
+    """Raise errors of a disk, full, gone or read-only, as a `UserError`, whatever writes `path` within the block."""
     try:
         yield
     except Exception as error:

@@ -18,7 +18,7 @@ LAUNCHER = "MTLAB_LAUNCHER"  #: environment variable: pid of the launcher that s
 # Exit codes of a worker, beside 0 (finished) and 128 + n (ended by signal n).
 EXIT_INPUT_ERROR = 2  #: the user's input is wrong: see failure.json
 EXIT_FAILED = 3  #: anything else went wrong: see failure.json
-EXIT_DISK_FULL = 74  #: there may be no space even for failure.json
+EXIT_DISK = 74  #: it is full or gone: failure.json may be missing
 EXIT_LOCKED = 75  #: another process works on the run: not an attempt, to be waited for
 EXIT_PEER_LOST = 76  #: another process of the same run has ended, and says why
 EXIT_INTERRUPTED = 130  #: Ctrl-C: to be resumed
@@ -63,6 +63,20 @@ class Process:
         if self.space != us.space:
             return None
         return _start_ticks(self.pid) == self.start
+
+    def has_open(self, path: Path) -> bool | None:
+        """Return whether it has this very file open, not a copy; None if that cannot be known."""
+        if not self.alive():
+            return None
+        found = False
+        with suppress(OSError):  # it has ended meanwhile, or is another user's
+            file = path.stat()
+            for descriptor in os.scandir(f"/proc/{self.pid}/fd"):
+                found = True
+                with suppress(OSError):  # closed meanwhile
+                    if os.path.samestat(descriptor.stat(), file):
+                        return True
+        return False if found else None
 
     def kill(self) -> None:
         """Kill it if it is known to run here, and wait for its end; never another process that has its pid by now."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mtlab.files import DiskFullError, ReadOnlyError
+from mtlab.files import DiskError, ReadOnlyError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -72,7 +72,7 @@ def unless_unwritable() -> Iterator[None]:
     """Print a note instead of failing where the store is read-only or full: the terminal shows what would be there."""
     try:
         yield
-    except (ReadOnlyError, DiskFullError) as error:
+    except (ReadOnlyError, DiskError) as error:
         typer.echo(f"note: not written: {error}", err=True)
 
 

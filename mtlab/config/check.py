@@ -6,7 +6,8 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -92,6 +93,17 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
             raise UserError("resolvers (${…}) are not allowed: write the value", key=dotted)
         elif isinstance(value, bool) and hints(cls).get(key) in _NUMBERS:
             raise UserError(f"expected a number, found {str(value).lower()}", key=dotted)
+        elif isinstance(value, list | Mapping) and (wanted := _containers(hints(cls).get(key))):
+            given = list if isinstance(value, list) else dict
+            if given not in wanted:  # OmegaConf would not say where
+                raise UserError(f"expected {_CONTAINERS[wanted[0]]}, found {_CONTAINERS[given]}", key=dotted)
+
+
+def _containers(hint: Any) -> list[Any]:
+    """Return the kinds of containers, `list` or `dict`, that a field may hold."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    origins = [get_origin(kind) or kind for kind in kinds]
+    return [list if origin is tuple else origin for origin in origins if origin in (list, tuple, dict)]
 
 
 def _refuse_out_of_range(cls: type[Any], data: Any, prefix: str) -> None:
@@ -145,6 +157,7 @@ def _kind(value: Any) -> str:
     return {type(None): "nothing", list: "a list", str: f"the word {value!r}"}.get(type(value), f"{value!r}")
 
 
+_CONTAINERS = {list: "a list", dict: "a mapping"}
 _WHOLE: tuple[Any, ...] = (int, int | None)
 _NUMBERS: tuple[Any, ...] = (int, float, int | None, float | None)
 _EXPECTED: Mapping[Any, str] = {

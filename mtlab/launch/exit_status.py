@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtlab.files import mount_point
-from mtlab.processes import EXIT_DISK_FULL, EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_LOCKED
+from mtlab.processes import EXIT_DISK, EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_LOCKED
 
 FailureKind = Literal["oom", "nan", "timeout", "killed", "disk", "input", "bug"]
 
@@ -21,7 +21,7 @@ ADVICE: dict[FailureKind, str] = {
     "nan": "lower train.lr, lengthen train.warmup, or set train.clip",
     "timeout": "raise resources.hours, or run again: it goes on from its last checkpoint",
     "killed": "run again to go on from the last checkpoint; if memory is short, use fewer --workers",
-    "disk": "free some space (see `mtlab clean`), then run again: it goes on from its last checkpoint",
+    "disk": "free some space (see `mtlab clean`), or wait until the disk is back, then run again: it goes on",
     "input": "correct the setting, then run again",
     "bug": "see log.txt in the run directory; once it is mended, run again",
 }
@@ -99,10 +99,11 @@ def classify_exit(
         return None
     if status.kind is not None:
         return RunFailure(status.kind, status.cause, "the queue" if status.kind == "input" else None, attempt)
-    if code in (EXIT_INPUT_ERROR, EXIT_FAILED, EXIT_DISK_FULL) and written is not None:
+    if code in (EXIT_INPUT_ERROR, EXIT_FAILED, EXIT_DISK) and written is not None:
         return RunFailure.from_json(written)
-    if code == EXIT_DISK_FULL:
-        return RunFailure("disk", f"the disk is full (mounted at {mount_point(run)})", None, attempt)
+    if code == EXIT_DISK:
+        problem = f"the disk is full, or does not answer (mounted at {mount_point(run)})"
+        return RunFailure("disk", problem, None, attempt)
     if code == EXIT_INPUT_ERROR:
         return RunFailure(
             "input", f"the worker refused its input: see {status.log} in the run directory", None, attempt

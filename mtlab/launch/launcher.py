@@ -362,7 +362,7 @@ class _Launch:
     def _log(self, event: str, **details: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         who = {"host": socket.gethostname(), "launcher": os.getpid()}
-        with suppress(files.DiskFullError):  # the runs will say so
+        with suppress(files.DiskError):  # the runs will say so
             self.store.log_launch(self.board.study, {"time": now, **who, "event": event, **details})
 
     def _handle_signals(self) -> list[signal.Signals]:

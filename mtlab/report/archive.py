@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mtlab import checksums, files
+from mtlab import files
 from mtlab.errors import UserError
 from mtlab.report.page.study_page import study_page
 from mtlab.report.study_report import build_report
@@ -91,7 +91,7 @@ def _copy_run(store: Store, copy: Store, run: str, *, checkpoints: bool) -> None
         data = (source / name).read_bytes()
         if name in _OF_THIS_MACHINE:
             data = files.json_text(json.loads(data) | _OF_THIS_MACHINE[name]).encode()
-            kept[name] = checksums.of_bytes(data)
+            kept[name] = manifest.describe(data)
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(data)
     files.write_json(target / manifest.NAME, kept)

@@ -10,6 +10,7 @@ from mtlab.launch.status import FINAL
 from mtlab.report.comparison.compare import ComparisonRow, seed_spread, smallest_alpha
 from mtlab.report.comparison.verdict import next_for_not_learned, not_learned
 from mtlab.report.formats import numbers
+from mtlab.runs.results import THEN
 from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
 
@@ -121,7 +122,7 @@ def _mixed(runs: pl.DataFrame) -> list[str]:
         if column not in runs.columns:
             continue
         counts = runs[column].drop_nulls().value_counts(sort=True).rows()
-        if len(counts) > 1:
+        if len(counts) > 1 or any(THEN in str(value) for value, _ in counts):
             shown = ", ".join(f"{value} ({number})" for value, number in counts[:5])
             notes.append(f"runs of different {what}: {shown}; {consequence}")
     return notes

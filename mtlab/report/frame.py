@@ -51,7 +51,8 @@ def run_frame(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
         cost/params, cost/params/PART, cost/trained_params, cost/flops (forward, of one example), cost/flops_training
         (of one example), cost/seconds, cost/examples_per_second, cost/memory (MiB).
         mix/NAME: settings that are no part of a run's id, but may change its last bits or its time: device, threads,
-        processes, micro_batch, host, code (digest of the training code), mtlab, torch, git (commit, `+` if dirty).
+        processes, micro_batch, host, code (digest of the training code), mtlab, torch, git (commit, `+` if dirty);
+        "A then B" where a run was gone on with under others.
 
     Args:
         store: where the runs are.
@@ -138,8 +139,8 @@ def _environment(store: Store, run: str, result: Mapping[str, Any]) -> dict[str,
     commit = str(git["commit"])[:10] + ("+" if git.get("dirty") else "") if git.get("commit") else None
     mixed = {name: state.get(name) for name in ("host", "device", "threads")}
     mixed |= {"processes": state.get("processes", 1)}
-    mixed |= result.get("mixes") or {}
     mixed |= {"code": config.get("code"), "mtlab": versions.get("mtlab"), "torch": versions.get("torch"), "git": commit}
+    mixed |= result.get("mixes") or {}
     return {f"mix/{name}": value for name, value in mixed.items()}
 
 

@@ -229,8 +229,7 @@ def hold_idle_run(run: Path) -> Iterator[None]:
 
 
 def _clear(watch: LockWatch) -> None:
-    holder = watch.holder
-    if holder is not None and holder.alive():
+    if lock_state(watch.run) == "live":
         raise InUseError("its holder lives after all")
     if not watch.clear():
         raise InUseError("another holds it by now")

@@ -2,7 +2,8 @@
 
 `lock.json` in the run directory names its holder and counts heartbeats. No wall clocks are compared: a lock is stale
 for an observer that sees the same bytes for `patience` seconds on its own monotonic clock, or at once when the holder's
-process is known to have ended (same host, same boot, same pid namespace). Acquiring and releasing happen under a file
+process is known to have ended (same host, same boot, same pid namespace), or has another file open than this: then the
+run was copied while it was trained. Acquiring and releasing happen under a file
 lock on a guard file beside the run directory, so that of two that take over at once exactly one wins. The kernel drops
 the guard when its holder dies. The holder writes heartbeats in place, into the file that it created: a holder that was
 taken for dead and wakes up writes into a file that nobody reads any more, notices that, and ends. Until it has noticed,
@@ -92,7 +93,7 @@ class LockWatch:
             self.raw, self._since, self._beaten = None, None, False
             return "free"
         known = parse_holder(raw)
-        if known is not None and known.alive() is False:
+        if known is not None and _holds(known, self.run) is False:
             self.raw = raw
             return "stale"
         if raw != self.raw or self._since is None:
@@ -106,7 +107,8 @@ class LockWatch:
     def clear(self) -> bool:
         """Remove the lock that was stale at the last observation; False if it is another by now.
 
-        A holder of this host that hangs or is stopped is killed first, so that it never writes beside its successor.
+        A holder of this host that hangs or is stopped is killed first, so that it never writes beside its successor;
+        not one that holds the run of which this is a copy.
         """
         with guard(self.run):
             return self._clear()
@@ -114,7 +116,7 @@ class LockWatch:
     def _clear(self) -> bool:
         if read_lock(self.run) != self.raw:
             return False
-        if self.holder is not None:
+        if self.holder is not None and _holds(self.holder, self.run):
             self.holder.kill()
         lock_path(self.run).unlink(missing_ok=True)
         return True
@@ -126,8 +128,14 @@ def lock_state(run: Path) -> LockState:
     if raw is None:
         return "free"
     known = parse_holder(raw)
-    alive = known.alive() if known is not None else None
-    return "unsure" if alive is None else "live" if alive else "stale"
+    holds = _holds(known, run) if known is not None else None
+    return "unsure" if holds is None else "live" if holds else "stale"
+
+
+def _holds(holder: Process, run: Path) -> bool | None:
+    """Return whether a process lives and has the run's lock open, as holders have; None if that cannot be known."""
+    alive = holder.alive()
+    return holder.has_open(lock_path(run)) is not False if alive else alive
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`checksums.json`: checksums of the files of a finished run, so that a changed file is noticed and never used."""
+"""`checksums.json`: checksums and sizes of the files of a finished run, so that a change is noticed, and never used."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ _NOT_COVERED = ("lock.json", "log.txt", NAME)  #: they change after the run is f
 def write(run: Path, result: str) -> None:
     """Write the checksums of all files of a run that is about to be finished by a `result.json` with this text."""
     covered = {
-        str(path.relative_to(run)): checksums.of_bytes(path.read_bytes())
+        str(path.relative_to(run)): describe(path.read_bytes())
         for folder in (run, run / "checkpoints")
         if folder.is_dir()
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name not in _NOT_COVERED and not _is_leftover(path)
     }
     covered.pop("checkpoints/last.safetensors", None)  # is removed when the run is finished
-    files.write_json(run / NAME, {**covered, "result.json": checksums.of_bytes(result.encode())})
+    files.write_json(run / NAME, {**covered, "result.json": describe(result.encode())})
+
+
+def describe(data: bytes) -> str:
+    """Return what `checksums.json` holds of a file: its checksum and its size."""
+    return f"{checksums.of_bytes(data)} {len(data)}"
 
 
 def verify(run: Path, name: str, data: bytes) -> None:
@@ -38,7 +43,7 @@ def verify(run: Path, name: str, data: bytes) -> None:
         UserError: it is not, or the run's checksums are lost or damaged.
 
     """
-    if _read(run).get(name) != checksums.of_bytes(data):
+    if _read(run).get(name) != describe(data):
         raise UserError(f"has changed since the run was finished: {ADVICE}", file=run / name)
 
 
@@ -47,7 +52,8 @@ def find_damage(run: Path, *, quick: bool = False) -> dict[str, str]:
 
     Args:
         run: the run directory.
-        quick: read only files that were modified after the run was finished; a bit that the disk lost goes unseen.
+        quick: read only files of another size, or that were modified after the run was finished; a bit that the disk
+            lost goes unseen.
 
     """
     try:
@@ -56,11 +62,12 @@ def find_damage(run: Path, *, quick: bool = False) -> dict[str, str]:
     except UserError as error:
         return {NAME: error.problem.partition(":")[0]}
     problems = {}
-    for name, checksum in known.items():
+    for name, described in known.items():
         try:
-            if quick and (run / name).stat().st_mtime_ns < finished:
+            there = (run / name).stat()
+            if quick and there.st_mtime_ns < finished and described.endswith(f" {there.st_size}"):
                 continue
-            if checksums.of_bytes((run / name).read_bytes()) != checksum:
+            if describe((run / name).read_bytes()) != described:
                 problems[name] = "has changed"
         except (FileNotFoundError, NotADirectoryError):
             problems[name] = "is lost"

@@ -10,6 +10,7 @@ from typing import Any
 from mtlab import files
 from mtlab.runs import manifest
 
+THEN = " then "  #: in `mixes`: between conditions that changed within the run
 _COST_NAMES = {"flops_forward": "flops", "memory_mib": "memory"}  #: as metrics name them: cost/flops, cost/memory
 _LARGEST = 1e100  #: no metric is as large as this
 

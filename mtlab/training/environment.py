@@ -12,11 +12,15 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mtlab.errors import UserError
+from mtlab.resolution.training_code import training_code_digest
+
+if TYPE_CHECKING:
+    from mtlab.training.assemble import AssembledRun
 
 PACKAGES = ("mtlab", "torch", "numpy", "timm", "transformers")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  #: of malloc.h
@@ -74,6 +78,19 @@ def describe_attempt(attempt: int, chosen: torch.device, threads: int, processes
             "torch": str(torch.__version__),
         },
         "git": read_git(Path(__file__).parent),
+    }
+
+
+def describe_conditions(run: AssembledRun) -> dict[str, Any]:
+    """Describe what a run is trained under that is no part of its id, but may change its last bits or its time."""
+    return {
+        "device": device_name(run.runtime.device),
+        "threads": run.train.threads,
+        "micro_batch": run.train.micro_batch or run.train.batch,
+        "processes": run.group.world_size,
+        "mtlab": _version("mtlab"),
+        "torch": str(torch.__version__),
+        "code": training_code_digest(),
     }
 
 

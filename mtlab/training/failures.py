@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtlab.errors import UserError
-from mtlab.files import DiskFullError, as_user_error
+from mtlab.files import DiskError, as_user_error
 
 Kind = Literal["oom", "nan", "disk", "input", "bug"]
 OOM_ADVICE = "out of memory: set or lower train.micro_batch, run fewer workers at once, or choose a smaller batch"
@@ -25,7 +25,7 @@ def classify(error: BaseException) -> Kind:
         return "oom"  # torch's CPU allocator raises a bare RuntimeError
     if isinstance(error, DivergedError):
         return "nan"
-    if isinstance(error, DiskFullError):
+    if isinstance(error, DiskError):
         return "disk"
     return "input" if isinstance(error, UserError) else "bug"
 

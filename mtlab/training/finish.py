@@ -15,7 +15,7 @@ from mtlab.recording import averages, probe, tokens
 from mtlab.runs import checkpoints
 from mtlab.tasks.evaluation import Evaluation, evaluate
 from mtlab.training.assemble import AssembledRun
-from mtlab.training.environment import device_name, peak_memory_mib
+from mtlab.training.environment import peak_memory_mib
 from mtlab.training.intervention_metrics import measure_interventions
 from mtlab.training.resume import TrainingProgress, check_best_checkpoint
 
@@ -79,12 +79,7 @@ def _finish(
         },
         "interventions": interventions,
         "cut_texts": run.cut_texts,
-        "mixes": {
-            "device": device_name(run.runtime.device),
-            "threads": run.train.threads,
-            "micro_batch": run.train.micro_batch or run.train.batch,
-            "processes": run.group.world_size,
-        },
+        "mixes": progress.conditions_in_short(),
     }
 
 

@@ -18,6 +18,7 @@ from mtlab.recording.trace import Trace, recorded_steps
 from mtlab.runs import checkpoints
 from mtlab.tasks.evaluation import evaluate
 from mtlab.training.assemble import AssembledRun
+from mtlab.training.environment import describe_conditions
 from mtlab.training.failures import DivergedError
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.metrics_log import MetricsLog
@@ -216,6 +217,8 @@ class Loop:
         if group.is_main:
             self._read_checkpoint()
         self.progress = group.broadcast_object(self.progress)
+        if changed := self.progress.continue_under(describe_conditions(self.run)):
+            _log(f"the steps before were made under other conditions, which the report will tell: {changed}")
         if not group.is_main and self.progress.step:
             self._restore(checkpoints.load(self.last)[0])
         group.broadcast([*checkpoints.model_tensors(self.run.model).values()])  # to the last bit, whatever drew them

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
 from mtlab import checksums
 from mtlab.runs import checkpoints
+from mtlab.runs.results import THEN
 
 FROM_START = "training starts from the beginning"
 
@@ -30,6 +31,25 @@ class TrainingProgress:
     loss_sum: float = 0.0  #: of the steps since the last logged one
     loss_steps: int = 0
     train_loss: float | None = None  #: mean over the last logged steps
+    conditions: list[dict[str, Any]] = field(default_factory=list)  #: of its steps, each time that they changed
+
+    def continue_under(self, conditions: dict[str, Any]) -> str:
+        """Note under which conditions the next steps are made; return what has changed, "" if nothing has.
+
+        Args:
+            conditions: see `environment.describe_conditions`.
+
+        """
+        before = self.conditions[-1] if self.conditions else conditions
+        if before != conditions or not self.conditions:
+            self.conditions.append(conditions)
+        changed = [name for name in conditions if before.get(name) != conditions[name]]
+        return ", ".join(f"{name} {before.get(name)}, now {conditions[name]}" for name in changed)
+
+    def conditions_in_short(self) -> dict[str, Any]:
+        """Return the conditions of all steps: what changed as text, in order."""
+        seen = {name: list(dict.fromkeys(each.get(name) for each in self.conditions)) for name in self.conditions[-1]}
+        return {name: each[0] if len(each) == 1 else THEN.join(map(str, each)) for name, each in seen.items()}
 
     def update(self, value: float, mode: Literal["max", "min"], patience: int | None) -> bool:
         """Take in a validation at `step`; return whether it is the best so far."""

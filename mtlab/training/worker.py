@@ -21,7 +21,7 @@ from mtlab.distributed.process_group import ProcessGroup
 from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
 from mtlab.processes import (
-    EXIT_DISK_FULL,
+    EXIT_DISK,
     EXIT_FAILED,
     EXIT_INPUT_ERROR,
     EXIT_INTERRUPTED,
@@ -104,7 +104,7 @@ def _refuse(error: UserError, *, told: bool = True) -> int:
     with suppress(OSError):  # the log may lie on a full disk
         if told:
             print(f"mtlab: {error}", file=sys.stderr, flush=True)
-    return EXIT_DISK_FULL if isinstance(error, files.DiskFullError) else EXIT_INPUT_ERROR
+    return EXIT_DISK if isinstance(error, files.DiskError) else EXIT_INPUT_ERROR
 
 
 @contextmanager
@@ -157,10 +157,10 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
         if group.is_first_to_fail():
             if failure["kind"] == "bug":
                 traceback.print_exc()
-            with suppress(OSError, files.DiskFullError):  # there may be no space left to say so
+            with suppress(OSError, files.DiskError):  # there may be no space left to say so
                 print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
                 files.write_json(run_dir / "failure.json", failure)
-        return {"input": EXIT_INPUT_ERROR, "disk": EXIT_DISK_FULL}.get(failure["kind"], EXIT_FAILED)
+        return {"input": EXIT_INPUT_ERROR, "disk": EXIT_DISK}.get(failure["kind"], EXIT_FAILED)
     return 0
 
 

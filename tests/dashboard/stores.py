@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import recordings
 from fabric import Fabric, write
@@ -13,6 +14,7 @@ from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 EVIL = "<img src=x onerror=alert(1)>"  #: what must be shown as it stands wherever it comes from
+HELD: list[Any] = []  #: locks that are open in this process
 VARIANTS = ("last", "bridge", "static", "adaptive")
 
 
@@ -99,6 +101,7 @@ def _go_on(_: Fabric, folder: Path) -> None:
     _unfinish(folder)
     log(folder, 300)
     write(folder / "lock.json", {**current_process().to_json(), "token": "t", "beat": 1})
+    HELD.append((folder / "lock.json").open())  # as a holder has it
 
 
 def _cut_off(_: Fabric, folder: Path) -> None:

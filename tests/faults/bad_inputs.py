@@ -15,14 +15,32 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import command_inputs as more
 import hypothesis
+import input_kinds as kinds
 from hypothesis import HealthCheck, Phase, given, settings
 from input_judge import Judge
-from input_kinds import KINDS
+from input_kinds import Kind
 
+KINDS: dict[str, Kind] = {
+    "recipes": kinds.recipes,
+    "YAML as text": kinds.yaml_texts,
+    "overrides": kinds.overrides,
+    "sweeps": kinds.sweeps,
+    "studies beside settings": more.whole_studies,
+    "language models": more.language_models,
+    "own questions and captions": more.own_data,
+    "shards": kinds.shards,
+    "checkpoints": kinds.checkpoints,
+    "golden bundles": kinds.bundles,
+    "run stores": kinds.stores,
+    "archives of studies": more.archives,
+    "words of commands": more.command_words,
+    "trained models": more.trained_models,
+}
 MEMORY = 12 * 2**30  #: bytes of address space
 ROUND = 250  #: inputs of a kind in one folder
-SHARE = {"golden bundles": 0.4}  #: of the inputs that the others have: each takes a model
+SHARE = {"golden bundles": 0.4, "trained models": 0.4}  #: of the inputs that the others have: each takes a model
 
 
 def judged(name: str, inputs: int, seed: int) -> Judge:

@@ -22,7 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import disk_faults as disk
 import launcher_faults as many
+import look_faults as looks
+import store_faults as store
 import sweep_faults as sweep
 import worker_faults as one
 from stage import Report, Stage, undisturbed
@@ -41,6 +44,7 @@ class Fault:
     share: float = 1.0  #: of the times that the others are played: it takes longer
 
 
+NETWORK, POWER = partial(disk.no_mounting, "bindfs"), partial(disk.no_mounting, "mkfs.ext4")
 LAST, BEST = "checkpoints/last.safetensors", "checkpoints/best.safetensors"
 
 FAULTS = (
@@ -58,14 +62,25 @@ FAULTS = (
     Fault("clock jumps", "± 10 years at every look, and a kill", one.clock_jumps),
     Fault("disk full, each kind of write", "ENOSPC from a random write on", partial(one.write_fails, errno.ENOSPC)),
     Fault("disk turns read-only", "EROFS from a random write on", partial(one.write_fails, errno.EROFS)),
-    Fault("disk full, a real one", "a tmpfs filled at a random moment", one.disk_fills, one.no_mounting),
-    Fault("read-only store, a real one", "a tmpfs remounted", one.store_is_read_only, one.no_mounting),
+    Fault("disk full, a real one", "a tmpfs filled at a random moment", disk.fills, disk.no_mounting),
+    Fault("read-only store, a real one", "a tmpfs remounted", disk.turns_read_only, disk.no_mounting),
+    Fault("network disk full", "the same below bindfs", partial(disk.fills, network=True), NETWORK),
+    Fault("network disk hangs, and is back", "bindfs stopped for up to 3 s", disk.hangs, NETWORK),
+    Fault("network disk hangs for good", "stopped until the run is killed", disk.hangs_until_killed, NETWORK),
+    Fault("network disk vanishes", "bindfs killed (ENOTCONN)", disk.vanishes, NETWORK),
+    Fault("power cut of a disk", "ext4 shut down, unflushed data lost", disk.power_cut, POWER),
+    Fault("store copied in mid-run", "cp -r, cp -a or tar; both gone on with", store.copied),
+    Fault("two stores merged", "cp -r, -a, -au; finished and cut off runs", store.merged),
+    Fault("torch upgraded in mid-run", "after a kill, its version differs", store.upgraded),
     Fault("kill -9 of the launcher", "up to 3 times a study", partial(many.killed, "launcher")),
     Fault("kill -9 of a worker", "up to 3 times a study, retried at once", partial(many.killed, "worker")),
     Fault("kill -9 of both", "up to 3 times a study", partial(many.killed, "both")),
     Fault("two launchers at once", "on one study; half the time one is killed", many.two_at_once),
     Fault("hung worker", "SIGSTOP; a limit on its time", many.hung),
     Fault("all locks damaged", "after all were killed", many.locks_damaged),
+    Fault("host renamed", "up to 3 times a study, and a kill -9", many.host_renamed, many.no_renaming),
+    Fault("kill -9 of the launcher at a look", "up to 4 times, seeds until decided", looks.killed),
+    Fault("Ray node lost", "at a random moment of a study", many.node_lost, many.no_ray, 0.25),
     Fault("kill -9 of PostgreSQL", "in mid-sweep, and back", sweep.database_dies, sweep.no_database, 0.2),
 )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from input_judge import arguments
-from input_kinds import _finished_store
+from input_kinds import finished_store
 
 from mtlab.cli import main as command_line
 
@@ -76,7 +76,7 @@ def called(*words: object) -> tuple[int | str, str]:
 def rows(root: Path, kinds: Iterable[str]) -> Iterator[tuple[str, str, str, int | str, str]]:
     """Damage one file at a time; yield file, damage, command, exit code and message."""
     whole = root / "whole"
-    _finished_store(whole)
+    finished_store(whole)
     run = next(path.parent for path in sorted(whole.glob("cells/*/s0/result.json")))
     files = ["store.json", "costs.json", "studies/demo/plan.json", "studies/demo/spec.yaml"]
     files += [str(path.relative_to(whole)) for path in sorted(run.iterdir()) if path.is_file()]

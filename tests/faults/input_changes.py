@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -40,11 +40,14 @@ def at(data: Any, place: tuple[Any, ...]) -> Any:
 
 
 @st.composite
-def changed(draw: st.DrawFn, source: Any, most: int = 3) -> Any:
-    """Change nested data in one to `most` places: a value, a key, a part taken out, doubled, moved, or wrapped."""
+def changed(draw: st.DrawFn, source: Any, most: int = 3, parts: Sequence[str] = ()) -> Any:
+    """Change nested data in one to `most` places: a value, a key, a part taken out, doubled, moved, or wrapped.
+
+    With `parts`, only below these keys.
+    """
     data = json.loads(json.dumps(source))
     for _ in range(draw(st.integers(1, most))):
-        every = list(places(data))[1:]
+        every = [place for place in list(places(data))[1:] if not parts or place[0] in parts]
         if not every:
             return draw(values)
         place = draw(st.sampled_from(every))

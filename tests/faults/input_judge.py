@@ -6,6 +6,7 @@ Not allowed: a traceback, more than one line on stderr beside the exit code 2, m
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import traceback
@@ -58,6 +59,16 @@ class Judge:
         elif "Traceback" in err.getvalue():
             self._problem(f"exit {code} with a traceback: {lines[-1:]}", words, shown)
 
+    @contextmanager
+    def at(self, folder: Path) -> Iterator[None]:
+        """Work in a folder within the block."""
+        before = os.getcwd()
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
     def check(self, what: str, *, fine: bool, shown: object) -> None:
         """Note a problem unless all is fine."""
         if not fine:
@@ -65,6 +76,12 @@ class Judge:
 
     def _problem(self, what: str, words: tuple[str, ...], shown: object) -> None:
         self.problems.setdefault(what, f"{' '.join(words)[:300]} | {str(shown)[:1500]}")
+
+
+def quiet(*words: object) -> None:
+    """Call `mtlab WORDS`, which must go well, and print nothing."""
+    with redirect_stdout(io.StringIO()), arguments(tuple(map(str, words))):
+        assert command_line() == 0, words
 
 
 class HangError(Exception):

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hypothesis import strategies as st
 from input_changes import PIECES, broken, bytes_pieces, changed, places, scalars, texts, values
-from input_judge import Judge, arguments
+from input_judge import Judge, quiet
 from standin import make_plan
 from tiny_shards import make_shards
 from tiny_study import TINY
 
-from mtlab.cli import main as command_line
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
@@ -32,7 +29,7 @@ STUDY = yaml.safe_load(TINY) | {"axes": {"manager": ["bridge", "adaptive"]}, "ba
 TRIED = ("planted", "quickstart", "depth")
 
 
-def _fresh(judge: Judge) -> Path:
+def fresh(judge: Judge) -> Path:
     """Give a new store; the last one must not hold a run."""
     store = judge.folder / "store"
     judge.check("a run was started", fine=not list(store.glob("cells/*/*")), shown="")
@@ -47,7 +44,7 @@ def recipes(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
     def give(data: Any) -> None:
         path = judge.folder / "study.yaml"
         path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
-        judge.call("plan", path, "--store", _fresh(judge), shown=path.read_bytes())
+        judge.call("plan", path, "--store", fresh(judge), shown=path.read_bytes())
 
     return st.sampled_from(sources).flatmap(changed), give
 
@@ -60,7 +57,7 @@ def yaml_texts(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
     def give(data: bytes) -> None:
         path = judge.folder / "study.yaml"
         path.write_bytes(data)
-        judge.call("plan", path, "--store", _fresh(judge), shown=data)
+        judge.call("plan", path, "--store", fresh(judge), shown=data)
 
     pieces = st.sampled_from(PIECES) | st.binary(max_size=6)
     return st.sampled_from(sources).flatmap(lambda source: broken(source, pieces)), give
@@ -87,7 +84,7 @@ def overrides(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
 
     def give(given_words: list[str]) -> None:
         sound = [word.replace("\x00", "0") for word in given_words if not word.startswith("-")]  # as an OS passes them
-        judge.call("plan", path, "--store", _fresh(judge), *sound, shown=sound)
+        judge.call("plan", path, "--store", fresh(judge), *sound, shown=sound)
 
     return st.lists(pairs, min_size=1, max_size=3), give
 
@@ -107,7 +104,7 @@ def sweeps(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
     def give(data: Any) -> None:
         path = judge.folder / "sweep.yaml"
         path.write_text(yaml.safe_dump(data, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
-        judge.call("sweep", "plan", path, "--store", _fresh(judge), shown=path.read_bytes())
+        judge.call("sweep", "plan", path, "--store", fresh(judge), shown=path.read_bytes())
 
     return changed(source), give
 
@@ -186,7 +183,7 @@ def bundles(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
 def stores(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
     """Every JSON file of a run store, structure and bytes: `mtlab status`, `report`, `clean`, `inspect`."""
     whole = judge.folder / "whole"
-    _finished_store(whole)
+    finished_store(whole)
     return _damaged(judge, whole)
 
 
@@ -222,12 +219,11 @@ def _damaged(judge: Judge, whole: Path) -> tuple[st.SearchStrategy[Any], Input]:
     return kinds(), give
 
 
-def _finished_store(root: Path) -> None:
+def finished_store(root: Path) -> None:
     """Make a store with a planned study and finished runs, as the command line would."""
     path = root.parent / "demo.yaml"
     path.write_text(yaml.safe_dump(STUDY | {"name": "demo", "seeds": 2}))
-    with redirect_stdout(io.StringIO()), arguments(("plan", str(path), "--store", str(root))):
-        assert command_line() == 0
+    quiet("plan", path, "--store", root)
     store = Store.open(root)
     for number, run in enumerate(store.plan("demo")["runs"]):
         folder = store.run(run["id"])
@@ -244,15 +240,3 @@ def _finished_store(root: Path) -> None:
         cost = {"params": {"head": 10}, "flops_forward": 5.0, "seconds": 1.0, "memory_mib": 100.0}
         result = {"format": 1, "steps": 6, "best_step": 6, "stopped_early": False, "metrics": metrics, "cost": cost}
         write_result(folder, result)
-
-
-KINDS: dict[str, Kind] = {
-    "recipes": recipes,
-    "YAML as text": yaml_texts,
-    "overrides": overrides,
-    "sweeps": sweeps,
-    "shards": shards,
-    "checkpoints": checkpoints,
-    "golden bundles": bundles,
-    "run stores": stores,
-}

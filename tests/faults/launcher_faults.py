@@ -6,17 +6,27 @@ is lost, repeated or done twice at once changes what they leave (see `standin.py
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
+import socket
 import subprocess
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import ray_nodes
+from patience import wait_for
 from stage import Report, Stage, damage
 from standin import launch_process, make_plan, snapshot
 
+from mtlab.processes import Process, current_process
 from mtlab.runs.lock import parse_holder, read_lock
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -24,7 +34,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "bbb": {"steps": 9, "pause": 0.02},
     "kid": {"steps": 12, "pause": 0.02, "parent": "bbb"},
 }
-RUNS = 6
+CLONE_NEWUTS = 0x04000000  #: of unshare(2)
 
 
 class Study:
@@ -52,10 +62,14 @@ class Study:
             return True
         return False
 
-    def workers(self) -> list[Any]:
+    def workers(self) -> list[Process]:
         """Find the processes that hold runs."""
+        return [process for process in self.holders() if process.alive()]
+
+    def holders(self) -> list[Process]:
+        """Read who holds runs, or has held them."""
         held = [parse_holder(read_lock(path.parent)) for path in sorted((self.root / "cells").glob("*/s*/lock.json"))]
-        return [process for process in held if process is not None and process.alive()]
+        return [process for process in held if process is not None]
 
     def compare(self, expected: Mapping[str, bytes], *, injected: bool, explained: bool = True) -> Report:
         """Launch to the end, and compare."""
@@ -120,6 +134,72 @@ def hung(stage: Stage) -> Report:
     code = study.ended(launcher)
     told = not stopped or (code == 1 and "timeout" in study.output[-1]) or code == 0
     return study.compare(stage.study, injected=bool(stopped), explained=told)
+
+
+def no_renaming() -> str:
+    """Say why the host's name cannot be changed here, for some processes alone; "" if it can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "only root may change the host's name"
+    try:
+        with own_host_name(random.Random(0)):
+            return ""
+    except OSError:
+        return "the host's name cannot be changed here"
+
+
+@contextmanager
+def own_host_name(dice: random.Random) -> Iterator[Callable[[], None]]:
+    """Give this thread, and the processes that it starts, a host name of their own; the function yielded changes it."""
+    libc, name = ctypes.CDLL(None, use_errno=True), socket.gethostname()
+    current_process()  # remembers the name, as the launchers that are started do
+    with open("/proc/thread-self/ns/uts") as before:
+
+        def rename() -> None:
+            socket.sethostname(dice.choice(["here", "there", "elsewhere", name]))
+
+        if libc.unshare(CLONE_NEWUTS):
+            raise OSError(ctypes.get_errno(), "unshare")
+        try:
+            rename()
+            yield rename
+        finally:
+            libc.setns(before.fileno(), CLONE_NEWUTS)
+
+
+def host_renamed(stage: Stage) -> Report:
+    """The host's name changes: under the launcher, between it and its workers, and before another goes on."""
+    study = Study(stage.folder, stage.dice)
+    with own_host_name(stage.dice) as rename:
+        launcher = study.launch()
+        injected = study.wait(launcher, 1.0)
+        rename()
+        study.wait(launcher, 1.5)
+        launcher.send_signal(signal.SIGKILL)
+        launcher.communicate()
+        if stage.dice.random() < 0.5:
+            for process in study.holders():
+                replace(process, host=current_process().host).kill()
+        rename()
+        return study.compare(stage.study, injected=injected)
+
+
+def node_lost(stage: Stage) -> Report:
+    """A node of a Ray cluster is gone at a random moment: what ran there is run elsewhere, or by the next launcher."""
+    study = Study(stage.folder, stage.dice)
+    with ray_nodes.running() as nodes:
+        launcher = study.launch(pool=f"ray {nodes.address}", grace=20.0)
+        wait_for(lambda: study.workers() or launcher.poll() is not None)
+        injected = study.wait(launcher, 3.0)
+        nodes.kill()
+        time.sleep(stage.dice.uniform(0, 1))
+        nodes.add()
+        code = study.ended(launcher)
+    return study.compare(stage.study, injected=injected, explained=code == 0)
+
+
+def no_ray() -> str:
+    """Say why there is no cluster; "" if there is."""
+    return "" if find_spec("ray") is not None else "ray is not installed"
 
 
 def locks_damaged(stage: Stage) -> Report:

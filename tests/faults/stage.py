@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -81,12 +81,13 @@ class Stage:
         """What the workers have printed."""
         return self.log.read_text() if self.log.exists() else ""
 
-    def compare(self, *, injected: bool, explained: str | bool = True) -> Report:
+    def compare(self, *, injected: bool, explained: str | bool = True, but: Sequence[str] = ()) -> Report:
         """Train to the end, and compare with the undisturbed run.
 
         Args:
             injected: did the fault happen?
             explained: a word that the log must hold; or whether it did explain.
+            but: what may differ, and is compared elsewhere.
 
         """
         code = self.attempt()
@@ -96,7 +97,7 @@ class Stage:
         if code != 0 or not (self.run / "result.json").exists():
             return Report(injected, lost=1, explained=heard and clear, note=f"exit {code}: {said[-400:]}")
         found = outcome(self.run)
-        wrong = [key for key in self.undisturbed if found[key] != self.undisturbed[key]]
+        wrong = [key for key in self.undisturbed if key not in but and found[key] != self.undisturbed[key]]
         problems = [f"differs: {', '.join(wrong)}"] if wrong else []
         problems += [] if heard else [f"{explained!r} was not said: {said[-400:]}"]
         problems += [] if clear else [f"traceback: {said[-600:]}"]

@@ -9,7 +9,17 @@ from bad_inputs import KINDS, judged
 
 INPUTS = {"recipes": 30, "YAML as text": 30, "overrides": 40, "sweeps": 40, "run stores": 40}
 #: kinds of which a few inputs take longer than a quick test may
-SLOW = {"shards": 40, "checkpoints": 40, "golden bundles": 20}
+SLOW = {
+    "shards": 40,
+    "checkpoints": 40,
+    "golden bundles": 20,
+    "studies beside settings": 40,
+    "language models": 40,
+    "own questions and captions": 40,
+    "archives of studies": 40,
+    "words of commands": 60,
+    "trained models": 40,
+}
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ def test_a_bundle_whose_text_encoder_is_described_wrongly(
         assert said.startswith("error: ")
 
 
+def test_a_mapping_where_a_list_belongs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_study(tmp_path, "axes: {manager: [last, bridge]}\nmetrics: {report: {cost: true}}")
+    monkeypatch.setattr(sys, "argv", ["mtlab", "plan", str(study)])
+    assert main() == 2
+    assert "metrics.report: expected a list, found a mapping" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("setting", ["model.heads=0", "text.heads=0"])
 def test_a_number_that_would_be_divided_by(
     setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -5,13 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +14,7 @@ from typing import Any
 from patience import wait_for
 from stage import Report, Stage, damage, flip, read, worker
 
-from mtlab.processes import EXIT_DISK_FULL, EXIT_INPUT_ERROR
+from mtlab.processes import EXIT_DISK, EXIT_INPUT_ERROR
 
 # The worker itself
 
@@ -212,7 +207,7 @@ def write_fails(number: int, stage: Stage) -> Report:
     code = stage.attempt(_strike_writes, number, at)
     if code == 0:
         return stage.compare(injected=False)
-    word, expected = ("full", EXIT_DISK_FULL) if number == errno.ENOSPC else ("read-only", EXIT_INPUT_ERROR)
+    word, expected = ("full", EXIT_DISK) if number == errno.ENOSPC else ("read-only", EXIT_INPUT_ERROR)
     if code != expected or word not in stage.said():
         return Report(True, explained=False, note=f"write {at}: exit {code}: {stage.said()[-600:]}")
     return stage.compare(injected=True, explained=word)
@@ -244,65 +239,3 @@ def _strike_writes(number: int, at: int) -> None:
     from mtlab import files
 
     files.os = _Failing(number, at)  # type: ignore[assignment]
-
-
-def no_mounting() -> str:
-    """Say why no file system can be mounted here; "" if one can."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        return "only root may mount a file system"
-    try:
-        with tmpfs(Path("/tmp") / f"mtlab-mount-{os.getpid()}"):
-            return ""
-    except (OSError, subprocess.CalledProcessError):
-        return "no file system can be mounted here"
-
-
-@contextmanager
-def tmpfs(folder: Path, size: str = "2m") -> Iterator[Path]:
-    """Mount a small file system."""
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True, capture_output=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def disk_fills(stage: Stage) -> Report:
-    """A real file system fills up at a random moment, to the last byte or nearly."""
-    with tmpfs(stage.folder / "disk") as disk:
-        _move(stage, disk)
-        process = stage.start()
-        wait_for(lambda: (stage.run / "state.json").exists() or not process.is_alive())
-        process.join(stage.moment())
-        ballast = disk / "ballast"
-        left = stage.dice.choice([0, 0, 4096, 16384])
-        free = shutil.disk_usage(disk).free
-        with ballast.open("wb") as stream:
-            stream.write(bytes(max(0, free - left)))
-        process.join()
-        injected = process.exitcode != 0
-        if injected and (process.exitcode != 74 or "the disk is full" not in stage.said()):
-            return Report(True, explained=False, note=f"exit {process.exitcode}: {stage.said()[-600:]}")
-        ballast.unlink()
-        return stage.compare(injected=injected, explained="the disk is full")
-
-
-def store_is_read_only(stage: Stage) -> Report:
-    """A run that was begun is gone on with on a real file system that is read-only by now."""
-    with tmpfs(stage.folder / "disk") as disk:
-        _move(stage, disk)
-        stage.killed_at_a_random_moment()
-        before = {path: path.read_bytes() for path in stage.run.rglob("*") if path.is_file()}
-        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        code = stage.attempt()
-        told = code == (0 if (stage.run / "result.json").exists() else 2) and (code == 0 or "read-only" in stage.said())
-        after = {path: path.read_bytes() for path in stage.run.rglob("*") if path.is_file()}
-        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-        if not told or before != after:
-            return Report(True, explained=False, note=f"exit {code}: {stage.said()[-600:]}")
-        return stage.compare(injected=True)
-
-
-def _move(stage: Stage, disk: Path) -> None:
-    stage.run = Path(shutil.move(stage.folder / "cells", disk / "cells")) / "cell" / "s0"

@@ -45,6 +45,7 @@ class Fabric:
         torch: str = "2.13.0",
         ids: str = "q",
         floor: float | None = None,
+        mixes: Mapping[str, Any] | None = None,
     ) -> Path:
         """Write a finished run whose test accuracy is `accuracy` to the nearest example; a blind model has `floor`."""
         folder = self.start(cell, seed, code=code, device=device, threads=threads, torch=torch)
@@ -77,7 +78,7 @@ class Fabric:
         cost = {"params": {"managers": 1000 * len(cell), "head": 4000}, "trained_params": 400_000 + 1000 * len(cell)}
         cost |= {"flops_forward": 1.4e7, "flops_training": 4.2e7, "seconds": seconds + seed}
         cost |= {"examples_per_second": 700.0, "memory_mib": 500.0}
-        mixes = {"device": device, "threads": threads, "micro_batch": 32}
+        mixes = {"device": device, "threads": threads, "micro_batch": 32, **(mixes or {})}
         result = {"format": 1, "steps": 800, "best_step": 600, "stopped_early": False, "metrics": metrics}
         write_result(folder, result | {"cost": cost, "interventions": None, "mixes": mixes})
         return folder

@@ -229,6 +229,14 @@ def test_mixes_are_told(fabric):
     assert "3 of 6 finished runs were made by other training code than the plan's" in text
 
 
+def test_a_run_that_changed_its_version_on_the_way_is_told(fabric):
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.7 + 0.01 * seed)
+        fabric.finish("static", seed, 0.7 + 0.02 * seed, mixes={"torch": "2.12.0 then 2.13.0"})
+    text = told(fabric, fabric.plan(["bridge", "static"], seeds=3))
+    assert "2.12.0 then 2.13.0 (3)" in text
+
+
 def test_missing_runs_are_told_by_what_became_of_them(fabric):
     fabric.finish("bridge", 0, 0.7)
     fabric.finish("static", 0, 0.7)

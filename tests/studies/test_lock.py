@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,6 +157,17 @@ def test_a_corrupt_lock_is_taken_after_watching_it(run: Path, content: bytes) ->
         assert 0.3 <= time.monotonic() - begin < 3
 
 
+def test_the_lock_of_a_copied_run_is_stale_at_once_and_the_original_is_left_alone(
+    run: Path, hold: Hold, tmp_path: Path
+) -> None:
+    holder, copy = hold(run), tmp_path / "copy" / "s0"
+    shutil.copytree(run, copy)
+    assert (lock_state(run), lock_state(copy)) == ("live", "stale")
+    with RunLock(copy, patience=60):
+        assert holder.poll() is None
+        assert lock_state(run) == "live"
+
+
 def test_clock_jumps_are_harmless(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = LockWatch(run, patience=5)
     files.write_json(lock.lock_path(run), {**current_process().to_json(), "host": "far-away", "beat": 1})
@@ -204,8 +216,10 @@ try:
             time.sleep(0.3)
         os.unlink(run.parent / "inside")
         print("won", flush=True)
-        time.sleep(0.5)
+        while len(list(run.parent.glob("lost-*"))) < 5:
+            time.sleep(0.01)
 except LockedError:
+    (run.parent / f"lost-{os.getpid()}").touch()
     print("lost", flush=True)
 """
 

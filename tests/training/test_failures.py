@@ -32,6 +32,7 @@ def test_a_loss_that_is_no_number_fails_as_nan(make_run: RunMaker, capsys: pytes
         (torch.OutOfMemoryError("CUDA out of memory"), "oom", 3, "micro_batch"),
         (ZeroDivisionError("division by zero"), "bug", 3, "ZeroDivisionError: division by zero"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk", 74, "the disk is full (mounted at /"),
+        (OSError(errno.ESTALE, "Stale file handle"), "disk", 74, "the disk does not answer (Stale file handle)"),
     ],
 )
 def test_failures_are_classified(
