@@ -7,11 +7,13 @@ Real recipes, command lines, shards, checkpoints, golden bundles and run stores 
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import resource
 import shutil
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,18 @@ ROUND = 250  #: inputs of a kind in one folder
 SHARE = {"golden bundles": 0.4, "trained models": 0.4}  #: of the inputs that the others have: each takes a model
 
 
+@cache
+def shared_cache() -> str:
+    """Make an expert cache for this process: reading the towers of a recipe once takes as long as fifty inputs."""
+    folder = tempfile.mkdtemp(prefix="mtlab-inputs-cache-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def judged(name: str, inputs: int, seed: int) -> Judge:
     """Give `inputs` inputs of a kind to mtlab; return what came of it."""
     folder = Path(tempfile.mkdtemp(prefix="mtlab-inputs-"))
-    os.environ |= {"MTLAB_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"MTLAB_CACHE": shared_cache(), "HF_HUB_OFFLINE": "1"}
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, before[1]))
     try:
