@@ -1,8 +1,8 @@
 """What the shipped comparisons found, from the tables of `mtlab report` in analysis/results.
 
-`python tools/findings.py sweep_managers_all` (or `judge_cnn`) prints a comparison as a table, best first, as
-docs/results.md has it; `python tools/findings.py search` that of the search for a better manager, for
-analysis/predictions.md.
+`python tools/findings.py sweep_managers_all` (or `judge_cnn_levels`) prints a comparison as a table, best first, as
+docs/results.md has it; for analysis/predictions.md, `python tools/findings.py search` that of the search for a better
+manager, and `python tools/findings.py bridges_cnn` (or `own_maps_vit`) what was tried at each rate.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = {
     "sweep_managers": ("is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge", "CNN"),
     "sweep_managers_all": ("twenty-one-managers-tuned-alike-preliminary", "CNN, 21 managers, preliminary"),
-    "judge_cnn": ("a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
+    "judge_cnn_levels": ("a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
     "sweep_managers_vit": ("the-same-on-a-vit-preliminary", "ViT, preliminary"),
 }
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs
+TRIED = ("bridges_cnn", "own_maps_vit")  #: searches whose trials are told rate by rate
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 
 
@@ -151,5 +152,24 @@ def _searched(tower: str) -> dict[str, str]:
     return found
 
 
+def tried(name: str) -> Iterator[str]:
+    """Write the validation accuracy of each variant of a search at each rate, and the area at the best; one seed."""
+    runs: dict[str, dict[float, Mapping[str, str]]] = defaultdict(dict)
+    for run in _read(name, "runs"):
+        runs[run["label"].removeprefix("vision.layers ").strip("[]")][float(run["train.lr"])] = run
+    rates = sorted({rate for of_one in runs.values() for rate in of_one})
+    yield f"| | {' | '.join(f'{rate:g}' for rate in rates)} | area at the best |"
+    yield f"|---|{'--:|' * len(rates)}--:|"
+    for label, of_one in runs.items():
+        cells = [f"{100 * float(of_one[rate]['val/accuracy']):.1f}" for rate in rates]
+        best = max(of_one.values(), key=lambda run: float(run["val/accuracy"]))
+        yield f"| {label} | {' | '.join(cells)} | {100 * float(best['area']):.1f} |"
+
+
+def main(name: str) -> None:
+    """Print one of the tables."""
+    print("\n".join(search() if name == "search" else tried(name) if name in TRIED else comparison(name)))
+
+
 if __name__ == "__main__":
-    print("\n".join(search() if sys.argv[1] == "search" else comparison(sys.argv[1])))
+    main(sys.argv[1])

@@ -59,7 +59,7 @@ def test_what_was_found_is_the_mean_of_the_published_runs(name: str) -> None:
         assert float(row["mean"]) == pytest.approx(fmean(accuracies[row["label"]]), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sweep_managers_all", "judge_cnn"])
+@pytest.mark.parametrize("name", ["sweep_managers_all", "judge_cnn_levels"])
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
     results = (findings.ROOT / "docs/results.md").read_text()
     assert "\n".join(findings.comparison(name)) in results, f"run `python tools/findings.py {name}`"
@@ -68,6 +68,12 @@ def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None
 def test_the_table_of_the_search_is_what_its_command_prints() -> None:
     lines = [line.strip() for line in (findings.ROOT / "analysis/predictions.md").read_text().splitlines()]
     assert "\n".join(findings.search()) in "\n".join(lines), "run `python tools/findings.py search`"
+
+
+@pytest.mark.parametrize("name", findings.TRIED)
+def test_the_table_of_what_was_tried_is_what_its_command_prints(name: str) -> None:
+    lines = [line.strip() for line in (findings.ROOT / "analysis/predictions.md").read_text().splitlines()]
+    assert "\n".join(findings.tried(name)) in "\n".join(lines), f"run `python tools/findings.py {name}`"
 
 
 PRESETS = [entry["name"] for entry in catalogue("presets") if entry["name"].startswith("presets/literature/")]
