@@ -1,20 +1,17 @@
 """What is the expert cache worth: training from cached levels against running the frozen towers in every step?
 
-    python benchmarks/cache.py [--rounds 7] [--quick] [--only quickstart base study] [--part 10] [--seeds 2]
+    python benchmarks/cache.py [--rounds 7] [--quick] [--only quickstart base]
 
 Steps of both kinds are timed in turn, batches made and all, on one thread: at quickstart's sizes (MiniLM,
 EfficientNet-Lite0 at 128 px, batch 32), and with a base-size ViT at 224 px (random weights, batch 8) below quickstart's
-small encoder and below one of the published size (width 768, 6 layers). Then a part of quickstart as a whole (a tenth
-of its data and steps, all variants and seeds), start of all processes, extraction and judging included, with an empty
-cache and an empty store; and again in a filled cache.
+small encoder and below one of the published size (width 768, 6 layers).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,10 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from alternating import Seconds, alternate, measure, median, ratio
-from measurements import Row, Tables, measurements, parser
-from processes import mtlab
+from measurements import Tables, measurements, parser
 
-from mtlab.config.load import compose, find_study_file
 from mtlab.data.cache.size_limit import folder_size
 from mtlab.resolution.resolve import resolve
 from mtlab.training.assemble import AssembledRun, assemble
@@ -54,7 +49,7 @@ BASE: Mapping[str, Any] = {
 }
 SMALL: Mapping[str, Any] = {**BASE, "model": QUICKSTART["model"]}
 GOAL = 4.0  #: times
-PARTS = ("quickstart", "base", "study")
+PARTS = ("quickstart", "base")
 
 
 class Training:
@@ -101,33 +96,6 @@ def steps(config: Mapping[str, Any], rounds: int, count: int) -> tuple[dict[str,
         return alternate(work, rounds), sizes
 
 
-def study(root: Path, name: str, cache: str, words: Sequence[str]) -> tuple[Seconds, float]:
-    """Run a part of quickstart in a store of its own; return what it took, and the most memory of a worker in MiB."""
-    os.environ["MTLAB_CACHE"] = str(root / cache)
-    store = root / f"store-{name}"
-    taken = measure(mtlab("run", "quickstart", *words, "--store", str(store)))
-    results = [json.loads(path.read_text()) for path in store.glob("cells/*/s*/result.json")]
-    return taken, max(result["cost"]["memory_mib"] for result in results)
-
-
-def studies(tables: Tables, part: int, seeds: int) -> None:
-    """Run one part in so many of quickstart: recomputed, cached from nothing, and cached again."""
-    whole = compose(find_study_file("quickstart")).data["set"]
-    steps, every = whole["train"]["length"]["steps"] // part, max(1, whole["train"]["eval_every"] // part)
-    words = [f"train.length={{steps: {steps}}}", f"train.eval_every={every}", f"study.seeds={seeds}"]
-    words += [f"data.{split}={whole['data'][split] // part}" for split in ("train", "val", "test")]
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name, cache, more in (
-            ("recomputed", "none", ["cache.enabled=false"]),
-            ("cached, from an empty cache", "cache", []),
-            ("cached, from a full cache", "cache", []),
-        ):
-            taken, memory = study(Path(folder), f"{len(rows)}", cache, [*words, *more])
-            rows.append({"study": name, "CPU s": taken.cpu, "wall s": taken.wall, "peak MiB of a worker": memory})
-    tables.add("study", rows)
-
-
 def compare(tables: Tables, names: tuple[str, str], config: Mapping[str, Any], rounds: int, count: int) -> None:
     """Make the rows of a comparison of steps: `names` are those of towers and encoder."""
     taken, cache = steps(config, rounds, count)
@@ -149,8 +117,6 @@ def main() -> None:
     """Measure and print."""
     arguments = parser(__doc__, quick="quickstart's sizes alone")
     arguments.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
-    arguments.add_argument("--part", type=int, default=10, help="of quickstart as a whole: one in so many")
-    arguments.add_argument("--seeds", type=int, default=2, help="of quickstart")
     asked = arguments.parse_args()
     chosen = PARTS[:1] if asked.quick else asked.only
     torch.set_num_threads(1)
@@ -162,8 +128,6 @@ def main() -> None:
             towers = "MiniLM, base-size ViT at 224 px"
             compare(tables, (towers, "quickstart's"), SMALL, asked.rounds, 1)
             compare(tables, (towers, "published size"), BASE, asked.rounds, 1)
-        if "study" in chosen:
-            studies(tables, asked.part, asked.seeds)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import sys
 
-import time_to_answer
 from measurements import FOLDER, ROOT, markdown, provenance
 
 from mtlab import files
@@ -36,8 +35,6 @@ def table(name: str, which: str | None) -> str:
         ValueError: there is no such benchmark.
 
     """
-    if name == "time_to_answer":  # from finished runs, not from a benchmark's
-        return time_to_answer.table(time_to_answer.published())
     path = FOLDER / f"{name}.json"
     if not path.exists() and not (ROOT / f"benchmarks/{name}.py").exists():
         raise ValueError(f"there is no benchmarks/{name}.py, of which a page asks for the table {which!r}")

@@ -1,6 +1,6 @@
 """What does the whole of quickstart cost, from the start of the command to its report?
 
-    python benchmarks/quickstart.py                      three seeds of each variant, in a fresh store and a filled cache
+    python benchmarks/quickstart.py                      three seeds, in a fresh store and a filled cache
     python benchmarks/quickstart.py --before CHECKOUT    first two seeds, by the code of another checkout
     python benchmarks/quickstart.py --quick              a tenth of its steps and data
 

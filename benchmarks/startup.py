@@ -42,6 +42,7 @@ def main() -> None:
         work = {
             "python -c pass": python("-c", "pass"),
             "import torch": python("-c", "import torch"),
+            "a worker's imports": python("-c", "import mtlab.cli, mtlab.training.worker, torch._dynamo"),
             "mtlab --help": mtlab("--help"),
             "mtlab status": mtlab("status", *store),
             "mtlab list": mtlab("list"),

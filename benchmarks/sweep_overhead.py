@@ -1,26 +1,32 @@
-"""What a sweep costs beside training: asking for a trial, its cell and plan, reports, telling; process start apart.
+"""What a sweep costs beside training.
 
     python benchmarks/sweep_overhead.py [--trials 100] [--quick] [--storage journal postgresql://USER@HOST/DATABASE]
 
-Runs are made up on the spot: a curve of six validations and a result. What is measured is everything else, with one
-launcher, two seeds, TPE and the median pruner: milliseconds per trial, mean, and the slowest of twenty.
+*trial*: asking for a trial, its cell and plan, reports, telling, of runs that are made up on the spot: a curve of six
+validations and a result. With one launcher, two seeds, TPE and the median pruner: CPU milliseconds per trial, mean, and
+the slowest of twenty. *real*: a short search of real trials of `sweeps/quick.yaml`, none pruned: CPU seconds of all
+processes beyond those of the same command with nothing left to do, as a share of those of the training steps alone,
+which are timed in this process before and after. What remains is a worker's start, data, validations, the evaluation of
+the best checkpoint, recording, and the launcher.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from alternating import measure
 from measurements import Row, measurements, parser
+from processes import mtlab
 
 from mtlab import files
 from mtlab.launch.board import Board, make_job
@@ -35,6 +41,12 @@ from mtlab.sweeps.search import Search
 from mtlab.sweeps.spec import read_sweep
 from mtlab.sweeps.storage.base import open_storage
 from mtlab.sweeps.variants import prepare
+from mtlab.training.assemble import assemble
+from mtlab.training.optimisation.optimiser import make_optimiser
+from mtlab.training.optimisation.parameter_groups import parameter_groups
+from mtlab.training.steps import train_step
+
+GOAL = 1.15  #: CPU seconds of a trial, by those of its training steps
 
 VALIDATIONS = 6
 SWEEP = """
@@ -56,7 +68,7 @@ storage: {storage}
 
 
 class Times:
-    """Milliseconds by what they were spent on, trial by trial."""
+    """CPU milliseconds by what they were spent on, trial by trial."""
 
     def __init__(self) -> None:
         self.spent: dict[str, list[float]] = defaultdict(list)
@@ -64,10 +76,10 @@ class Times:
     @contextmanager
     def on(self, what: str) -> Iterator[None]:
         """Add what passes within to the last trial."""
-        began = time.perf_counter()
+        began = time.process_time()
         yield
         if self.spent[what]:
-            self.spent[what][-1] += 1000 * (time.perf_counter() - began)
+            self.spent[what][-1] += 1000 * (time.process_time() - began)
 
     def next(self) -> None:
         """Begin another trial."""
@@ -77,8 +89,8 @@ class Times:
     def row(self) -> Row:
         """Return the mean of each, and of all the slowest of twenty."""
         slowest = sorted(self.spent["all"])[int(0.95 * len(self.spent["all"]))]
-        means = {f"{what}, ms": statistics.fmean(values) for what, values in self.spent.items()}
-        return means | {"slowest of twenty, ms": slowest}
+        means = {f"{what}, CPU ms": statistics.fmean(values) for what, values in self.spent.items()}
+        return means | {"slowest of twenty, CPU ms": slowest}
 
 
 @contextmanager
@@ -116,11 +128,54 @@ def imagine(directory: Path, config: Any) -> None:
     write_result(directory, {"steps": VALIDATIONS, "metrics": {"val/accuracy": value}, "cost": cost})
 
 
-def process_start() -> float:
-    """Measure how long a worker needs until it could train: Python, torch, mtlab."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import mtlab.training.worker"], check=True)
-    return time.perf_counter() - began
+def training_seconds(runs: Sequence[Path], blocks: int, steps: int) -> float:
+    """Return the CPU seconds of the training steps of runs of one variant: a step, timed here, times their number."""
+    config = files.read_json(runs[0] / "config.json")
+    run = assemble(config["config"], config["seed"])
+    optimiser = make_optimiser(run.model, parameter_groups(run.model, run.train, run.tower_scales), run.train)
+    batches = run.training.steps(0, run.train.batch, run.train.batch, 0)
+    run.model.train()
+
+    def train() -> None:
+        for step in range(steps):
+            train_step(run.model, optimiser, next(batches), run.runtime, seed=0, step=step, clip=run.train.clip)
+
+    train()  # the first ones are slower
+    step = statistics.median(measure(train).cpu for _ in range(blocks)) / steps
+    return step * sum(int(files.read_json(each / "result.json")["steps"]) for each in runs)
+
+
+def real(name: str, trials: int, blocks: int) -> Row:
+    """Run so many trials of each variant of a shipped sweep; return what they took beside their training."""
+    with tempfile.TemporaryDirectory() as store:
+        search = mtlab(
+            *(
+                "sweep",
+                "run",
+                name,
+                f"study.budget={{trials: {trials}}}",
+                "study.pruner=none",
+                "--search-only",
+                "--store",
+                store,
+            )
+        )
+        whole, nothing = measure(search).cpu, measure(search).cpu
+        runs: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(Path(store).glob("cells/*/s*/result.json")):
+            label = str(files.read_json(path.parent / "config.json")["config"]["manager"]["name"])
+            runs[label].append(path.parent)
+        training = sum(training_seconds(each, blocks, 10) for each in runs.values())
+        count = sum(map(len, runs.values()))
+    return {
+        "sweep": name,
+        "trials": count,
+        "all / training steps": (whole - nothing) / training,
+        "goal": GOAL,
+        "a trial, CPU s": (whole - nothing) / count,
+        "its training steps, CPU s": training / count,
+        "the command without trials, CPU s": nothing,
+    }
 
 
 def measured(kind: str, trials: int) -> Row:
@@ -154,13 +209,16 @@ def measured(kind: str, trials: int) -> Row:
 
 def main() -> None:
     """Measure and print."""
-    arguments = parser(__doc__, rounds=1, quick="20 trials")
+    arguments = parser(__doc__, quick="20 made-up trials")
     arguments.add_argument("--trials", type=int, default=100)
     arguments.add_argument("--storage", nargs="+", default=["journal"])
+    arguments.add_argument("--real", nargs="*", default=["quick", "managers"], help="shipped sweeps to run in part")
+    arguments.add_argument("--each", type=int, default=2, help="real trials of each variant")
     asked = arguments.parse_args()
     with measurements(asked) as tables:
         tables.add("trial", [measured(kind, 20 if asked.quick else asked.trials) for kind in asked.storage])
-        tables.add("worker", [{"start of a worker's process, s": statistics.median(process_start() for _ in range(3))}])
+        for name in asked.real:
+            tables.add("real", [real(name, asked.each, asked.rounds)])
 
 
 if __name__ == "__main__":
