@@ -28,7 +28,7 @@ class SpreadSum(Manager):
 
     w and v are any numbers, one for each dimension, the same for all tokens. It starts as a bridge: w is one for the
     layer's level of a spread from the lowest to the highest, v for the newest state, and all others are zero. Source:
-    mtlab, chosen among six candidates (analysis/predictions.md).
+    mtlab, chosen among seven candidates (analysis/predictions.md).
     """
 
     weights_sum_to_one = False
