@@ -63,7 +63,7 @@ def as_user_error(error: BaseException, path: Path, *, action: str = "written") 
         return DiskError(f"cannot be {action}: {problem}", file=place)
     if number not in _ADVICE:
         problem = f"the disk does not answer ({os.strerror(number)}): once it does, run again"
-        return DiskError(f"cannot be {action}: {problem}", file=place)
+        return DiskError(f"cannot be reached: {problem}", file=place)
     kind = ReadOnlyError if number in (errno.EROFS, errno.EACCES, errno.EPERM) else UserError
     advice = _ADVICE[number] if action == "written" else _ADVICE[number].partition(": choose")[0]
     return kind(f"cannot be {action}: {advice}", file=place)
