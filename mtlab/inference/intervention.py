@@ -200,7 +200,7 @@ def _swap(
         if not weighted.issuperset(modalities):
             return None
         context = intervention_metrics.swapped_context(run.model, other.model, run.runtime, modalities)
-        context = replace(context, primary_only=True)
+        context = replace(context, reads="primary")
         return float(evaluate(context, run.loader, run.batch, before_batch).outcomes.mean())
 
     metric = f"val/{next(iter(run.model.task.metrics))}"

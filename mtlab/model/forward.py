@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -79,7 +80,8 @@ class ForwardContext:
         edit: what is done to a tower's levels before they enter the encoder.
         group: the processes that go through the batch together, each with its share.
         auxiliary: managers' auxiliary losses of the passes so far, filled in training.
-        primary_only: an evaluation is read for the outcomes in its primary metric alone: others may be left out.
+        reads: what is read of an evaluation; the rest may be left out. primary: the outcomes in the primary metric;
+            metrics: all metrics, and the outcomes; all: also its table, such as captions in words.
 
     """
 
@@ -90,7 +92,7 @@ class ForwardContext:
     edit: Mapping[TowerKind, Callable[[Features], Features]] = field(default_factory=dict)
     group: ProcessGroup = SINGLE_PROCESS
     auxiliary: list[Tensor] = field(default_factory=list)
-    primary_only: bool = False
+    reads: Literal["primary", "metrics", "all"] = "all"
 
     @property
     def device(self) -> torch.device:

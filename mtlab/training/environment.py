@@ -133,6 +133,30 @@ def keep_freed_memory() -> None:
         c.mallopt(_M_TRIM_THRESHOLD, 256 * 2**20)
 
 
+def use_fast_products() -> None:
+    """Let oneDNN take matrix products in float32 on AMD processors with AVX-512, where MKL reaches half of its speed.
+
+    torch has one switch for it, which also allows bfloat16 within products: oneDNN makes use of that on processors with
+    AMX alone, which AMD's do not have. Should a product not be exact all the same, the switch goes back. It is not for
+    CUDA, where it rounds.
+    """
+    known = Path("/proc/cpuinfo")
+    if not known.exists() or "AuthenticAMD" not in known.read_text(encoding="utf-8"):
+        return
+    if torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available():
+        torch.set_float32_matmul_precision("medium")
+        if product_error() > 1e-6:
+            torch.set_float32_matmul_precision("highest")
+
+
+def product_error() -> float:
+    """Measure the relative error of a product of two matrices in float32: about 1e-7, in bfloat16 1e-3."""
+    generator = torch.Generator().manual_seed(0)
+    one, other = (torch.randn(256, 256, generator=generator) for _ in range(2))
+    exact = one.double() @ other.double()
+    return float(((one @ other).double() - exact).norm() / exact.norm())
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -55,7 +55,7 @@ def _finish(
     run: AssembledRun, progress: TrainingProgress, folder: Path, cost: Mapping[str, Any], check: Callable[[], None]
 ) -> dict[str, Any]:
     run.model.eval()
-    context = ForwardContext(run.model, run.runtime, group=run.group)
+    context = ForwardContext(run.model, run.runtime, group=run.group, reads="metrics")
     evaluations = {
         split: evaluate(context, run.loader(split), run.evaluation_batch, check) for split in run.evaluated_splits
     }

@@ -58,7 +58,7 @@ def measure_interventions(
     """
 
     def value(context: ForwardContext) -> float:
-        return float(evaluate(replace(context, group=group, primary_only=True), loader, batch, between).outcomes.mean())
+        return float(evaluate(replace(context, group=group, reads="primary"), loader, batch, between).outcomes.mean())
 
     measured: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:

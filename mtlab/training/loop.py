@@ -146,7 +146,7 @@ class Loop:
         self._read_loss()
         self._synchronise_buffers()
         run.model.eval()
-        context = ForwardContext(run.model, run.runtime, group=run.group)
+        context = ForwardContext(run.model, run.runtime, group=run.group, reads="metrics")
         with run.sharding.gathered():
             evaluation = evaluate(context, self.validation, run.evaluation_batch, self.interrupts.check)
         run.model.train()

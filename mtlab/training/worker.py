@@ -178,6 +178,8 @@ def _train(
     threads = config["train"]["threads"]
     torch.set_num_threads(threads)
     environment.keep_freed_memory()
+    if device.type == "cpu":
+        environment.use_fast_products()
     if group.is_main:
         files.write_json(
             run_dir / "state.json", environment.describe_attempt(attempt, device, threads, group.world_size)

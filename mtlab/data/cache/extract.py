@@ -1,4 +1,4 @@
-"""Features of a frozen tower: one thread and fixed batches, so that they are bit-identical each time.
+"""Features of a frozen tower: one thread, one library and fixed batches, so that they are bit-identical each time.
 
 Shapes: B items, L tokens, D_n width of offered level n, W the sum of all D_n, T tokens of several items together.
 """
@@ -102,7 +102,7 @@ def extract_features(tower: Tower[Any], raw: Sequence[Any], *, device: str = "cp
         the offered levels, each [B, L, D_n] on the CPU, padded to the longest item.
 
     """
-    with torch.no_grad(), one_thread():
+    with torch.no_grad(), one_thread(), plain_products():
         features = tower(*(tensor.to(device) for tensor in tower.prepare(raw)))
         mask = None if features.mask is None else features.mask.cpu()
         return Features(tuple(level.cpu() for level in features.levels), mask)
@@ -117,6 +117,17 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """Take matrix products as torch does by default, in workers as elsewhere, see `environment.use_fast_products`."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _pack(features: Features, dtype: torch.dtype) -> Chunk:

@@ -27,7 +27,7 @@ class DescribedImage:
     """What the model says of an image."""
 
     likelihoods: Mapping[int, float]  #: row of a caption in the split → its log-likelihood
-    generated: str  #: "" where only the primary metric is wanted
+    generated: str  #: "" where nothing reads it
 
 
 def evaluate(
@@ -51,7 +51,10 @@ def evaluate(
     examples, options = loader.examples, loader.options.captions
     assert options is not None, "the task wants captions"
     distractors = draw_distractors(examples, candidates - 1)
-    images = describe_images(context, loader, _rows_to_score(examples, distractors), batch, between)
+    exactly = options.named_objects if context.reads != "primary" else None
+    generates = exactly is not None or context.reads == "all"
+    scored = _rows_to_score(examples, distractors)
+    images = describe_images(context, loader, scored, batch, between, generates=generates)
     own, likeliest, right = [], [], []
     for row, (example, chosen) in enumerate(zip(examples, distractors, strict=True)):
         scores = images[example.image].likelihoods
@@ -68,8 +71,8 @@ def evaluate(
     }
     exact: dict[str, float] = {}
     floors: dict[str, Floor] = {}
-    if options.named_objects is not None and not context.primary_only:
-        named = {image: options.named_objects(said.generated) for image, said in images.items()}
+    if exactly is not None:
+        named = {image: exactly(said.generated) for image, said in images.items()}
         right_of, floors["exact"] = _compare_objects(examples, named)
         exact["exact"] = float(np.mean(list(right_of.values())))
         table["exact"] = [right_of[example.image] for example in examples]
@@ -93,8 +96,10 @@ def describe_images(
     scored: Mapping[str, Sequence[int]],
     batch: int,
     between: Callable[[], None],
+    *,
+    generates: bool,
 ) -> dict[str, DescribedImage]:
-    """Score captions of each image, and generate one unless the primary metric alone is wanted.
+    """Score captions of each image, and generate one if asked to.
 
     Args:
         context: the model, and how it is run.
@@ -102,6 +107,7 @@ def describe_images(
         scored: image → rows of the captions to score, of which the first is one of its own.
         batch: images in one pass.
         between: called before each pass.
+        generates: also describe each image.
 
     """
     encoder, captions, examples = context.model.encoder, loader.options.captions, loader.examples
@@ -117,13 +123,13 @@ def describe_images(
             candidates[number, : len(own)] = own
         on_device = batch.to(context.device)
         found = {"likelihoods": context.score(on_device, candidates.to(context.device))}
-        if not context.primary_only:
+        if generates:
             found["generated"] = context.generate(on_device)
         return PassOutput(batch.rows, found)
 
     first = {rows[0]: image for image, rows in scored.items()}
     output = run_split(context, loader, batch, between, run_batch, first)
-    generated = [""] * len(first) if context.primary_only else encoder.decode(output.in_order("generated"))
+    generated = encoder.decode(output.in_order("generated")) if generates else [""] * len(first)
     likelihoods = output.floats("likelihoods").tolist()
     return {
         image: DescribedImage(dict(zip(scored[image], values, strict=False)), words)
