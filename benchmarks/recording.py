@@ -26,7 +26,7 @@ from mtlab.recording.trace import Trace, recorded_steps
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.tasks.evaluation import evaluate
 from mtlab.training.assemble import AssembledRun, assemble
-from mtlab.training.environment import keep_freed_memory
+from mtlab.training.environment import keep_freed_memory, use_fast_products
 from mtlab.training.finish import record, write_examples
 from mtlab.training.optimisation.optimiser import gradient_norms, make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
@@ -79,7 +79,8 @@ def parts(manager: str, folder: Path, **examples: int) -> dict[str, Callable[[],
         write_examples(folder / "examples.parquet", {"val": evaluation})
 
     def look() -> None:
-        run.model.train()
+        if not run.model.training:  # as it is in a run
+            run.model.train()
         trace.record(len(trace.rows), gradient_norms(optimiser, chosen))
 
     return {"steps": train, "look": look, "end": end}
@@ -113,6 +114,7 @@ def main() -> None:
     asked = arguments.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
+    use_fast_products()
     with measurements(asked) as tables:
         for manager in asked.only:
             with tempfile.TemporaryDirectory() as folder:

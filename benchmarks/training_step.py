@@ -22,7 +22,7 @@ from published import Ours, Size, Theirs, configuration
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlab.training.environment import keep_freed_memory
+from mtlab.training.environment import keep_freed_memory, use_fast_products
 
 THEIRS, PEAK = "transformers", "peak"
 VARIANTS = {
@@ -98,6 +98,8 @@ def main() -> None:
     asked = arguments.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
+    if asked.device == "cpu":
+        use_fast_products()
     with measurements(asked) as tables:
         compare(tables, asked)
 

@@ -18,7 +18,7 @@ from mtlab.recording.attention import EntropySum
 from mtlab.recording.layer_similarity import LayerSimilarity
 from mtlab.recording.probe import RecordedBatch, Recorder, dimension_spreads, labels, manager_rows, removed
 
-EXAMPLES = 256  #: enough for a mean over tokens to settle
+EXAMPLES = 128  #: enough for a mean over tokens to settle
 KINDS = ("weights", "contributions")
 SPREADS = ("", "_tokens", "_examples")  #: suffixes of a kind in the names of arrays with a row for every expert
 

@@ -76,10 +76,10 @@ class Trace:
         """Return the rows so far as arrays, [S, …] each, with the steps; none if there is no row."""
         steps = sorted(self.rows)
         known = {name: held for step in steps for name, held in self.rows[step].items()}
-        stacked = {
-            name: torch.stack([self.rows[step].get(name, torch.full_like(like, torch.nan)) for step in steps])
-            for name, like in sorted(known.items())
-        }
+        stacked: dict[str, Tensor] = {}
+        for name, like in sorted(known.items()):
+            unknown = torch.full_like(like, torch.nan)
+            stacked[name] = torch.stack([self.rows[step].get(name, unknown) for step in steps])
         return {STEPS: torch.tensor(steps, dtype=torch.int64), **stacked} if steps else {}
 
     def record(self, step: int, gradients: Mapping[str, Tensor]) -> None:
