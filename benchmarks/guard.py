@@ -31,7 +31,7 @@ from recording import parts
 from torch import nn
 
 from mtlab import files
-from mtlab.training.environment import keep_freed_memory, use_fast_products
+from mtlab.training.environment import keep_freed_memory
 
 COMMITTED = Path(__file__).with_suffix(".json")
 ROUNDS, STEPS = 5, 10
@@ -125,7 +125,6 @@ def main() -> None:
     asked = parser(__doc__, rounds=ROUNDS).parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    use_fast_products()
     with measurements(asked) as tables:
         found = measure(asked.rounds)
         tables.add("ratios", [{"ratio of CPU seconds": name, "median": each} for name, each in found.items()])
