@@ -8,7 +8,7 @@ moves only the parameters that have a gradient: each model pays for its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from mtlab.config.check import check_config
 from mtlab.config.load import compose, merge, recipe_folders
-from mtlab.config.schema import TrainConfig
+from mtlab.config.schema import Precision, TrainConfig
 from mtlab.data.batches import Batch
 from mtlab.model.forward import Runtime
 from mtlab.model.network import VisionLanguageModel
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.tasks.build import build
 from mtlab.towers.build import build_tower, tower_shape
+from mtlab.training.optimisation.master_weights import hold_weights
 from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
@@ -80,21 +81,25 @@ class Ours:
     Args:
         variants: name → resolved configuration.
         device: where they are.
+        precision: of their weights; those in fp32 are for steps in bf16, too.
 
     """
 
-    def __init__(self, variants: Mapping[str, Mapping[str, Any]], device: torch.device) -> None:
+    def __init__(
+        self, variants: Mapping[str, Mapping[str, Any]], device: torch.device, precision: Precision = "fp32"
+    ) -> None:
         self.device = device
         self.models: dict[str, VisionLanguageModel] = {}
         for name, config in variants.items():
             self.models[name] = self._built(config)
         first = next(iter(self.models.values()))
         config = next(iter(variants.values()))
-        train = check_config(TrainConfig, config["train"])
+        train = replace(check_config(TrainConfig, config["train"]), precision=precision)
         whole = nn.ModuleList(self.models.values())
-        self.optimiser = make_optimiser(first, parameter_groups(first, train, {"text": 1.0, "vision": 1.0}), train)
+        masters, groups = hold_weights(whole, train), parameter_groups(first, train, {"text": 1.0, "vision": 1.0})
+        self.optimiser = masters.follow(make_optimiser(first, groups, train, masters.of))
         known = {id(p) for group in self.optimiser.param_groups for p in group["params"]}
-        own = [p for p in whole.parameters() if id(p) not in known]
+        own = [p for each in whole.parameters() if id(p := masters.of.get(each, each)) not in known]
         if own:
             self.optimiser.add_param_group({"params": own, "weight_decay": 0.0})
         self.taken = 0
@@ -121,10 +126,10 @@ class Ours:
         text, image = size.texts(self.device), (size.images(self.device),)
         return Batch(tuple(range(size.batch)), text, image, size.targets(self.device))
 
-    def step(self, name: str, batch: Batch, *, bf16: bool = False) -> Tensor:
+    def step(self, name: str, batch: Batch, *, precision: Precision = "fp32") -> Tensor:
         """Make one training step, as the loop does."""
         self.taken += 1
-        runtime = Runtime(self.device, bf16)
+        runtime = Runtime(self.device, precision)
         loss = train_step(self.models[name], self.optimiser, (batch,), runtime, seed=0, step=self.taken, clip=None)
         self.optimiser.zero_grad(set_to_none=True)
         return loss
@@ -168,11 +173,11 @@ class Theirs:
                 parameter.data = lent.data
                 self.optimiser.state[parameter] = dict(lender.state[lent])
 
-    def step(self, size: Size, *, bf16: bool = False) -> Tensor:
+    def step(self, size: Size, *, precision: Precision = "fp32") -> Tensor:
         """Make one training step."""
         ids, mask = size.texts(self.device)
         pixels, targets = size.images(self.device), size.targets(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision != "fp32"):
             pooled = self.model(input_ids=ids, attention_mask=mask.long(), pixel_values=pixels).pooler_output
             logits = self.head(pooled).float()
         loss = nn.functional.binary_cross_entropy_with_logits(logits, targets) * ANSWERS

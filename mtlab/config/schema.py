@@ -15,6 +15,8 @@ from typing import Any, Literal
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
 
+Precision = Literal["fp32", "bf16", "bf16_weights"]
+
 TWO_TOWERS, MULTIMODAL = "two_towers", "mllm"  #: names of the section `model`; the first is the default
 
 
@@ -168,7 +170,11 @@ class TrainConfig:
     lr_cross: float = option(1.0, "learning-rate multiplier of the whole cross-modal encoder", above=0.0)
     lr_layer_weights: float = option(10.0, "learning-rate multiplier of the managers' layer weights", above=0.0)
     clip: float | None = option(1.0, "largest gradient norm; null: no clipping", above=0.0)
-    precision: Literal["fp32", "bf16"] = option("fp32", "arithmetic of the forward pass (bf16: autocast)")
+    precision: Precision = option(
+        "fp32",
+        "bf16: forward passes under autocast; bf16_weights: linear maps are held in bfloat16, too, and the optimiser "
+        "updates float32 copies of them (docs/performance.md)",
+    )
     compile: bool = option(False, "compile the fusion with torch.compile")
     eval_every: int = option(200, "steps between validations", minimum=1)
     patience: int | None = option(None, "stop after so many validations without a better one; null: never", minimum=1)
@@ -208,6 +214,10 @@ class TrainConfig:
         if self.optimizer == "muon" and self.grouping == "official":
             raise UserError(
                 "the official grouping is AdamW's: `optimizer: muon` goes with `grouping: default`", key="grouping"
+            )
+        if self.shard and self.precision == "bf16_weights":
+            raise UserError(
+                "sharded layers hold float32 weights: `shard: true` goes with fp32 or bf16", key="precision"
             )
 
 

@@ -212,7 +212,7 @@ def evaluate_run(
     config = {**run.config["config"], "task": request.task, "data": request.data}
     _check_head(config["task"], run.config["config"]["task"])
     train = check_config(TrainConfig, config["train"])
-    runtime = Runtime(choose_device(device), bf16=train.precision == "bf16")
+    runtime = Runtime(choose_device(device), train.precision)
     answers = answer_names(run.config["config"])
     entry, options = lookup_options(DATASETS, request.data, "data")
     dataset = entry.cls(options)

@@ -118,7 +118,7 @@ def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
     dataset = entry.cls(options)
     cached = cached_towers(config)
     train = check_config(TrainConfig, config["train"])
-    runtime = Runtime(choose_device(device), bf16=train.precision == "bf16")
+    runtime = Runtime(choose_device(device), train.precision)
     answers = answer_names(config)
     towers = towers_to_run(config, cached)
     model = build_model(config, answers, seed=found.config["seed"], device=device, towers=towers).network

@@ -6,14 +6,16 @@ Shapes: B examples, A answers, C candidates, S tokens of an answer, N experts, L
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mtlab.config.schema import Precision
 from mtlab.data.batches import Batch
 from mtlab.data.inputs import TowerInputs
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
@@ -36,7 +38,12 @@ class Runtime:
     """Where and how precisely a model is run."""
 
     device: torch.device
-    bf16: bool = False  #: autocast the forward pass
+    precision: Precision = "fp32"
+
+    @property
+    def bf16(self) -> bool:
+        """Is the forward pass under autocast? With bf16_weights, too: it converts what is float32 still."""
+        return self.precision != "fp32"
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
@@ -49,12 +56,16 @@ class Runtime:
         """Return the context that sets the precision of attention; the backward pass runs in it, too.
 
         Attention that no fused kernel can take, such as that of a text tower with dropout on a CPU, is left in bfloat16
-        like every other product: torch would turn it into float32.
+        like every other product: torch would turn it into float32. With bf16_weights none is fused on a CPU: torch's
+        kernel there is slower than its products one by one.
         """
         reduced = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced or self.bf16)
         try:
-            yield
+            with ExitStack() as stack:
+                if self.precision == "bf16_weights" and self.device.type == "cpu":
+                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+                yield
         finally:
             torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduced)
 

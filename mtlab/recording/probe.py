@@ -49,13 +49,17 @@ def record_batch(model: VisionLanguageModel, runtime: Runtime, batch: Batch) -> 
         text, image = model.features("text", batch.text), model.features("vision", batch.image)
         fused = model.fuse(text, image, record=True)
     managers = fused[0].recorded or {}
+    hidden = {key: each.hidden.float() for key, each in managers.items()}
     # What is recorded is of the first image, where a text goes with several.
     _, first = next(model.split_images(image))
     masks: dict[Modality, Tensor | None] = {"text": text.mask, "image": first.mask}
+    # In float32, unless the layers are held in bfloat16.
+    with runtime.autocast() if runtime.precision == "bf16_weights" else nullcontext():
+        attention = measure_entropies(model.encoder, hidden, masks)
     return RecordedBatch(
         managers=managers,
         masks=masks,
-        attention=measure_entropies(model.encoder, {key: each.hidden.float() for key, each in managers.items()}, masks),
+        attention=attention,
         temperatures=_temperatures(model),
     )
 

@@ -85,7 +85,7 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
     """
     train = check_config(TrainConfig, config["train"])
     chosen = choose_device(train.device, group.local_rank, group.local_world_size)
-    runtime = Runtime(chosen, bf16=train.precision == "bf16")
+    runtime = Runtime(chosen, train.precision)
     entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)
     task, task_options = lookup_task(config)

@@ -22,6 +22,7 @@ from mtlab.training.environment import describe_conditions
 from mtlab.training.failures import DivergedError
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.metrics_log import MetricsLog
+from mtlab.training.optimisation.master_weights import MasterWeights, hold_weights
 from mtlab.training.optimisation.optimiser import (
     gradient_norms,
     load_state,
@@ -56,7 +57,8 @@ class Loop:
         self.best = folder / "checkpoints" / "best.safetensors"
         self.metrics_log = MetricsLog(folder / "metrics.jsonl")
         self.groups = parameter_groups(run.model, run.train, run.tower_scales)
-        self.optimiser = make_optimiser(run.model, self.groups, run.train)
+        self.optimiser: torch.optim.Optimizer  #: from `_resume` on
+        self.masters: MasterWeights
         self.optimiser_state: Mapping[str, Tensor] = {}  #: of the checkpoint that is resumed from
         self.validation = run.loader("val")
         self.steps = run.train.length.steps or 0
@@ -158,7 +160,7 @@ class Loop:
         self._log_metrics(values)
         better = progress.update(values[metrics.choose], metrics.mode, run.train.patience)
         if better:
-            tensors = checkpoints.full_tensors(run.model)
+            tensors = self._model_tensors()
             metadata = {"step": progress.step, "metric": metrics.choose, "value": progress.best}
             if run.group.is_main:
                 progress.best_checksum = checkpoints.save(self.best, tensors, metadata)
@@ -194,7 +196,7 @@ class Loop:
         self._read_loss()
         self._synchronise_buffers()
         self.saved = self.progress.step
-        model = {f"model/{name}": tensor for name, tensor in checkpoints.full_tensors(self.run.model).items()}
+        model = {f"model/{name}": tensor for name, tensor in self._model_tensors().items()}
         moments = state_tensors(self.optimiser, self.groups, self.run.sharding)
         if not self.run.group.is_main:
             return
@@ -203,6 +205,10 @@ class Loop:
         trace = {} if self.trace is None else {f"trace/{name}": held for name, held in self.trace.tensors().items()}
         lines = {"metrics/lines": self.metrics_log.tensor()}
         checkpoints.save(self.last, model | state | lines | trace, asdict(self.progress))
+
+    def _model_tensors(self) -> dict[str, Tensor]:
+        """Return the model for a checkpoint, in float32; all processes must call this."""
+        return checkpoints.full_tensors(self.run.model) | self.masters.tensors()
 
     def _synchronise_buffers(self) -> None:
         """Take over the main process's buffers, such as the statistics of a batch norm that is trained."""
@@ -224,7 +230,9 @@ class Loop:
         group.broadcast([*checkpoints.model_tensors(self.run.model).values()])  # to the last bit, whatever drew them
         if self.run.train.shard:
             self.run.sharding.start(layers_to_shard(self.run.model), group, self.run.runtime.device)
-            self.optimiser = make_optimiser(self.run.model, self.groups, self.run.train, self.run.sharding.shards())
+        self.masters = hold_weights(self.run.model, self.run.train)
+        updated = self.run.sharding.shards() | self.masters.of
+        self.optimiser = self.masters.follow(make_optimiser(self.run.model, self.groups, self.run.train, updated))
         load_state(self.optimiser, self.groups, self.optimiser_state, self.run.sharding)
         self.optimiser_state = {}
         self.saved = self.progress.step

@@ -17,6 +17,7 @@ from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import build
 from mtlab.towers.build import KINDS, build_tower, tower_shape
 from mtlab.training.environment import peak_memory_mib
+from mtlab.training.optimisation.master_weights import hold_weights
 from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import train_step
@@ -44,13 +45,15 @@ model = build(
     text_tower=towers.get("text"),
     vision_tower=towers.get("vision"),
 ).train()
-optimiser = make_optimiser(model, parameter_groups(model, train, dict.fromkeys(towers, 1.0)), train)
+masters = hold_weights(model, train)
+groups = parameter_groups(model, train, dict.fromkeys(towers, 1.0))
+optimiser = masters.follow(make_optimiser(model, groups, train, masters.of))
 for step in range(2):
     task, options = lookup_task(config)
     batch = dummy_batch(
         config, task.batch_needs(options), towers, set(KINDS) - set(towers), train.batch, None, answers, task.images
     )
-    arithmetic = Runtime(torch.device("cpu"), bf16=train.precision == "bf16")
+    arithmetic = Runtime(torch.device("cpu"), train.precision)
     train_step(model, optimiser, (batch,), arithmetic, seed=0, step=step, clip=None)
 peak = peak_memory_mib(torch.device("cpu")) * 2**20
 print(json.dumps({"rehearsed": rehearsed.peak, "measured": peak - before}))

@@ -78,6 +78,7 @@ OF_TWO_TOWERS = (
     ("a language model between two towers", "text: {name: causal_lm, model: lm}"),
     ("captioning with two towers", "task: captioning, data: shapes_captions"),
     ("layers of two towers shared by processes", "train.shard: true"),
+    ("shared layers held in bfloat16", "train.shard: true, train.precision: bf16_weights"),
 )
 
 #: (mistake, settings beside those of `READING`, packages that are not installed)

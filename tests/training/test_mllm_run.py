@@ -70,12 +70,14 @@ def test_an_interrupted_run_resumes_to_the_same_result(make_run: RunMaker, text:
 
 def test_bf16_and_recomputed_activations_learn_too(make_run: RunMaker, text: dict[str, Any]) -> None:
     losses = []
-    for options in ({"precision": "bf16"}, {}, {"checkpoint_activations": True, "micro_batch": 8}):
+    again = {"checkpoint_activations": True, "micro_batch": 8}
+    for options in ({"precision": "bf16"}, {}, again, {"precision": "bf16_weights"} | again):
         folder = make_run(f"run{len(losses)}", text=text, model=MODEL, manager="last", train={"batch": 16} | options)
         assert train(folder) == 0
         losses.append([row["val/loss"] for row in lines(folder, "val/loss")])
     assert losses[0] == pytest.approx(losses[1], abs=0.25)
     assert losses[2] == pytest.approx(losses[1], abs=1e-4)
+    assert losses[3] == pytest.approx(losses[1], abs=0.25)
 
 
 def test_two_towers_have_the_id_that_they_always_had(text: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ def test_bf16_computes_roughly_the_same_in_less_precision() -> None:
     run = assembled(model={"dropout": 0.0}, manager={"noise": 0.0})
     loss, _ = gradients(run, 16)
     half = assembled(model={"dropout": 0.0}, manager={"noise": 0.0})
-    half = replace(half, runtime=replace(half.runtime, bf16=True))
+    half = replace(half, runtime=replace(half.runtime, precision="bf16"))
     half_loss, found = gradients(half, 16)
     assert half_loss == pytest.approx(loss, rel=2e-2)
     assert half_loss != loss

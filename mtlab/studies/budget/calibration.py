@@ -20,6 +20,7 @@ from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import build
 from mtlab.towers.build import KINDS, build_tower, tower_shape
 from mtlab.training.environment import choose_device, device_name, use_fast_products
+from mtlab.training.optimisation.master_weights import hold_weights
 from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.sources import cached_towers, towers_to_run
@@ -62,7 +63,7 @@ def calibrate(
 
     """
     train = check_config(TrainConfig, config["train"])
-    runtime = Runtime(choose_device(train.device), bf16=train.precision == "bf16")
+    runtime = Runtime(choose_device(train.device), train.precision)
     free = _free_bytes(runtime.device)
     if memory is not None and memory.peak > free:
         needed, available = format_si(memory.peak, "B"), format_si(free, "B")
@@ -101,7 +102,8 @@ def _timed(
     if train.checkpoint_activations:
         model.recompute()
     scales: dict[str, float] = {kind: config[kind]["lr_scale"] for kind in KINDS if config[kind]["trainable"]}
-    optimiser = make_optimiser(model, parameter_groups(model, train, scales), train)
+    masters = hold_weights(model, train)
+    optimiser = masters.follow(make_optimiser(model, parameter_groups(model, train, scales), train, masters.of))
     batch = dummy_batch(
         config, task.batch_needs(options), towers, cached, examples, text_tokens, answers, model.task.images
     )

@@ -29,6 +29,7 @@ from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import construct
 from mtlab.towers.base import Features
 from mtlab.towers.build import KINDS, build_tower, tower_shape
+from mtlab.training.optimisation.master_weights import hold_weights
 from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.sources import cached_towers, towers_to_run
 from mtlab.training.steps import combine_losses
@@ -40,7 +41,7 @@ ALLOCATOR = 1.1  #: measured: gaps between blocks and the kernels' own buffers a
 class Memory:
     """Bytes of tensors in training, without Python and its libraries."""
 
-    parameters: int  #: all, trained or not, and buffers
+    parameters: int  #: all, trained or not, their float32 masters if there are some, and buffers
     gradients: int  #: of the trained ones
     optimiser: int  #: its moments of the gradients
     activations: int  #: alive after the forward pass, inputs included
@@ -111,23 +112,24 @@ def training_memory(config: Mapping[str, Any], *, answers: int, text_length: int
         model.recompute()
     with FakeTensorMode():
         _to_fake(model)
+        masters = hold_weights(model, check_config(TrainConfig, train))
         tally = StorageTally()
-        for held in (*model.parameters(), *model.buffers()):
+        for held in (*model.parameters(), *model.buffers(), *masters.tensors().values()):
             tally.add(held)
         parameters = tally.live
         with tally:
             batch = dummy_batch(
                 config, task.batch_needs(options), towers, cached, examples, text_length, answers, model.task.images
             )
-            runtime = Runtime(torch.device("cpu"), bf16=train["precision"] == "bf16")
+            runtime = Runtime(torch.device("cpu"), train["precision"])
             losses = model.task.losses(_FakeContext(model, runtime), batch)
             loss = combine_losses(losses, dict.fromkeys(losses, 1.0), model.task.loss_weights())
             kept = tally.live - parameters
             with runtime.attention_precision():
                 loss.backward()
-    gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
+    gradients = sum(_bytes(masters.of.get(p, p)) for p in model.parameters() if p.requires_grad)
     groups = parameter_groups(model, check_config(TrainConfig, train), dict.fromkeys(KINDS, 1.0))
-    named = dict(model.named_parameters())
+    named = dict(model.named_parameters()) | masters.tensors()
     # AdamW keeps two tensors for each parameter, Muon one.
     moments = sum((1 if group.by_muon else 2) * _bytes(named[name]) for group in groups for name in group.names)
     return Memory(parameters, gradients, moments, kept, round(ALLOCATOR * (tally.peak + moments)))

@@ -55,14 +55,14 @@ def make_optimiser(
     model: nn.Module,
     groups: Sequence[ParameterGroup],
     train: TrainConfig,
-    shards: Mapping[nn.Parameter, nn.Parameter] = MappingProxyType({}),
+    updated: Mapping[nn.Parameter, nn.Parameter] = MappingProxyType({}),
 ) -> torch.optim.Optimizer:
     """Make the optimiser; its parameter groups are `groups`, in this order.
 
-    With `train.optimizer: muon`, Muon updates the groups of matrices, which come first. `shards` are what this process
-    holds of parameters that are sharded, see `Sharding.shards`.
+    With `train.optimizer: muon`, Muon updates the groups of matrices, which come first. `updated` are what is updated
+    in place of some parameters: this process's shards of them, or their masters (`Sharding.shards`, `MasterWeights`).
     """
-    named = {name: shards.get(parameter, parameter) for name, parameter in model.named_parameters()}
+    named = {name: updated.get(parameter, parameter) for name, parameter in model.named_parameters()}
     options: list[dict[str, Any]] = [
         {
             "params": [named[name] for name in group.names],
