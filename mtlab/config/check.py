@@ -97,12 +97,39 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
             given = list if isinstance(value, list) else dict
             if given not in wanted:  # OmegaConf would not say where
                 raise UserError(f"expected {_CONTAINERS[wanted[0]]}, found {_CONTAINERS[given]}", key=dotted)
+            for number, item in enumerate(value if given is list else ()):
+                if problem := _item_problem(_item_kinds(hints(cls)[key]), item):
+                    raise UserError(problem, key=f"{dotted}[{number}]")
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _item_kinds(hint: Any) -> set[Any]:
+    """Return the types of what a list in this field holds."""
+    items = [item for kind in _kinds(hint) if get_origin(kind) in (list, tuple) for item in get_args(kind)]
+    return {kind for item in items for kind in _kinds(item)} - {...}
+
+
+def _item_problem(kinds: set[Any], item: Any) -> str:
+    """Say what is wrong with an item of a list, where OmegaConf would pass it or not say where; "" if nothing is."""
+    scalars = (int, float, str, bool, type(None))
+    if isinstance(item, list | Mapping) and kinds and all(each in scalars for each in kinds):
+        return f"expected a single value, found {_CONTAINERS[list if isinstance(item, list) else dict]}"
+    wanted = _EXPECTED.get(next(iter(kinds))) if len(kinds) == 1 else None
+    if wanted is None or kinds == {bool} or isinstance(item, list | Mapping):
+        return ""
+    try:
+        number = None if isinstance(item, bool) or (kinds == {int} and isinstance(item, float)) else float(item)
+    except (TypeError, ValueError):
+        number = None
+    return f"expected {wanted}, found {_shown(item)}" if number is None else ""
 
 
 def _containers(hint: Any) -> list[Any]:
     """Return the kinds of containers, `list` or `dict`, that a field may hold."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    origins = [get_origin(kind) or kind for kind in kinds]
+    origins = [get_origin(kind) or kind for kind in _kinds(hint)]
     return [list if origin is tuple else origin for origin in origins if origin in (list, tuple, dict)]
 
 

@@ -121,7 +121,7 @@ def _check_mask_token(config: Mapping[str, Any]) -> None:
 def _check_captions(config: Mapping[str, Any]) -> None:
     """Refuse captions that are longer than what may be generated or empty, and an instruction that would be cut."""
     from mtlab.data.truncation import measure_captions
-    from mtlab.towers.build import tower_digest
+    from mtlab.towers.build import tower_digest, tower_shape
 
     task, data = node_entry("task", config["task"]), node_entry("data", config["data"])
     prompt = task.cls.batch_needs(node_options("task", config["task"])).caption_prompt
@@ -130,6 +130,10 @@ def _check_captions(config: Mapping[str, Any]) -> None:
     options = node_options("data", config["data"])
     if tower_digest("text", config["text"]) is None or data.cls.digest(options) is None:
         return  # a plan of a published model or of data that are elsewhere reads no text
+    if not tower_shape("text", config["text"]).decoder_layers:
+        raise UserError(
+            f"{task.name!r} needs a causal language model: set text to {{name: causal_lm, model: …}}", key="text.name"
+        )
     lengths = measure_captions(config, data.cls(options), prompt)
     if lengths.prompt_is_cut:
         longest = config["text"]["max_length"]

@@ -50,6 +50,40 @@ def test_a_mapping_where_a_list_belongs(
     assert "metrics.report: expected a list, found a mapping" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ("[0, 2]", "expected a single value, found a list"),
+        ("{a: 1}", "expected a single value, found a mapping"),
+        ("x", "expected a whole number, found 'x'"),
+        ("null", "expected a whole number, found nothing"),
+    ],
+)
+def test_an_item_of_a_list_that_is_no_number(
+    item: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inject = f"set: {{model: {{name: mllm, inject: {{layers: [0, {item}]}}}}}}"
+    path = tmp_path / "study.yaml"
+    path.write_text(f"kind: ablation\nname: reading\n{inject}\naxes: {{manager: [last, residual_static]}}\n")
+    monkeypatch.setattr(sys, "argv", ["mtlab", "plan", str(path), "--store", str(tmp_path / "runs")])
+    assert main() == 2
+    assert f"model.inject.layers[1]: {said}" in capsys.readouterr().err
+
+
+def test_captions_of_a_language_model_that_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "kind: ablation\nname: reading\naxes: {manager: [last, residual_static]}\n"
+        "set: {model: {name: mllm, answers: generate, answer_tokens: 32}, data: shapes_captions, task: captioning,\n"
+        "  text: {name: tiny_text, depth: 3, width: 16, layers: all}}\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["mtlab", "plan", str(path), "--store", str(tmp_path / "runs")])
+    assert main() == 2
+    assert "needs a causal language model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("setting", ["model.heads=0", "text.heads=0"])
 def test_a_number_that_would_be_divided_by(
     setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
