@@ -30,7 +30,7 @@ def asked_to_stop(stage: Stage) -> Report:
     codes = []
     for _ in range(3):
         process = stage.start()
-        wait_for(lambda: (stage.run / "lock.json").exists() or not process.is_alive())  # before, Python itself is hit
+        wait_for(lambda: (stage.run / "lock.json").exists() or not process.is_alive())  # noqa: B023
         process.join(stage.moment())
         if process.is_alive():
             os.kill(process.pid or 0, stage.dice.choice([signal.SIGTERM, signal.SIGINT]))
