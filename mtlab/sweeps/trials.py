@@ -13,6 +13,7 @@ from mtlab.studies.cells import Cell, CostFunction, make_cell
 from mtlab.studies.cost_cache import known_costs
 from mtlab.studies.expand import StudyRow
 from mtlab.studies.plan import Plan, entries, run_configs, runs_of, uneven_problem
+from mtlab.studies.spec import StudySpec
 from mtlab.sweeps.variants import PreparedSweep, Variant
 
 TRIAL = "trial"  #: name of an axis that a trial has beside those of its variant
@@ -46,6 +47,12 @@ def with_parameters(config: Mapping[str, Any], params: Mapping[str, Any]) -> dic
     return result
 
 
+def _record_less(config: Mapping[str, Any], study: StudySpec) -> dict[str, Any]:
+    """Leave interventions out unless the sweep asks for them: a tenth of a trial's time, and only winners need them."""
+    asked = (study.keys.set.get("record") or {}).get("interventions")
+    return {**config, "record": config["record"] | {"interventions": bool(asked)}}
+
+
 def trial_runs(
     prepared: PreparedSweep, variant: Variant, number: int, params: Mapping[str, Any], price: CostFunction
 ) -> TrialRuns:
@@ -63,7 +70,7 @@ def trial_runs(
 
     """
     study, own = prepared.sweep.study, variant.cell.row
-    resolved = resolve_cell(with_parameters(own.config, params))
+    resolved = resolve_cell(_record_less(with_parameters(own.config, params), study))
     named = Value({TRIAL: number}, f"trial {number}", named=True)
     cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, resolved), price, prepared.families)
     if problem := uneven_problem(study.keys.resources.processes, cell):

@@ -253,6 +253,13 @@ def test_a_draw_that_processes_cannot_share_is_refused_before_it_is_trained(tmp_
     assert trial_runs(found, found.variants[0], 0, {"train.batch": 4}, free).runs
 
 
+@pytest.mark.parametrize("asked", ["null", "true"])
+def test_trials_measure_interventions_only_where_they_are_asked_for(asked: str, tmp_path: Path) -> None:
+    found = prepared(tmp_path, f"{LR}\nset: {{record: {{interventions: {asked}}}, cache: {{enabled: true}}}}")
+    (config,) = trial_runs(found, found.variants[0], 0, {"train.lr": 1e-3}, free).configs.values()
+    assert config["config"]["record"]["interventions"] is (asked == "true")
+
+
 def test_the_line_is_named_and_the_command_line_too(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, f"{LR}\nobjective: test/accuracy")
     with pytest.raises(UserError) as caught:
