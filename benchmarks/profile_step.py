@@ -33,7 +33,7 @@ from mtlab.model.forward import ForwardContext, RandomKey
 from mtlab.resolution.resolve import resolve
 from mtlab.seeding import seed_dropout
 from mtlab.training.assemble import AssembledRun, assemble
-from mtlab.training.environment import keep_freed_memory, product_error, use_fast_products
+from mtlab.training.environment import fast_products, keep_freed_memory, product_error
 from mtlab.training.finish import finish
 from mtlab.training.interrupt import Interrupts
 from mtlab.training.loop import Loop
@@ -222,9 +222,8 @@ def main() -> None:
     asked = arguments.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    use_fast_products()
     rounds = 10 if asked.quick else asked.rounds
-    with measurements(asked) as tables:
+    with fast_products(), measurements(asked) as tables:
         tables.add("products", of_products(5))
         print(f"error of a product: {product_error():.1e}", flush=True)
         for manager in asked.only:

@@ -29,7 +29,8 @@ _ADVICE = {
     errno.ENOTEMPTY: "is a folder (expected a file): move it away",
     errno.ENAMETOOLONG: "the name is too long for this file system",
 }
-GONE = (errno.ENOTCONN, errno.ESTALE)  #: how a file system of the network says that it is not there any more
+#: how a file system of the network says that it is not there any more
+GONE = (errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN)
 
 
 class DiskError(UserError):

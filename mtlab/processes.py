@@ -68,15 +68,15 @@ class Process:
         """Return whether it has this very file open, not a copy; None if that cannot be known."""
         if not self.alive():
             return None
-        found = False
-        with suppress(OSError):  # it has ended meanwhile, or is another user's
+        with suppress(OSError):  # it has ended meanwhile, or what it has open may not be seen
             file = path.stat()
-            for descriptor in os.scandir(f"/proc/{self.pid}/fd"):
-                found = True
-                with suppress(OSError):  # closed meanwhile
+            descriptors = list(os.scandir(f"/proc/{self.pid}/fd"))
+            for descriptor in descriptors:
+                with suppress(FileNotFoundError):  # closed meanwhile
                     if os.path.samestat(descriptor.stat(), file):
                         return True
-        return False if found else None
+            return False if descriptors else None
+        return None
 
     def kill(self) -> None:
         """Kill it if it is known to run here, and wait for its end; never another process that has its pid by now."""

@@ -5,7 +5,8 @@ these imports have ended, and is otherwise like one that was started: a process 
 pid, environment, log and exit code. The server has imported only what starts no threads, and it never touches a GPU.
 
 It ends when its launcher does, since the socket between them closes, and its workers end when it does: they look
-whether their parent still runs, see `RunLock`. Where it cannot be started, or has died, workers are started without it.
+whether their parent still runs, see `RunLock`. Where it cannot be started, or has died, workers are started without it;
+so they are once a source file of mtlab has changed, since a worker imports its manager or task after it was forked.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import mtlab
 from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.workers import open_log
 from mtlab.processes import LAUNCHER, running_process
@@ -46,8 +48,10 @@ def serve(channel: socket.socket) -> Path | None:
 
     Raises:
         RuntimeError: a library has started a thread: a fork would lack it.
+        OSError: this system has no descriptors of processes.
 
     """
+    os.close(os.pidfd_open(os.getpid()))  # where there is none, nothing is forked
     threads = os.listdir("/proc/self/task")
     if len(threads) > 1:
         raise RuntimeError(f"{len(threads)} threads run here: no worker can be forked")
@@ -70,7 +74,11 @@ def serve(channel: socket.socket) -> Path | None:
                 *lines, unread = (unread + received).split(b"\n")
                 for line in lines:
                     request = json.loads(line)
-                    pid = _fork(request["variables"])
+                    try:
+                        pid = _fork(request["variables"])
+                    except OSError:  # too many processes
+                        channel.sendall(json.dumps({"run": request["run"], "started": None}).encode() + b"\n")
+                        continue
                     if pid == 0:
                         for descriptor in workers:
                             os.close(descriptor)
@@ -126,7 +134,8 @@ class ForkServer:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._failed = False
-        self._forking: dict[str, asyncio.Future[ForkedWorker]] = {}  #: by run directory
+        self._sources: Mapping[Path, object] = {}
+        self._forking: dict[str, asyncio.Future[ForkedWorker | None]] = {}  #: by run directory
         self._workers: dict[int, ForkedWorker] = {}  #: by pid, those that run
 
     async def fork(self, run: Path, variables: Mapping[str, str]) -> ForkedWorker | None:
@@ -137,9 +146,10 @@ class ForkServer:
             variables: the worker's environment.
 
         """
-        if self._failed:
+        self._sources = self._sources or _source_files()
+        if self._failed or self._sources != _source_files():
             return None
-        forked: asyncio.Future[ForkedWorker] = asyncio.get_running_loop().create_future()
+        forked: asyncio.Future[ForkedWorker | None] = asyncio.get_running_loop().create_future()
         self._forking[str(run)] = forked
         try:
             async with asyncio.timeout(PATIENCE):
@@ -150,7 +160,8 @@ class ForkServer:
                 return await forked
         except (OSError, TimeoutError):
             self._failed = True
-            self._kill()
+            if not self._workers:
+                self._kill()
             return None
         finally:
             del self._forking[str(run)]
@@ -189,14 +200,17 @@ class ForkServer:
             while line := await reader.readline():
                 answer = json.loads(line)
                 if "started" in answer:
-                    worker = self._workers[answer["started"]] = ForkedWorker(answer["started"])
-                    if forked := self._forking.get(answer["run"]):
-                        forked.set_result(worker)
+                    pid, forked = answer["started"], self._forking.get(answer["run"])
+                    if pid is not None:
+                        self._workers[pid] = ForkedWorker(pid)
+                    if forked is not None and not forked.done():
+                        forked.set_result(self._workers.get(pid))
                 else:
                     self._workers.pop(answer["ended"]).end(ExitStatus(answer["code"]))
         self._failed = True
         for forked in self._forking.values():
-            forked.set_exception(ConnectionResetError())
+            if not forked.done():
+                forked.set_exception(ConnectionResetError())
         while self._workers:
             for worker in [each for each in self._workers.values() if not each.alive()]:
                 self._workers.pop(worker.pid).end(ORPHANED)
@@ -206,6 +220,12 @@ class ForkServer:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
+
+
+def _source_files() -> Mapping[Path, object]:
+    """Return size and time of change of each source file of mtlab."""
+    sources = Path(mtlab.__file__).parent.rglob("*.py")
+    return {path: (found.st_size, found.st_mtime_ns) for path in sources for found in [path.stat()]}
 
 
 class ForkedWorker:

@@ -166,7 +166,7 @@ class _Launch:
         self._skip()
         self._block()
         for job in self.board.in_state("queued"):
-            if len(self.running) >= self.board.workers:
+            if len(self.running) >= self.board.workers or self.signals or self.aborted:
                 break
             if self._parents_done(job):
                 await self._start(job)

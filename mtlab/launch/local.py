@@ -55,7 +55,7 @@ class LocalPool:
         gpus: as `CUDA_VISIBLE_DEVICES` names them; a run gets those with the fewest runs.
         command: the command line of a worker.
         gpus_per_run: one for each of its processes.
-        forks: workers that use no GPU are forked, and start at once; `command` starts the others.
+        forks: workers of one thread that use no GPU are forked, and start at once; `command` starts the others.
 
     """
 
@@ -73,16 +73,16 @@ class LocalPool:
         self.command = command
         self.gpus_per_run = gpus_per_run
         self.forks = forks and sys.platform == "linux"
-        self._servers: dict[int, ForkServer] = {}  #: by the threads of their workers
+        self._server: ForkServer | None = None
         self._load: Counter[str] = Counter()  #: runs by GPU
 
     async def __aenter__(self) -> LocalPool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for server in self._servers.values():
-            await server.close()
-        self._servers.clear()
+        if self._server is not None:
+            await self._server.close()
+            self._server = None
 
     async def start(self, run: Path, config: Mapping[str, Any]) -> Attempt:
         """Start a worker; see `Pool.start`. It ends when this process does, see `RunLock`."""
@@ -91,10 +91,10 @@ class LocalPool:
         gpus = sorted(self.gpus, key=self._load.__getitem__)[: self.gpus_per_run] if takes_gpu(config) else []
         if gpus:
             variables[VISIBLE_DEVICES] = ",".join(gpus)
-        elif self.forks:
+        elif self.forks and threads_of(config) == 1:  # with more, libraries have begun threads that a fork would lack
             os.close(open_log(run))  # if it cannot be written, that is told here
-            server = self._servers.setdefault(threads_of(config), ForkServer(environment))
-            if (forked := await server.fork(run, environment)) is not None:
+            self._server = self._server or ForkServer(environment)
+            if (forked := await self._server.fork(run, environment)) is not None:
                 return _ForkedAttempt(forked)
         process = await start_process(self.command(run), run, variables)
         self._load.update(gpus)

@@ -55,6 +55,9 @@ def find_damage(run: Path, *, quick: bool = False) -> dict[str, str]:
         quick: read only files of another size, or that were modified after the run was finished; a bit that the disk
             lost goes unseen.
 
+    Raises:
+        DiskError: the file system is not there any more, and tells nothing of the files.
+
     """
     try:
         known = _read(run)
@@ -72,6 +75,8 @@ def find_damage(run: Path, *, quick: bool = False) -> dict[str, str]:
         except (FileNotFoundError, NotADirectoryError):
             problems[name] = "is lost"
         except OSError as error:
+            if error.errno in files.GONE:
+                raise files.as_user_error(error, run / name, action="read") from error
             problems[name] = f"cannot be read ({error.strerror})"
     return problems
 

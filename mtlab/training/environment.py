@@ -9,6 +9,8 @@ import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -133,20 +135,30 @@ def keep_freed_memory() -> None:
         c.mallopt(_M_TRIM_THRESHOLD, 256 * 2**20)
 
 
-def use_fast_products() -> None:
+@contextmanager
+def fast_products() -> Iterator[None]:
     """Let oneDNN take matrix products in float32 on AMD processors with AVX-512, where MKL reaches half of its speed.
 
     torch has one switch for it, which also allows bfloat16 within products: oneDNN makes use of that on processors with
-    AMX alone, which AMD's do not have. Should a product not be exact all the same, the switch goes back. It is not for
-    CUDA, where it rounds.
+    AMX alone, which AMD's do not have. Should a product not be exact all the same, the switch goes back. On CUDA, where
+    it would allow TF32, it stays as it is.
     """
-    known = Path("/proc/cpuinfo")
-    if not known.exists() or "AuthenticAMD" not in known.read_text(encoding="utf-8"):
-        return
-    if torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available():
+    before = torch.get_float32_matmul_precision()
+    if _has_slow_products():
         torch.set_float32_matmul_precision("medium")
         if product_error() > 1e-6:
-            torch.set_float32_matmul_precision("highest")
+            torch.set_float32_matmul_precision(before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _has_slow_products() -> bool:
+    known = Path("/proc/cpuinfo")
+    if torch.cuda.is_available() or not known.exists() or "AuthenticAMD" not in known.read_text(encoding="utf-8"):
+        return False
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available()
 
 
 def product_error() -> float:

@@ -54,8 +54,8 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
 
     Returns:
         The exit code: 0 finished; 2 the user's input is wrong and 3 failed, both with `failure.json`; 74 the disk is
-        full; 130 or 143 interrupted, to be resumed; 75 another process works on the run; 76 another process of this
-        run has ended.
+        full, or does not answer; 130 or 143 interrupted, to be resumed; 75 another process works on the run; 76 another
+        process of this run has ended.
 
     """
     if (run_dir / "result.json").exists():
@@ -84,7 +84,7 @@ def train_in_group(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) 
                 raise UserError(
                     "is no run directory (it has no config.json): `mtlab run FILE` makes them", file=run_dir
                 )
-            with Interrupts(group.all_reduce_max) as interrupts, hold_lock(run_dir, group):
+            with Interrupts(group.all_reduce_max) as interrupts, hold_lock(run_dir, group), environment.fast_products():
                 return _attempt(run_dir, group, interrupts, plugins=plugins)
         except LockedError as error:
             if group.is_main:
@@ -178,8 +178,6 @@ def _train(
     threads = config["train"]["threads"]
     torch.set_num_threads(threads)
     environment.keep_freed_memory()
-    if device.type == "cpu":
-        environment.use_fast_products()
     if group.is_main:
         files.write_json(
             run_dir / "state.json", environment.describe_attempt(attempt, device, threads, group.world_size)

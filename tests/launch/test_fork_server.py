@@ -127,6 +127,30 @@ def test_neither_server_nor_worker_outlives_a_killed_launcher(tmp_path: Path) ->
     assert "interrupted by SIGTERM" in (run / "log.txt").read_text()
 
 
+@pytest.mark.slow
+def test_a_changed_source_file_is_not_mixed_with_what_the_server_has_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [run_folder(tmp_path, name, **ENDLESS) for name in ("before", "after")]
+    sources = fork_server._source_files()
+
+    async def command_of(pool: LocalPool, run: Path, config: dict[str, Any]) -> str:
+        attempt = await pool.start(run, config)
+        await until_it_trains(run)
+        command = Path(f"/proc/{attempt.details['pid']}/cmdline").read_text().split("\0")[3]
+        attempt.stop(force=True)
+        await attempt.wait()
+        return command
+
+    async def play() -> None:
+        async with LocalPool(2, forks=True) as pool:
+            assert await command_of(pool, runs[0], config_of(runs[0])) == fork_server.COMMAND
+            monkeypatch.setattr(fork_server, "_source_files", lambda: {**sources, Path("new.py"): (1, 1)})
+            assert await command_of(pool, runs[1], config_of(runs[1])) == "train"
+
+    asyncio.run(play())
+
+
 def test_where_no_server_can_be_started_workers_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fork_server, "COMMAND", "no-such-command")
     run = run_folder(tmp_path)

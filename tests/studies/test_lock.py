@@ -353,3 +353,20 @@ def test_a_lock_that_another_host_removed_is_lost(run: Path, monkeypatch: pytest
             assert not held.held()
             with pytest.raises(OSError, match="Input/output"):
                 held.held()
+
+
+def test_what_a_process_has_open_is_not_known_where_it_may_not_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a process with capabilities that its user does not have: its descriptors are listed, and hidden."""
+    path = tmp_path / "lock.json"
+    with path.open("w"):
+        assert current_process().has_open(path) is True
+        monkeypatch.setattr(os.path, "samestat", _forbid)
+        assert current_process().has_open(path) is None
+    monkeypatch.undo()
+    assert current_process().has_open(path) is False
+
+
+def _forbid(*_: object) -> bool:
+    raise PermissionError

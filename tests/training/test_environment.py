@@ -64,17 +64,19 @@ def products() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("products")
-def test_fast_products_are_exact() -> None:
-    environment.use_fast_products()
-    assert environment.product_error() < 1e-6
+def test_fast_products_are_exact_and_left_behind() -> None:
+    torch.set_float32_matmul_precision("highest")
+    with environment.fast_products():
+        assert environment.product_error() < 1e-6
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.usefixtures("products")
 def test_products_that_are_not_exact_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_float32_matmul_precision("highest")
     monkeypatch.setattr(environment, "product_error", lambda: 1e-3)
-    environment.use_fast_products()
-    assert torch.get_float32_matmul_precision() == "highest"
+    with environment.fast_products():
+        assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.usefixtures("products")

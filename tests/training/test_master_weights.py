@@ -1,6 +1,8 @@
 """`train.precision: bf16_weights`: what is held in bfloat16, what float32 masters keep, and that runs repeat."""
 
+import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -169,3 +171,13 @@ def test_compiled_it_learns_as_well(make_run: RunMaker) -> None:
         assert train(folder) == 0
         losses.append([row["val/loss"] for row in lines(folder, "val/loss")])
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_weights_and_masters_are_freed_with_their_model() -> None:
+    run = assembled()
+    masters = hold_weights(run.model, run.train)
+    weight, master = next(iter(masters.of.items()))
+    kept = weakref.ref(weight), weakref.ref(master)
+    del run, masters, weight, master
+    gc.collect()
+    assert [each() for each in kept] == [None, None]

@@ -121,7 +121,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def plain_products() -> Iterator[None]:
-    """Take matrix products as torch does by default, in workers as elsewhere, see `environment.use_fast_products`."""
+    """Take matrix products as torch does by default, in workers as elsewhere, see `environment.fast_products`."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

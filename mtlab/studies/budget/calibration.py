@@ -19,7 +19,7 @@ from mtlab.studies.budget.memory import Memory
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import build
 from mtlab.towers.build import KINDS, build_tower, tower_shape
-from mtlab.training.environment import choose_device, device_name, use_fast_products
+from mtlab.training.environment import choose_device, device_name, fast_products
 from mtlab.training.optimisation.master_weights import hold_weights
 from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
@@ -72,15 +72,13 @@ def calibrate(
             "where it fits",
             key="train.micro_batch",
         )
-    threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    threads = torch.get_num_threads()
     torch.set_num_threads(train.threads)
-    if runtime.device.type == "cpu":
-        use_fast_products()
     try:
-        return _timed(config, train, runtime, answers, text_tokens, MIN_SECONDS if seconds is None else seconds)
+        with fast_products():
+            return _timed(config, train, runtime, answers, text_tokens, MIN_SECONDS if seconds is None else seconds)
     finally:
         torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(products)
 
 
 def _timed(

@@ -9,6 +9,7 @@ Source: Micikevicius et al., "Mixed Precision Training" (ICLR 2018), section 3.1
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,8 @@ class MasterWeights:
                 self.of[weight] = self._names[name] = nn.Parameter(weight.detach().clone())
             weight.data = weight.data.bfloat16()
             if weight.requires_grad:
-                weight.register_post_accumulate_grad_hook(self._hand_over)
+                # The hook knows the master alone: through the weight, its model could never be freed.
+                weight.register_post_accumulate_grad_hook(partial(_hand_over, self.of[weight]))
 
     def follow(self, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
         """Round the masters that an optimiser has updated into the model after each of its steps."""
@@ -57,21 +59,20 @@ class MasterWeights:
         """Return the masters by the names of their weights in the model, for its checkpoints."""
         return {name: master.detach() for name, master in self._names.items()}
 
-    def _hand_over(self, weight: Tensor) -> None:
-        assert isinstance(weight, nn.Parameter)
-        assert weight.grad is not None
-        master = self.of[weight]
-        if master.grad is None:
-            master.grad = weight.grad.float()
-        else:
-            master.grad += weight.grad
-        weight.grad = None
-
     @torch.no_grad()
     def _copy_back(self) -> None:
         updated: list[Tensor] = [weight for weight, master in self.of.items() if master.grad is not None]
         if updated:
             torch._foreach_copy_(updated, [master for master in self.of.values() if master.grad is not None])
+
+
+def _hand_over(master: nn.Parameter, weight: Tensor) -> None:
+    assert weight.grad is not None
+    if master.grad is None:
+        master.grad = weight.grad.float()
+    else:
+        master.grad += weight.grad
+    weight.grad = None
 
 
 def hold_weights(model: nn.Module, train: TrainConfig) -> MasterWeights:
