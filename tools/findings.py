@@ -26,7 +26,8 @@ SHIPPED = {
     "sweep_managers": ("is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge", "CNN"),
     "sweep_managers_all": ("twenty-one-managers-tuned-alike-preliminary", "CNN, 21 managers, preliminary"),
     "judge_cnn_levels": ("a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
-    "sweep_managers_vit": ("the-same-on-a-vit-preliminary", "ViT, preliminary"),
+    "judge_vit": ("the-same-on-a-vit", "ViT"),
+    "sweep_managers_vit": ("an-earlier-comparison-on-the-vit-preliminary", "ViT, earlier, preliminary"),
 }
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs

@@ -59,7 +59,7 @@ def test_what_was_found_is_the_mean_of_the_published_runs(name: str) -> None:
         assert float(row["mean"]) == pytest.approx(fmean(accuracies[row["label"]]), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sweep_managers_all", "judge_cnn_levels"])
+@pytest.mark.parametrize("name", ["sweep_managers_all", "judge_cnn_levels", "judge_vit"])
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
     results = (findings.ROOT / "docs/results.md").read_text()
     assert "\n".join(findings.comparison(name)) in results, f"run `python tools/findings.py {name}`"
