@@ -85,7 +85,7 @@ def table(manager: str) -> Iterator[str]:
     """Write what was found of a manager, nothing if no shipped comparison has it."""
     if manager not in findings():
         return
-    yield from ("Found, on test data, tuned; the difference is to the first bridge of the same comparison:", "")
+    yield from ("Found, on test data, tuned; the difference is to the baseline of the same comparison, a bridge:", "")
     yield from ("| where | variant | | accuracy | difference | |", "|---|---|---|--:|--:|---|")
     for finding in findings()[manager]:
         yield f"| {' | '.join(finding.cells())} |"
