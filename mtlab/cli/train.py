@@ -41,7 +41,7 @@ def fork_workers(channel: Annotated[int, typer.Argument(help="File descriptor of
     import torch._dynamo  # noqa: F401 - every optimiser imports it, for as long as torch takes itself
 
     import mtlab.training.worker  # noqa: F401 - polars, which starts threads, is imported by workers
-    from mtlab.launch.fork_server import serve
+    from mtlab.launch.local.fork_server import serve
 
     gc.collect()
     gc.freeze()  # no collection in a worker looks at, and so copies, what all share

@@ -26,7 +26,7 @@ from mtlab.runs.find_run import FinishedRun
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.evaluation import Evaluation, evaluate
 from mtlab.training.assemble import evaluation_batch_size
-from mtlab.training.environment import choose_device, device_name
+from mtlab.training.environment import choose_device, device_name, fast_products
 from mtlab.training.sources import cached_towers, make_sources, towers_to_run
 
 if TYPE_CHECKING:
@@ -250,7 +250,8 @@ def evaluate_run(
         progress(min(done, len(mapped)), len(mapped))
         done += size
 
-    evaluation = evaluate(ForwardContext(model.network, runtime), loader, size, before_batch)
+    with fast_products():
+        evaluation = evaluate(ForwardContext(model.network, runtime), loader, size, before_batch)
     return EvaluatedRun(
         run=run,
         request=request,

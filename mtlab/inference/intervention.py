@@ -31,7 +31,7 @@ from mtlab.tasks.build import TaskModel
 from mtlab.tasks.evaluation import evaluate
 from mtlab.training import intervention_metrics
 from mtlab.training.assemble import evaluation_batch_size
-from mtlab.training.environment import choose_device
+from mtlab.training.environment import choose_device, fast_products
 from mtlab.training.sources import cached_towers, make_sources, towers_to_run
 
 Progress = Callable[[int, int], None]  #: called with the numbers of passes over the validation data done and in all
@@ -182,13 +182,15 @@ def measure(
 
     result = known_results(found)
     if standard:
-        result[STANDARD] = intervention_metrics.measure_interventions(
-            run.model, run.loader, run.batch, run.runtime, run.levels, modalities, before_batch
-        )
+        with fast_products():
+            result[STANDARD] = intervention_metrics.measure_interventions(
+                run.model, run.loader, run.batch, run.runtime, run.levels, modalities, before_batch
+            )
         _write_result(path, STANDARD, result[STANDARD])
     for seed, other in zip(seeds, others, strict=True):
         key = swap_key(seed)
-        result[key] = _swap(run, load_run(other, device=device), modalities, before_batch)
+        with fast_products():
+            result[key] = _swap(run, load_run(other, device=device), modalities, before_batch)
         _write_result(path, key, result[key])
     return result
 

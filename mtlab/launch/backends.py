@@ -12,7 +12,7 @@ from mtlab.config.check import check_config
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest, place_errors
 from mtlab.launch.extras import import_extra
-from mtlab.launch.local import LocalPool, default_workers, takes_gpu
+from mtlab.launch.local.pool import LocalPool, default_workers, takes_gpu
 from mtlab.launch.ray.cluster import AUTO, connect, list_nodes, refuse_impossible_run
 from mtlab.launch.ray.pool import RayPool
 from mtlab.launch.slurm.pool import SlurmPool

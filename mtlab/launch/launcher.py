@@ -1,8 +1,8 @@
 """The launcher: executes the unfinished runs of a plan, as many at once as its pool allows.
 
 Each run has a worker process of its own (`mtlab train RUN_DIR`), started by a pool: on this machine
-(`mtlab.launch.local`) or on a cluster (`mtlab.launch.slurm.pool`, `mtlab.launch.ray.pool`). A lock protects each run,
-so that several launchers, on one host or many, may work on one study at once: a run that the worker of another launcher
+(`mtlab.launch.local`) or on a cluster (`mtlab.launch.slurm`, `mtlab.launch.ray`). A lock protects each run, so that
+several launchers, on one host or many, may work on one study at once: a run that the worker of another launcher
 holds is waited for, and taken over if that worker leaves it unfinished.
 """
 
@@ -36,7 +36,7 @@ from mtlab.launch.board import (
     make_job,
 )
 from mtlab.launch.exit_status import ExitStatus, RunFailure, classify_exit
-from mtlab.launch.local import LocalPool, default_workers
+from mtlab.launch.local.pool import LocalPool, default_workers
 from mtlab.launch.policy import FailureTracker, LaunchPolicy
 from mtlab.launch.pool import Attempt, Pool
 from mtlab.processes import EXIT_LOCKED, current_process

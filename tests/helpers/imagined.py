@@ -220,7 +220,7 @@ class Opened:
 
 def launch(path: Path, root: Path, workers: int) -> int:
     """Search as `mtlab sweep` does, with imagined runs in processes of their own."""
-    from mtlab.launch.local import LocalPool
+    from mtlab.launch.local.pool import LocalPool
     from mtlab.launch.policy import LaunchPolicy
     from mtlab.sweeps.run import run_searches
 

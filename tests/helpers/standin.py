@@ -227,7 +227,7 @@ def launch_process(root: Path, made: Any, **settings: Any) -> subprocess.Popen[s
 def launch(root: Path, path: Path) -> int:
     """Launch a described plan with stand-in workers and plain lines."""
     from mtlab.launch.launcher import launch
-    from mtlab.launch.local import LocalPool
+    from mtlab.launch.local.pool import LocalPool
     from mtlab.launch.policy import LaunchPolicy
     from mtlab.launch.ray.cluster import connect
     from mtlab.launch.ray.pool import RayPool

@@ -15,8 +15,8 @@ import pytest
 from patience import wait_for
 from tiny_runs import run_folder
 
-from mtlab.launch import fork_server
-from mtlab.launch.local import LocalPool
+from mtlab.launch.local import fork_server
+from mtlab.launch.local.pool import LocalPool
 from mtlab.launch.pool import Attempt
 from mtlab.processes import running_process
 from mtlab.runs.lock import lock_state, parse_holder, read_lock
@@ -26,7 +26,7 @@ ENDLESS = {"train": {"length": {"steps": 1_000_000}}}
 LAUNCHER = """
 import asyncio, json, sys
 from pathlib import Path
-from mtlab.launch.local import LocalPool
+from mtlab.launch.local.pool import LocalPool
 async def main():
     run = Path(sys.argv[1])
     async with LocalPool(1, forks=True) as pool:

@@ -18,7 +18,7 @@ from standin import make_plan, snapshot
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.launch.launcher import LaunchOutcome, launch
-from mtlab.launch.local import LocalPool, default_workers, usable_cpus
+from mtlab.launch.local.pool import LocalPool, default_workers, usable_cpus
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.status import study_statuses
 from mtlab.launch.workers import worker_command, worker_environment

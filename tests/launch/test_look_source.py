@@ -13,7 +13,7 @@ import standin
 from standin import look_source, make_plan, until_decided
 
 from mtlab.launch.launcher import LaunchOutcome, launch
-from mtlab.launch.local import LocalPool
+from mtlab.launch.local.pool import LocalPool
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.report.sequential.looks import recompute_looks
 from mtlab.runs.store import Store

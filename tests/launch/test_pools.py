@@ -24,7 +24,7 @@ from mtlab.launch.backends import (
 )
 from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.launcher import LaunchOutcome, launch
-from mtlab.launch.local import LocalPool, default_workers
+from mtlab.launch.local.pool import LocalPool, default_workers
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.slurm import queue
 from mtlab.launch.slurm.pool import SlurmPool

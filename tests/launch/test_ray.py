@@ -22,7 +22,7 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.launch.backends import RaySettings, make_pool
 from mtlab.launch.launcher import LaunchOutcome, launch
-from mtlab.launch.local import LocalPool
+from mtlab.launch.local.pool import LocalPool
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.ray.cluster import Node, connect, refuse_impossible_run
 from mtlab.launch.ray.pool import RayPool, describe_loss

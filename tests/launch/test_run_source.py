@@ -13,7 +13,7 @@ from standin import make_plan
 from mtlab import files
 from mtlab.launch.board import Board, RunChanges
 from mtlab.launch.launcher import LaunchOutcome, launch
-from mtlab.launch.local import LocalPool
+from mtlab.launch.local.pool import LocalPool
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.runs.store import Store
 

@@ -23,7 +23,7 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.launch.backends import launcher_settings, make_pool
 from mtlab.launch.launcher import LaunchOutcome, launch
-from mtlab.launch.local import LocalPool
+from mtlab.launch.local.pool import LocalPool
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.slurm.job import read_job
 from mtlab.launch.slurm.pool import SlurmPool

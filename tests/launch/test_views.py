@@ -20,7 +20,7 @@ from mtlab import files
 from mtlab.launch.board import Board, LaunchedRun, make_board
 from mtlab.launch.exit_status import ADVICE, RunFailure
 from mtlab.launch.launcher import launch
-from mtlab.launch.local import LocalPool
+from mtlab.launch.local.pool import LocalPool
 from mtlab.launch.views.live import LiveView, PlainView, make_view
 from mtlab.launch.views.progress import LaunchProgress, format_duration
 from mtlab.runs.results import write_result

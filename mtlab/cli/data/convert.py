@@ -48,7 +48,7 @@ def convert(
     """
     from mtlab.data.shards.index import suspicious_sizes
     from mtlab.data.shards.writing.convert import convert
-    from mtlab.launch.local import usable_cpus
+    from mtlab.launch.local.pool import usable_cpus
 
     given = parse_options(options or [])
     try:

@@ -169,7 +169,7 @@ def write_runs(store: Store, plan: dict[str, Any], wanted: str | None, out: Path
     """
     from rich.console import Console
 
-    from mtlab.report.formats import run_table
+    from mtlab.report import run_table
     from mtlab.report.frame import add_areas, run_frame
 
     if wanted is not None and wanted not in run_table.FORMATS:

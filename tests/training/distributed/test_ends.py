@@ -21,7 +21,7 @@ from mtlab.distributed.ranks import SINGLE_RANK, Ranks, batch_sharing_problem
 from mtlab.distributed.torchrun import choose_exit_code
 from mtlab.errors import UserError
 from mtlab.launch.exit_status import ExitStatus, classify_exit
-from mtlab.launch.local import LocalPool, default_workers
+from mtlab.launch.local.pool import LocalPool, default_workers
 from mtlab.launch.workers import worker_command, worker_environment
 from mtlab.training.environment import choose_device
 

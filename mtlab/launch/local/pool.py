@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.launch.exit_status import ExitStatus
-from mtlab.launch.fork_server import ForkedWorker, ForkServer
+from mtlab.launch.local.fork_server import ForkedWorker, ForkServer
 from mtlab.launch.pool import Attempt
 from mtlab.launch.workers import Command, open_log, threads_of, worker_command, worker_environment
 from mtlab.processes import LAUNCHER
