@@ -53,7 +53,7 @@ SENDS = ("wandb", "mlflow", "trackio")  #: nothing is sent from here
 
 
 def command_words(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
-    """Words and options of 23 commands on a store with trained runs: left out, doubled, exchanged, put in, changed."""
+    """Words and options of 24 commands on a store with trained runs: left out, doubled, exchanged, put in, changed."""
     whole, study = judge.folder / "whole", judge.folder / "study.yaml"
     study.write_text(yaml.safe_dump(STUDY | {"name": "demo", "seeds": 2}))
     quiet("run", study, "--store", whole, "--workers", 1, "--quiet")

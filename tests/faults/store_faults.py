@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from patience import wait_for
 from stage import Report, Stage, read
 from tiny_runs import outcome
+from worker_faults import strike_patience
 
 from mtlab.runs.cleanup import find_in_store
 from mtlab.runs.results import THEN
@@ -68,18 +72,24 @@ def copied(stage: Stage) -> Report:
     process.join(stage.moment())
     injected = process.is_alive()
     copy(how, stage.folder / "cells", elsewhere / "cells")
-    if stage.dice.random() < 0.5:
+    what = stage.dice.choice(["ended", "stopped", "running"]) if process.is_alive() else "ended"
+    if what == "ended":
         process.join()
     run = elsewhere / "cells" / "cell" / "s0"
     wrong = unseen(elsewhere, run, stage.undisturbed)
     if not wrong:
         _, wrong = settle(elsewhere, run)
     stage.run = run
+    if what == "stopped":  # as if it hung: whoever takes it for the copy's worker would kill it
+        os.kill(process.pid or 0, signal.SIGSTOP)
+        stage.attempt(strike_patience)
+        with suppress(ProcessLookupError):
+            os.kill(process.pid or 0, signal.SIGCONT)
     of_copy = stage.compare(injected=injected)
     process.join()
     stage.run = original
     if wrong or of_copy.note or process.exitcode != 0:
-        note = f"{how}: {wrong or of_copy.note}, original: exit {process.exitcode}: {stage.said()[-400:]}"
+        note = f"{how}, {what}: {wrong or of_copy.note}, original: exit {process.exitcode}: {stage.said()[-400:]}"
         return Report(injected, of_copy.lost, of_copy.wrong, explained=False, note=note)
     return stage.compare(injected=injected)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -241,6 +242,13 @@ def test_a_finished_run_without_its_checksums_is_refused(store: Store, call: Cal
     assert "checksums.json: is lost: `mtlab clean --yes`" in call("report", "demo")[1]
     assert call("clean", "--only", "store", "--yes")[0] == 0
     assert call("report", "demo")[:2] == (0, "")
+
+
+def test_an_older_file_of_another_size_is_noticed_as_after_a_merge_of_two_stores(store: Store, call: Call) -> None:
+    path = place(store, "metrics.jsonl")
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    os.utime(path, (0, 0))
+    assert "metrics.jsonl has changed" in call("report", "demo")[2] + call("status", "demo")[2]
 
 
 def test_a_damaged_result_is_set_aside_by_clean_as_it_says(store: Store, call: Call) -> None:
