@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mtlab.errors import UserError
+
 PlantedCode = tuple[int, int]  #: code of the modality, and number of the example
 
 
@@ -17,12 +19,12 @@ def from_text(text: str) -> PlantedCode:
     """Decode a text of `to_text`.
 
     Raises:
-        ValueError: another text.
+        UserError: another text.
 
     """
     words = text.split()
     if len(words) != 5 or words[0] != "code" or words[2:4] != ["of", "item"]:
-        raise ValueError(f"planted towers read planted texts alone, not {text!r}")
+        raise UserError(f"towers `planted` read the texts of data set `planted` alone, not {text!r}", key="data")
     return int(words[1]), int(words[4])
 
 
@@ -35,10 +37,11 @@ def from_image(image: NDArray[np.uint8]) -> PlantedCode:
     """Decode an image of `to_image`.
 
     Raises:
-        ValueError: another image.
+        UserError: another image.
 
     """
     if image.shape != (1, 2, 3):
-        raise ValueError(f"planted towers read planted images alone, not one of shape {image.shape}")
+        shape = "×".join(map(str, image.shape))
+        raise UserError(f"towers `planted` read the images of data set `planted` alone, not one of {shape}", key="data")
     (code, *_), (high, middle, low) = image[0].tolist()
     return code, high << 16 | middle << 8 | low

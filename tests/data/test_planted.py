@@ -45,9 +45,9 @@ def test_keys_hold_code_and_number() -> None:
     for code, item in ((0, 0), (3, 255), (255, 2**23 + 77)):
         assert from_text(to_text(code, item)) == (code, item)
         assert from_image(to_image(code, item)) == (code, item)
-    with pytest.raises(ValueError, match="planted texts alone"):
+    with pytest.raises(UserError, match="read the texts of data set `planted` alone"):
         from_text("Is there a red circle?")
-    with pytest.raises(ValueError, match="planted images alone"):
+    with pytest.raises(UserError, match="read the images of data set `planted` alone, not one of 64×64×3"):
         from_image(np.zeros((64, 64, 3), np.uint8))
 
 

@@ -84,6 +84,17 @@ def test_captions_of_a_language_model_that_is_none(
     assert "needs a causal language model" in capsys.readouterr().err
 
 
+def test_planted_towers_on_other_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    towers = "set: {text: {name: planted, depth: 3, planted: 2}, vision: {name: planted, depth: 3, planted: 2}}"
+    study = write_study(tmp_path, f"axes: {{manager: [last, bridge]}}\n{towers}")
+    words = ["budget", str(study), "--calibrate", "--store", str(tmp_path / "runs")]  # which reads texts
+    monkeypatch.setattr(sys, "argv", ["mtlab", *words])
+    assert main() == 2
+    assert "towers `planted` read the texts of data set `planted` alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("setting", ["model.heads=0", "text.heads=0"])
 def test_a_number_that_would_be_divided_by(
     setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

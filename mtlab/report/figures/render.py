@@ -56,6 +56,8 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
     except Exception as error:
         if type(error).__name__ == "ChromeNotFoundError":
             raise UserError("pictures of figures need Chrome or Chromium on this machine") from None
+        if type(error).__name__ == "BrowserFailedError":
+            raise UserError("pictures of figures need Chrome or Chromium, which ended at its start here") from None
         raise
 
 
