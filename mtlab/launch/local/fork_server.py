@@ -23,7 +23,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import mtlab
 from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.workers import open_log
 from mtlab.processes import LAUNCHER, running_process
@@ -224,7 +223,7 @@ class ForkServer:
 
 def _source_files() -> Mapping[Path, object]:
     """Return size and time of change of each source file of mtlab."""
-    sources = Path(mtlab.__file__).parent.rglob("*.py")
+    sources = Path(__file__).parents[2].rglob("*.py")
     return {path: (found.st_size, found.st_mtime_ns) for path in sources for found in [path.stat()]}
 
 
