@@ -163,7 +163,10 @@ def test_other_data_fill_the_expert_cache_and_are_read_from_it(
         (["small:mean:0", "--data", "clases=3"], "--data clases: unknown key; did you mean 'classes'?"),
         (["small:mean:0", "--data", "planted,classes"], "'classes': expected OPTION=VALUE"),
         (["small:mean:0", "--data", "classes=x"], "--data classes: "),
-        (["small:mean:0", "--data", "shapes,train=64,val=24,families=[count]"], "cannot read 'shapes'"),
+        (
+            ["small:mean:0", "--data", "shapes,train=64,val=24,families=[count]"],
+            "read the texts of data set `planted` alone",
+        ),
         (["small:mean:0", "--task", "entailment"], "was trained for 'question_answering'"),
         (["small:mean:0", "--task", "head_layers=1"], "the checkpoint is of another model"),
         (["small:mean:0", "--device", "tpu"], "--device: 'tpu'"),
