@@ -230,19 +230,16 @@ def evaluate_run(
     own = {**config, "data": run.config["config"]["data"]}  # whose answers a language model scores
     model = build_model(own, answers, seed=run.config["seed"], device=device, towers=towers_to_run(config, cached))
     metadata = restore(model.network, run)
-    try:
-        loader = make_sources(
-            config,
-            dataset,
-            answers,
-            model.network.running_towers,
-            cached,
-            progress=lambda _: progress,
-            device=str(runtime.device),
-        ).loader(mapped)
-        loader.batch([0])
-    except ValueError as error:  # towers of synthetic worlds read only their own data
-        raise UserError(f"the run's towers cannot read {entry.name!r}: {error}", key="--data") from None
+    loader = make_sources(
+        config,
+        dataset,
+        answers,
+        model.network.running_towers,
+        cached,
+        progress=lambda _: progress,
+        device=str(runtime.device),
+    ).loader(mapped)
+    loader.batch([0])  # a tower that cannot read these data says so before the first pass
     size, done = evaluation_batch_size(train), 0
 
     def before_batch() -> None:

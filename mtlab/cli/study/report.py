@@ -126,16 +126,14 @@ def write_layers(store: Store, plan: dict[str, Any], wanted: str | None, out: Pa
     from mtlab.report.formats import layer_tables
     from mtlab.report.layer_table import study_rows, worth_metric
 
+    _check_format("layer", wanted, layer_tables.FORMATS)
     rows = [row for rows in study_rows(store, plan).values() for row in rows]
     metric = worth_metric(store, plan)
     if wanted is None:
         Console(highlight=False).print(layer_tables.render_terminal(plan["study"], rows, metric))
         typer.echo(f"a row per run: mtlab report {plan['study']} --by layer --format csv, or mtlab.layers() in Python")
-        return
-    if wanted not in layer_tables.FORMATS:
-        known = ", ".join(layer_tables.FORMATS)
-        raise UserError(f"--by layer has no format {wanted!r}; it has {known}", file="command line", key="--format")
-    _write(layer_tables.render_text(plan["study"], rows, metric, wanted), out)
+    else:
+        _write(layer_tables.render_text(plan["study"], rows, metric, wanted), out)
 
 
 def write_ranking(store: Store, plan: dict[str, Any], wanted: str | None, out: Path | None) -> None:
@@ -150,9 +148,7 @@ def write_ranking(store: Store, plan: dict[str, Any], wanted: str | None, out: P
     from mtlab.report.formats import ranking_table
     from mtlab.report.study import StudyResults
 
-    if wanted is not None and wanted not in ranking_table.FORMATS:
-        known = ", ".join(ranking_table.FORMATS)
-        raise UserError(f"--by rank has no format {wanted!r}; it has {known}", file="command line", key="--format")
+    _check_format("rank", wanted, ranking_table.FORMATS)
     ranking = StudyResults(store, plan).ranking
     if wanted is None:
         Console(highlight=False).print(ranking_table.render_terminal(ranking))
@@ -172,15 +168,19 @@ def write_runs(store: Store, plan: dict[str, Any], wanted: str | None, out: Path
     from mtlab.report import run_table
     from mtlab.report.frame import add_areas, run_frame
 
-    if wanted is not None and wanted not in run_table.FORMATS:
-        known = ", ".join(run_table.FORMATS)
-        raise UserError(f"--by run has no format {wanted!r}; it has {known}", file="command line", key="--format")
+    _check_format("run", wanted, run_table.FORMATS)
     runs = add_areas(store, run_frame(store, plan))
     if wanted is None:
         Console(highlight=False).print(run_table.render_terminal(runs, plan))
         typer.echo(f"all columns: mtlab report {plan['study']} --by run --format csv, or mtlab.frame() in Python")
     else:
         _write(run_table.render_text(runs, wanted), out)
+
+
+def _check_format(by: By, wanted: str | None, formats: Sequence[str]) -> None:
+    if wanted is not None and wanted not in formats:
+        known = ", ".join(formats)
+        raise UserError(f"--by {by} has no format {wanted!r}; it has {known}", file="command line", key="--format")
 
 
 def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, out: Path | None) -> None:

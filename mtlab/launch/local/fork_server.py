@@ -228,12 +228,19 @@ def _source_files() -> Mapping[Path, object]:
 
 
 class ForkedWorker:
-    """The worker process of a run, a child of the fork server."""
+    """The worker process of a run, a child of the fork server; an `Attempt`."""
+
+    pending = False
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._identity = running_process(pid)
         self._ended: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Its pid."""
+        return {"pid": self.pid}
 
     def alive(self) -> bool:
         """Return whether it still runs."""
@@ -247,8 +254,8 @@ class ForkedWorker:
         """Wait for its end."""
         return await self._ended
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal to its process group."""
+    def stop(self, *, force: bool = False) -> None:
+        """Send SIGTERM, or SIGKILL, to its process group."""
         if not self._ended.done():
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
+                os.killpg(self.pid, signal.SIGKILL if force else signal.SIGTERM)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.launch.exit_status import ExitStatus
-from mtlab.launch.local.fork_server import ForkedWorker, ForkServer
+from mtlab.launch.local.fork_server import ForkServer
 from mtlab.launch.pool import Attempt
 from mtlab.launch.workers import Command, open_log, threads_of, worker_command, worker_environment
 from mtlab.processes import LAUNCHER
@@ -95,7 +95,7 @@ class LocalPool:
             os.close(open_log(run))  # if it cannot be written, that is told here
             self._server = self._server or ForkServer(environment)
             if (forked := await self._server.fork(run, environment)) is not None:
-                return _ForkedAttempt(forked)
+                return forked
         process = await start_process(self.command(run), run, variables)
         self._load.update(gpus)
         return _Worker(process, gpus, self._load)
@@ -131,28 +131,6 @@ class _Worker:
         if self.process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL if force else signal.SIGTERM)
-
-
-class _ForkedAttempt:
-    """A worker process that was forked."""
-
-    pending = False
-
-    def __init__(self, worker: ForkedWorker) -> None:
-        self.worker = worker
-
-    @property
-    def details(self) -> Mapping[str, Any]:
-        """Its pid."""
-        return {"pid": self.worker.pid}
-
-    async def wait(self) -> ExitStatus:
-        """Wait for its end."""
-        return await self.worker.wait()
-
-    def stop(self, *, force: bool = False) -> None:
-        """Send SIGTERM, or SIGKILL, to its process group."""
-        self.worker.send(signal.SIGKILL if force else signal.SIGTERM)
 
 
 async def start_process(command: Sequence[str], run: Path, variables: Mapping[str, str]) -> asyncio.subprocess.Process:
