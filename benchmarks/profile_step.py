@@ -29,11 +29,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from mtlab.data.batches import Batch
 from mtlab.distributed.process_group import SINGLE_PROCESS
+from mtlab.matmul import default_matmul, fast_matmul, matmul_error
 from mtlab.model.forward import ForwardContext, RandomKey
 from mtlab.resolution.resolve import resolve
 from mtlab.seeding import seed_dropout
 from mtlab.training.assemble import AssembledRun, assemble
-from mtlab.training.environment import fast_products, keep_freed_memory, product_error
+from mtlab.training.environment import keep_freed_memory
 from mtlab.training.finish import finish
 from mtlab.training.interrupt import Interrupts
 from mtlab.training.loop import Loop
@@ -180,10 +181,8 @@ def plainly(work: Callable[[], object]) -> Callable[[], object]:
     """Take products as torch does by default."""
 
     def taken() -> None:
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        work()
-        torch.set_float32_matmul_precision(before)
+        with default_matmul():
+            work()
 
     return taken
 
@@ -223,9 +222,9 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     rounds = 10 if asked.quick else asked.rounds
-    with fast_products(), measurements(asked) as tables:
+    with fast_matmul(), measurements(asked) as tables:
         tables.add("products", of_products(5))
-        print(f"error of a product: {product_error():.1e}", flush=True)
+        print(f"error of a product: {matmul_error():.1e}", flush=True)
         for manager in asked.only:
             step = Step(manager)
             row, seconds = of_steps(manager, step, rounds)

@@ -21,12 +21,13 @@ from alternating import alternate, median, over_rounds
 from measurements import Row, measurements, parser
 
 from mtlab.config.load import compose, find_study_file, merge
+from mtlab.matmul import fast_matmul
 from mtlab.model.forward import ForwardContext
 from mtlab.recording.trace import Trace, recorded_steps
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.tasks.evaluation import evaluate
 from mtlab.training.assemble import AssembledRun, assemble
-from mtlab.training.environment import fast_products, keep_freed_memory
+from mtlab.training.environment import keep_freed_memory
 from mtlab.training.finish import record, write_examples
 from mtlab.training.optimisation.optimiser import gradient_norms, make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
@@ -114,7 +115,7 @@ def main() -> None:
     asked = arguments.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    with fast_products(), measurements(asked) as tables:
+    with fast_matmul(), measurements(asked) as tables:
         for manager in asked.only:
             with tempfile.TemporaryDirectory() as folder:
                 tables.add("overhead", [measured(manager, Path(folder), asked.rounds, asked.steps)])

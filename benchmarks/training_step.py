@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import get_args
 
@@ -26,7 +25,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.config.schema import Precision
-from mtlab.training.environment import fast_products, keep_freed_memory
+from mtlab.matmul import fast_matmul
+from mtlab.training.environment import keep_freed_memory
 
 THEIRS, PEAK = "transformers", "peak"
 VARIANTS = {
@@ -102,7 +102,7 @@ def main() -> None:
     asked = arguments.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    with fast_products() if asked.device == "cpu" else nullcontext(), measurements(asked) as tables:
+    with fast_matmul(), measurements(asked) as tables:
         compare(tables, asked)
 
 

@@ -21,12 +21,13 @@ from mtlab.data.base import DATASETS, Example, Split
 from mtlab.errors import UserError
 from mtlab.files import atomic_write
 from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
+from mtlab.matmul import fast_matmul
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.runs.find_run import FinishedRun
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.evaluation import Evaluation, evaluate
 from mtlab.training.assemble import evaluation_batch_size
-from mtlab.training.environment import choose_device, device_name, fast_products
+from mtlab.training.environment import choose_device, device_name
 from mtlab.training.sources import cached_towers, make_sources, towers_to_run
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def evaluate_run(
         progress(min(done, len(mapped)), len(mapped))
         done += size
 
-    with fast_products():
+    with fast_matmul():
         evaluation = evaluate(ForwardContext(model.network, runtime), loader, size, before_batch)
     return EvaluatedRun(
         run=run,

@@ -20,6 +20,7 @@ from mtlab.data.batches import Loader
 from mtlab.errors import UserError
 from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
 from mtlab.managers.base import MODALITIES, Modality
+from mtlab.matmul import fast_matmul
 from mtlab.model.forward import Runtime
 from mtlab.recording import averages, probe
 from mtlab.runs import schemas
@@ -31,7 +32,7 @@ from mtlab.tasks.build import TaskModel
 from mtlab.tasks.evaluation import evaluate
 from mtlab.training import intervention_metrics
 from mtlab.training.assemble import evaluation_batch_size
-from mtlab.training.environment import choose_device, fast_products
+from mtlab.training.environment import choose_device
 from mtlab.training.sources import cached_towers, make_sources, towers_to_run
 
 Progress = Callable[[int, int], None]  #: called with the numbers of passes over the validation data done and in all
@@ -181,17 +182,16 @@ def measure(
         done += 1
 
     result = known_results(found)
-    if standard:
-        with fast_products():
+    with fast_matmul():
+        if standard:
             result[STANDARD] = intervention_metrics.measure_interventions(
                 run.model, run.loader, run.batch, run.runtime, run.levels, modalities, before_batch
             )
-        _write_result(path, STANDARD, result[STANDARD])
-    for seed, other in zip(seeds, others, strict=True):
-        key = swap_key(seed)
-        with fast_products():
+            _write_result(path, STANDARD, result[STANDARD])
+        for seed, other in zip(seeds, others, strict=True):
+            key = swap_key(seed)
             result[key] = _swap(run, load_run(other, device=device), modalities, before_batch)
-        _write_result(path, key, result[key])
+            _write_result(path, key, result[key])
     return result
 
 

@@ -13,7 +13,17 @@ ENGINE_VERSION = 3  #: raise it when the same configuration and seed give other 
 
 #: The files and folders of the package that train a model.
 TRAINING_CODE = (
-    *("attention.py", "seeding.py", "distributed", "managers", "model", "runs/checkpoints.py", "tasks", "training"),
+    *(
+        "attention.py",
+        "matmul.py",
+        "seeding.py",
+        "distributed",
+        "managers",
+        "model",
+        "runs/checkpoints.py",
+        "tasks",
+        "training",
+    ),
     *(
         "data/batches.py",
         "data/inputs.py",

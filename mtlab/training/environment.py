@@ -9,8 +9,6 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -133,40 +131,6 @@ def keep_freed_memory() -> None:
         c = ctypes.CDLL(None)
         c.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that it takes
         c.mallopt(_M_TRIM_THRESHOLD, 256 * 2**20)
-
-
-@contextmanager
-def fast_products() -> Iterator[None]:
-    """Let oneDNN take matrix products in float32 on AMD processors with AVX-512, where MKL reaches half of its speed.
-
-    torch has one switch for it, which also allows bfloat16 within products: oneDNN makes use of that on processors with
-    AMX alone, which AMD's do not have. Should a product not be exact all the same, the switch goes back. On CUDA, where
-    it would allow TF32, it stays as it is.
-    """
-    before = torch.get_float32_matmul_precision()
-    if _has_slow_products():
-        torch.set_float32_matmul_precision("medium")
-        if product_error() > 1e-6:
-            torch.set_float32_matmul_precision(before)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _has_slow_products() -> bool:
-    known = Path("/proc/cpuinfo")
-    if torch.cuda.is_available() or not known.exists() or "AuthenticAMD" not in known.read_text(encoding="utf-8"):
-        return False
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available()
-
-
-def product_error() -> float:
-    """Measure the relative error of a product of two matrices in float32: about 1e-7, in bfloat16 1e-3."""
-    generator = torch.Generator().manual_seed(0)
-    one, other = (torch.randn(256, 256, generator=generator) for _ in range(2))
-    exact = one.double() @ other.double()
-    return float(((one @ other).double() - exact).norm() / exact.norm())
 
 
 def _version(package: str) -> str | None:

@@ -20,6 +20,7 @@ from mtlab.distributed import torch_process_group
 from mtlab.distributed.process_group import ProcessGroup
 from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
+from mtlab.matmul import fast_matmul
 from mtlab.processes import (
     EXIT_DISK,
     EXIT_FAILED,
@@ -84,7 +85,7 @@ def train_in_group(group: ProcessGroup, run_dir: Path, *, plugins: bool = True) 
                 raise UserError(
                     "is no run directory (it has no config.json): `mtlab run FILE` makes them", file=run_dir
                 )
-            with Interrupts(group.all_reduce_max) as interrupts, hold_lock(run_dir, group), environment.fast_products():
+            with Interrupts(group.all_reduce_max) as interrupts, hold_lock(run_dir, group), fast_matmul():
                 return _attempt(run_dir, group, interrupts, plugins=plugins)
         except LockedError as error:
             if group.is_main:

@@ -32,14 +32,23 @@ from mtlab.tracking.base import TRACKERS
 from mtlab.tracking.settings import check_tracking
 
 
+def import_trackers() -> None:
+    for name in ("tensorboard", "mlflow", "trackio"):
+        pytest.importorskip(name)
+
+
+def run_script(text: str, store: Store, folder: Path) -> None:
+    """Run a script that sends a store's study to all trackers, in a process of its own."""
+    import_trackers()
+    script = folder / "script.py"
+    script.write_text(text)
+    subprocess.run([sys.executable, str(script), str(store.root)], check=True, timeout=120, capture_output=True)
+
+
 @pytest.mark.slow
 def test_runs_that_go_on_side_by_side_are_kept_apart(store: Store, tmp_path: Path) -> None:
     """Two runs are open at once, as with two workers; each tracker gets the steps of both."""
-    for name in ("tensorboard", "mlflow", "trackio"):
-        pytest.importorskip(name)
-    script = tmp_path / "follow.py"
-    script.write_text(FOLLOW)
-    subprocess.run([sys.executable, str(script), str(store.root)], check=True, timeout=120, capture_output=True)
+    run_script(FOLLOW, store, tmp_path)
     for seed in (0, 1):
         name, curve = f"static, seed {seed}", validation(store, run_id(store, "static", seed))
         board = events(store.study("tracked") / "tensorboard" / name).Scalars("val/accuracy")
@@ -85,11 +94,7 @@ sync.finish()
 
 @pytest.mark.slow
 def test_figures_are_shown_as_images_where_they_were_rendered(store: Store, tmp_path: Path) -> None:
-    for name in ("tensorboard", "mlflow", "trackio"):
-        pytest.importorskip(name)
-    script = tmp_path / "draw.py"
-    script.write_text(DRAW)
-    subprocess.run([sys.executable, str(script), str(store.root)], check=True, timeout=120, capture_output=True)
+    run_script(DRAW, store, tmp_path)
     (image,) = events(store.study("tracked") / "tensorboard" / "drawn").Images("figures/worth")
     assert (image.width, image.height, image.encoded_image_string[:4]) == (30, 20, b"\x89PNG")
     client, found = mlflow_runs(store)
@@ -139,8 +144,7 @@ def following(store: Store, trackers: dict[str, Any]) -> Iterator[subprocess.Pop
 
 @pytest.mark.slow
 def test_steps_come_while_a_run_goes_on_and_survive_a_kill(one: Store) -> None:
-    for name in ("tensorboard", "mlflow", "trackio"):
-        pytest.importorskip(name)
+    import_trackers()
     quiet = {"images": False}
     trackers = {"tensorboard": quiet, "mlflow": quiet, "trackio": quiet}
     folder = one.run(run_id(one, "static", 0))

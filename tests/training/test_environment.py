@@ -2,16 +2,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from mtlab.data.cache.extract import extract_features
 from mtlab.errors import UserError
-from mtlab.towers.base import Features
-from mtlab.towers.build import build_tower
 from mtlab.training import environment
 from mtlab.training.interrupt import Interrupted, Interrupts
 
@@ -54,40 +50,6 @@ def test_a_signal_raises_at_once_or_waits() -> None:
     with Interrupts(), pytest.raises(Interrupted) as caught:
         os.kill(os.getpid(), signal.SIGINT)
     assert caught.value.exit_code == 130
-
-
-@pytest.fixture
-def products() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
-@pytest.mark.usefixtures("products")
-def test_fast_products_are_exact_and_left_behind() -> None:
-    torch.set_float32_matmul_precision("highest")
-    with environment.fast_products():
-        assert environment.product_error() < 1e-6
-    assert torch.get_float32_matmul_precision() == "highest"
-
-
-@pytest.mark.usefixtures("products")
-def test_products_that_are_not_exact_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_float32_matmul_precision("highest")
-    monkeypatch.setattr(environment, "product_error", lambda: 1e-3)
-    with environment.fast_products():
-        assert torch.get_float32_matmul_precision() == "highest"
-
-
-@pytest.mark.usefixtures("products")
-def test_cached_features_have_the_same_bits_in_workers_as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    tower, seen = build_tower("text", {"name": "tiny_text"}), list[str]()
-    forward = lambda *_: seen.append(torch.get_float32_matmul_precision()) or Features(())  # noqa: E731
-    monkeypatch.setattr(tower, "forward", forward)
-    torch.set_float32_matmul_precision("medium")
-    extract_features(tower, ["a word"])
-    assert seen == ["highest"]
-    assert torch.get_float32_matmul_precision() == "medium"
 
 
 def test_the_peak_of_a_process_is_its_own_and_not_that_of_who_started_it() -> None:

@@ -18,6 +18,7 @@ from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset
 from mtlab.data.cache.key import BATCH
 from mtlab.errors import UserError
+from mtlab.matmul import default_matmul
 from mtlab.towers.base import Features, Tower
 from mtlab.towers.build import TowerKind, build_tower
 
@@ -102,7 +103,7 @@ def extract_features(tower: Tower[Any], raw: Sequence[Any], *, device: str = "cp
         the offered levels, each [B, L, D_n] on the CPU, padded to the longest item.
 
     """
-    with torch.no_grad(), one_thread(), plain_products():
+    with torch.no_grad(), one_thread(), default_matmul():
         features = tower(*(tensor.to(device) for tensor in tower.prepare(raw)))
         mask = None if features.mask is None else features.mask.cpu()
         return Features(tuple(level.cpu() for level in features.levels), mask)
@@ -117,17 +118,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def plain_products() -> Iterator[None]:
-    """Take matrix products as torch does by default, in workers as elsewhere, see `environment.fast_products`."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _pack(features: Features, dtype: torch.dtype) -> Chunk:

@@ -13,13 +13,14 @@ import torch
 from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
 from mtlab.errors import UserError
+from mtlab.matmul import fast_matmul
 from mtlab.model.forward import Runtime
 from mtlab.studies.budget.dummy_batch import dummy_batch
 from mtlab.studies.budget.memory import Memory
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import build
 from mtlab.towers.build import KINDS, build_tower, tower_shape
-from mtlab.training.environment import choose_device, device_name, fast_products
+from mtlab.training.environment import choose_device, device_name
 from mtlab.training.optimisation.master_weights import hold_weights
 from mtlab.training.optimisation.optimiser import make_optimiser
 from mtlab.training.optimisation.parameter_groups import parameter_groups
@@ -75,7 +76,7 @@ def calibrate(
     threads = torch.get_num_threads()
     torch.set_num_threads(train.threads)
     try:
-        with fast_products():
+        with fast_matmul():
             return _timed(config, train, runtime, answers, text_tokens, MIN_SECONDS if seconds is None else seconds)
     finally:
         torch.set_num_threads(threads)

@@ -1,0 +1,55 @@
+"""Matrix products in float32: exact whichever library takes them, and the same bits in the expert cache."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from mtlab import matmul
+from mtlab.data.cache.extract import extract_features
+from mtlab.towers.base import Features
+from mtlab.towers.build import build_tower
+
+
+@pytest.fixture(autouse=True)
+def _default() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_fast_products_are_exact_and_left_behind() -> None:
+    with matmul.fast_matmul():
+        assert matmul.matmul_error() < 1e-6
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize(("error", "taken"), [(1e-7, "medium"), (1e-3, "highest")])
+def test_products_that_are_not_exact_are_not_taken(error: float, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "_is_mkl_slow", lambda: True)
+    monkeypatch.setattr(matmul, "matmul_error", lambda: error)
+    with matmul.fast_matmul():
+        assert torch.get_float32_matmul_precision() == taken
+        with matmul.default_matmul():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == taken
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_what_the_user_has_set_stays_where_nothing_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "_is_mkl_slow", lambda: False)
+    torch.set_float32_matmul_precision("high")
+    with matmul.fast_matmul():
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == "high"
+
+
+def test_cached_features_have_the_same_bits_in_workers_as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    tower, seen = build_tower("text", {"name": "tiny_text"}), list[str]()
+    forward = lambda *_: seen.append(torch.get_float32_matmul_precision()) or Features(())  # noqa: E731
+    monkeypatch.setattr(tower, "forward", forward)
+    torch.set_float32_matmul_precision("medium")
+    extract_features(tower, ["a word"])
+    assert seen == ["highest"]
+    assert torch.get_float32_matmul_precision() == "medium"
