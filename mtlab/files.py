@@ -30,7 +30,7 @@ _ADVICE = {
     errno.ENAMETOOLONG: "the name is too long for this file system",
 }
 #: how a file system of the network says that it is not there any more
-GONE = (errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN)
+GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN)
 
 
 class DiskError(UserError):

@@ -222,7 +222,8 @@ class RunLock:
         if self._thread is not None:
             self._thread.join()
         self._fence.close()
-        with guard(self.run):
+        # A disk that is gone keeps the lock: once it is back, the lock is of a process that has ended.
+        with suppress(OSError, files.DiskError), guard(self.run):
             if self.held():
                 lock_path(self.run).unlink()
         os.close(self._descriptor)

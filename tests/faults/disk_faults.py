@@ -25,7 +25,6 @@ from stage import Report, Stage
 from mtlab.processes import EXIT_DISK
 
 SHUTDOWN, WITHOUT_FLUSHING = 0x8004587D, b"\2\0\0\0"  #: EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
-FINISHED = "finished after"  #: as a run says once its result is written
 SILENT = "the disk does not answer"
 
 
@@ -153,8 +152,7 @@ def _served_twice(stage: Stage, strike: Callable[[Stage, Any, Any], None]) -> Re
         strike(stage, server, process)
         process.join()
     code = process.exitcode
-    unexplained = code not in (0, EXIT_DISK, -signal.SIGKILL) or (code == EXIT_DISK and SILENT not in stage.said())
-    if unexplained and FINISHED not in stage.said():  # what comes after the result has nothing to tell
+    if code not in (0, EXIT_DISK, -signal.SIGKILL) or (code == EXIT_DISK and SILENT not in stage.said()):
         return Report(True, explained=False, note=f"exit {code}: {stage.said()[-600:]}")
     with served(*folders):
         return stage.compare(injected=code != 0)
@@ -190,8 +188,7 @@ def power_cut(stage: Stage) -> Report:
         os.close(folder)
         process.join()
     code = process.exitcode
-    unexplained = code not in (0, EXIT_DISK) or (code and SILENT not in stage.said())
-    if unexplained and FINISHED not in stage.said():
+    if code not in (0, EXIT_DISK) or (code and SILENT not in stage.said()):
         return Report(True, explained=False, note=f"exit {code}: {stage.said()[-600:]}")
     with mounted(mount, disk):
         return stage.compare(injected=bool(code))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -353,6 +354,20 @@ def test_a_lock_that_another_host_removed_is_lost(run: Path, monkeypatch: pytest
             assert not held.held()
             with pytest.raises(OSError, match="Input/output"):
                 held.held()
+
+
+def test_a_disk_that_is_gone_at_the_end_keeps_a_lock_that_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for where in ("guard", "held"):
+        with RunLock(tmp_path):
+            monkeypatch.setattr(*((lock, "guard") if where == "guard" else (RunLock, "held")), _vanish)
+        monkeypatch.undo()
+        assert lock_state(tmp_path) == "stale"
+
+
+def _vanish(*_: object) -> NoReturn:
+    raise OSError(errno.ENOTCONN, "gone")
 
 
 def test_what_a_process_has_open_is_not_known_where_it_may_not_be_seen(

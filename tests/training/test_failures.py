@@ -33,6 +33,7 @@ def test_a_loss_that_is_no_number_fails_as_nan(make_run: RunMaker, capsys: pytes
         (ZeroDivisionError("division by zero"), "bug", 3, "ZeroDivisionError: division by zero"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk", 74, "the disk is full (mounted at /"),
         (OSError(errno.ESTALE, "Stale file handle"), "disk", 74, "the disk does not answer (Stale file handle)"),
+        (OSError(errno.ECONNABORTED, "aborted"), "disk", 74, "the disk does not answer (Software caused connection"),
     ],
 )
 def test_failures_are_classified(
