@@ -47,7 +47,7 @@ def with_parameters(config: Mapping[str, Any], params: Mapping[str, Any]) -> dic
     return result
 
 
-def _record_less(config: Mapping[str, Any], study: StudySpec) -> dict[str, Any]:
+def _skip_interventions(config: Mapping[str, Any], study: StudySpec) -> dict[str, Any]:
     """Leave interventions out unless the sweep asks for them: a tenth of a trial's time, and only winners need them."""
     asked = (study.keys.set.get("record") or {}).get("interventions")
     return {**config, "record": config["record"] | {"interventions": bool(asked)}}
@@ -70,7 +70,7 @@ def trial_runs(
 
     """
     study, own = prepared.sweep.study, variant.cell.row
-    resolved = resolve_cell(_record_less(with_parameters(own.config, params), study))
+    resolved = resolve_cell(_skip_interventions(with_parameters(own.config, params), study))
     named = Value({TRIAL: number}, f"trial {number}", named=True)
     cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, resolved), price, prepared.families)
     if problem := uneven_problem(study.keys.resources.processes, cell):

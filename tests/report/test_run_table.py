@@ -5,6 +5,7 @@ import sys
 
 import polars as pl
 import pytest
+import runs_table
 from polars.testing import assert_frame_equal
 
 import mtlab
@@ -67,3 +68,11 @@ def test_another_format_is_refused(report):
     code, _, err = report("--format", "tex")
     assert code == 2
     assert "--by run has no format 'tex'; it has csv, json" in err
+
+
+def test_the_published_table_names_each_run_and_what_it_scored(study):
+    runs = runs_table.runs_table(str(study.store.root), "trial")
+    assert runs.columns[:6] == ["run", "label", "seed", "steps", "best_step", "val/accuracy"]
+    assert {"area", "test/accuracy/colour", "cost/seconds", "mix/git"} <= set(runs.columns)
+    row = runs.row(by_predicate=pl.col("run") == "static/s0", named=True)
+    assert (row["label"], row["test/accuracy"], row["mix/git"]) == ("static", 0.8, "a" * 10)

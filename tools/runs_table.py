@@ -1,0 +1,34 @@
+"""The table of runs behind a published comparison, from a store: analysis/results/NAME_runs.csv.
+
+    python tools/runs_table.py STORE STUDY > analysis/results/NAME_runs.csv
+
+Some columns of `mtlab report STUDY --by run --format csv`: those that docs/results.md, `tools/findings.py` and the
+benchmarks read, and what a number is traced by. Trials of a search have their learning rate, and no test data.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import polars as pl
+
+import mtlab
+
+LEADING = ("run", "label", "train.lr", "seed", "steps", "best_step", "val/accuracy", "area")
+LAST = ("cost/trained_params", "cost/flops", "cost/seconds", "mix/git", "mix/torch")
+
+
+def runs_table(store: str, study: str) -> pl.DataFrame:
+    """Choose and round the columns of a study's or sweep's runs that are published."""
+    runs = mtlab.frame(store, study).rename({"axis/train.lr": "train.lr"}, strict=False)
+    trial = " · trial "
+    split = "val" if runs["label"].str.contains(trial, literal=True).any() else "test"
+    scores = [name for name in runs.columns if name.startswith(f"{split}/accuracy") and "floor_error" not in name]
+    chosen = [name for name in dict.fromkeys((*LEADING, *scores, *LAST)) if name in runs.columns]
+    return runs.select(
+        pl.col("label").str.split(trial).list.first() if name == "label" else pl.col(name) for name in chosen
+    ).with_columns(pl.col(pl.Float64).round(6))
+
+
+if __name__ == "__main__":
+    print(runs_table(*sys.argv[1:]).write_csv(), end="")
