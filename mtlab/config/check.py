@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from types import UnionType
@@ -45,24 +46,29 @@ def to_plain(config: Any) -> dict[str, Any]:
 def check_and_fill(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """Return `to_plain(check_config(cls, data))`, cached, as a plan of a thousand cells has few distinct nodes."""
     key: Any = cls
-    plain: dict[str, Any] = json.loads(_cached_plain(key, json.dumps(data, sort_keys=True, default=repr)))
+    plain: dict[str, Any] = json.loads(_cached_plain(key, _cache_key(data), os.getcwd()))
     return plain
 
 
 def check_config_once(cls: type[C], data: Mapping[str, Any]) -> C:
     """Return `check_config(cls, data)`, cached, for frozen classes."""
     key: Any = cls
-    config: C = _cached_config(key, json.dumps(data, sort_keys=True, default=repr))
+    config: C = _cached_config(key, _cache_key(data), os.getcwd())
     return config
 
 
+def _cache_key(data: Mapping[str, Any]) -> str:
+    """Write the options as a key. The working folder is part of the caches' keys, too: relative paths depend on it."""
+    return json.dumps(data, sort_keys=True, default=repr)
+
+
 @lru_cache(maxsize=4096)
-def _cached_config(cls: Any, data: str) -> Any:
+def _cached_config(cls: Any, data: str, _working_folder: str) -> Any:
     return check_config(cls, json.loads(data))
 
 
 @lru_cache(maxsize=4096)
-def _cached_plain(cls: Any, data: str) -> str:
+def _cached_plain(cls: Any, data: str, _working_folder: str) -> str:
     return json.dumps(to_plain(check_config(cls, json.loads(data))))
 
 

@@ -1,6 +1,9 @@
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 
-from mtlab.config.check import check_config, to_plain
+from mtlab.config.check import check_and_fill, check_config, check_config_once, to_plain
 from mtlab.config.schema import ModelConfig, TrainConfig
 from mtlab.errors import UserError
 
@@ -40,3 +43,24 @@ def test_refuses_in_one_line(schema: type, given: dict, told: str) -> None:
         check_config(schema, given)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class InAFolder:
+    """Options that make a path absolute, as those of one's own questions do."""
+
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", str(Path(self.folder).absolute()))
+
+
+def test_a_relative_path_is_read_anew_in_another_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        asked = str(tmp_path / name / "asked")
+        assert check_config_once(InAFolder, {"folder": "asked"}).folder == asked
+        assert check_and_fill(InAFolder, {"folder": "asked"}) == {"folder": asked}
