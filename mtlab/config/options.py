@@ -43,7 +43,8 @@ class Option:
         )
         for bound, holds, words in bounds:
             if bound is not None and not holds(bound):
-                return f"{value} is out of range: must be {words} {bound:g}"
+                shown = f"{bound:,.0f}" if float(bound).is_integer() else f"{bound:g}"
+                return f"{value} is out of range: must be {words} {shown}"
         return None
 
 

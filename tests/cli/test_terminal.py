@@ -35,6 +35,16 @@ def test_letters_of_tables_have_a_replacement() -> None:
     assert shown == "6.2 +- 0.1 - 3 x 4 - - * o"
 
 
+def test_a_working_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = "import os, sys; os.rmdir(os.getcwd()); from mtlab.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, "plan", "quickstart"]
+    done = subprocess.run(command, cwd=gone, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: the working folder is gone: change to one that exists\n"
+
+
 def test_ctrl_c_while_the_command_line_is_loaded_is_quiet() -> None:
     slow = "import sys, time; sys.meta_path.insert(0, type('Slow', (), {'find_spec': lambda *_: time.sleep(0.2)})())"
     script = f"import mtlab.__main__ as entry; print('here', flush=True); {slow}; entry.main()"

@@ -14,7 +14,7 @@ from PIL import Image
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.worlds.scenes.dice import Dice
-from mtlab.data.worlds.scenes.world import check_choices, parse_image_key
+from mtlab.data.worlds.scenes.world import MOST, check_choices, parse_image_key
 from mtlab.data.worlds.tiles import objects
 from mtlab.data.worlds.tiles.draw import DIFFICULTIES, draw_tiles
 from mtlab.data.worlds.tiles.scene import ANSWERS, TilesScene, draw_scene, draw_scene_alike
@@ -37,9 +37,9 @@ class Layered(Dataset):
     class Config:
         """Options in the YAML."""
 
-        train: int = option(24000, "training examples", minimum=1)
-        val: int = option(2400, "validation examples", minimum=1)
-        test: int = option(4800, "test examples", minimum=1)
+        train: int = option(24000, "training examples", minimum=1, maximum=MOST)
+        val: int = option(2400, "validation examples", minimum=1, maximum=MOST)
+        test: int = option(4800, "test examples", minimum=1, maximum=MOST)
         image_size: int = option(126, "side of a picture, in pixels; best as the tower's", minimum=32, maximum=512)
         families: tuple[str, ...] = option(tuple(ANSWERS), "the kinds of question", choices=tuple(ANSWERS))
         difficulty: Literal["easy", "medium", "hard"] = option("medium", "how small, faint and close are differences")

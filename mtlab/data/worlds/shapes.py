@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.worlds.scenes.questions import ANSWERS, FAMILIES, FEWEST, QUESTIONS, ShapesScene
-from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, check_choices, check_objects, parse_image_key
+from mtlab.data.worlds.scenes.world import (
+    MOST,
+    ShapesOptions,
+    ShapesWorld,
+    check_choices,
+    check_objects,
+    parse_image_key,
+)
 
 VERSION = 1  #: raise it when the same options give other images or questions
 
@@ -29,9 +36,9 @@ class Shapes(ShapesWorld):
     class Config(ShapesOptions):
         """Options in the YAML."""
 
-        train: int = option(24000, "training examples, four to a picture", minimum=1)
-        val: int = option(2400, "validation examples", minimum=1)
-        test: int = option(4800, "test examples", minimum=1)
+        train: int = option(24000, "training examples, four to a picture", minimum=1, maximum=MOST)
+        val: int = option(2400, "validation examples", minimum=1, maximum=MOST)
+        test: int = option(4800, "test examples", minimum=1, maximum=MOST)
         families: tuple[str, ...] = option(tuple(FAMILIES), "the kinds of question", choices=tuple(FAMILIES))
 
         def __post_init__(self) -> None:

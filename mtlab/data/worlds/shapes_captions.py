@@ -14,7 +14,7 @@ from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Example, Split, register_dataset
 from mtlab.data.worlds.scenes.captions import KINDS, list_caption, named_objects, place_caption
 from mtlab.data.worlds.scenes.scene import COLOURS, SHAPES, Thing, place
-from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, check_choices, parse_image_key
+from mtlab.data.worlds.scenes.world import MOST, ShapesOptions, ShapesWorld, check_choices, parse_image_key
 
 VERSION = 1  #: raise it when the same options give other images or captions
 CAPTIONS = 4  #: of an image
@@ -39,9 +39,9 @@ class ShapesCaptions(ShapesWorld):
     class Config(ShapesOptions):
         """Options in the YAML."""
 
-        train: int = option(8000, "training captions, four to a picture", minimum=1)
-        val: int = option(800, "validation captions", minimum=1)
-        test: int = option(1600, "test captions", minimum=1)
+        train: int = option(8000, "training captions, four to a picture", minimum=1, maximum=MOST)
+        val: int = option(800, "validation captions", minimum=1, maximum=MOST)
+        test: int = option(1600, "test captions", minimum=1, maximum=MOST)
         objects: tuple[int, int] = option((2, 4), "fewest and most shapes in a picture", minimum=2, maximum=5)
         kinds: tuple[str, ...] = option(KINDS, "the kinds of caption, which take turns", choices=KINDS)
 

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.worlds.scenes.entailment import FAMILIES, FEWEST, LABELS, LidScene
-from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, check_choices, check_objects, parse_image_key
+from mtlab.data.worlds.scenes.world import (
+    MOST,
+    ShapesOptions,
+    ShapesWorld,
+    check_choices,
+    check_objects,
+    parse_image_key,
+)
 
 VERSION = 1  #: raise it when the same options give other images or sentences
 
@@ -30,9 +37,9 @@ class ShapesEntailment(ShapesWorld):
     class Config(ShapesOptions):
         """Options in the YAML."""
 
-        train: int = option(9000, "training sentences, three to a picture", minimum=1)
-        val: int = option(900, "validation sentences", minimum=1)
-        test: int = option(1800, "test sentences", minimum=1)
+        train: int = option(9000, "training sentences, three to a picture", minimum=1, maximum=MOST)
+        val: int = option(900, "validation sentences", minimum=1, maximum=MOST)
+        test: int = option(1800, "test sentences", minimum=1, maximum=MOST)
         objects: tuple[int, int] = option((2, 4), "fewest and most shapes beside the lid", minimum=2, maximum=5)
         families: tuple[str, ...] = option(tuple(FAMILIES), "the kinds of sentence", choices=tuple(FAMILIES))
 

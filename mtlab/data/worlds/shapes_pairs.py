@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.worlds.scenes.statements import FAMILIES, StatementQuad
-from mtlab.data.worlds.scenes.world import ShapesOptions, ShapesWorld, check_choices, parse_image_key
+from mtlab.data.worlds.scenes.world import MOST, ShapesOptions, ShapesWorld, check_choices, parse_image_key
 
 VERSION = 1  #: raise it when the same options give other images or statements
 STATEMENTS = 4  #: of a four: two statements, each about two pairs
@@ -31,9 +31,9 @@ class ShapesPairs(ShapesWorld):
     class Config(ShapesOptions):
         """Options in the YAML."""
 
-        train: int = option(8000, "training statements, two to a pair of pictures", minimum=1)
-        val: int = option(800, "validation statements", minimum=1)
-        test: int = option(1600, "test statements", minimum=1)
+        train: int = option(8000, "training statements, two to a pair of pictures", minimum=1, maximum=MOST)
+        val: int = option(800, "validation statements", minimum=1, maximum=MOST)
+        test: int = option(1600, "test statements", minimum=1, maximum=MOST)
         families: tuple[str, ...] = option(tuple(FAMILIES), "the kinds of statement", choices=tuple(FAMILIES))
 
         def __post_init__(self) -> None:

@@ -17,14 +17,16 @@ from mtlab.data.worlds.scenes.sampling import SceneOptions
 from mtlab.data.worlds.scenes.scene import DIFFICULTIES, Thing
 from mtlab.errors import UserError
 
+MOST = 2**20  #: examples of a split: all are made when a study is planned, a million in a minute or two
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShapesOptions:
     """Options of every world of coloured shapes; a world says how large its splits are, and adds its own."""
 
-    train: int = option(8000, "training examples", minimum=1)
-    val: int = option(800, "validation examples", minimum=1)
-    test: int = option(1600, "test examples", minimum=1)
+    train: int = option(8000, "training examples", minimum=1, maximum=MOST)
+    val: int = option(800, "validation examples", minimum=1, maximum=MOST)
+    test: int = option(1600, "test examples", minimum=1, maximum=MOST)
     image_size: int = option(128, "side of a picture, in pixels", minimum=32, maximum=512)
     objects: tuple[int, int] = option((2, 5), "fewest and most shapes in a picture", minimum=2, maximum=6)
     clutter: float = option(0.5, "how busy the ground is, 0 to 1", minimum=0.0, maximum=1.0)
