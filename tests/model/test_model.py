@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from mtlab.config.schema import ModelConfig
-from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS, Aggregated, Inputs, Place
 from mtlab.managers.bridges.last import Last
 from mtlab.managers.interventions import uniform, without
-from mtlab.model.encoder import CrossModalEncoder, draw_noise, levels_read
+from mtlab.model.encoder import draw_noise, levels_read
 from mtlab.model.initial import initialise
 from mtlab.model.network import VisionLanguageModel
 from mtlab.tasks.build import build
@@ -369,34 +368,3 @@ def test_uniform_noise_has_the_shape_that_the_manager_asks_for(adds_up: str) -> 
     assert noise.min() >= 0.75
     assert noise.max() <= 1.25
     assert abs(noise.mean().item() - 1) < 0.1
-
-
-@pytest.mark.parametrize(
-    ("node", "key", "says"),
-    [
-        ({"name": "adptive"}, "manager.name", "adaptive"),
-        ({"name": "static", "wieght": "scalar"}, "manager.wieght", "weight"),
-        ({"name": "static", "frozen": "maybe"}, "manager.frozen", "maybe"),
-        ({"name": "last", "expert": 3}, "manager.expert", "2 offered"),  # the image has two
-        ({"name": "bridge", "experts": [1, 2, 3]}, "manager.experts", "2 cross-modal layers"),
-        ({}, "manager", "name"),
-    ],
-)
-def test_a_manager_that_cannot_be_built(node: dict[str, Any], key: str, says: str) -> None:
-    with pytest.raises(UserError, match=says) as caught:
-        CrossModalEncoder(ModelConfig(width=16, heads=4, cross_layers=2), node, TEXT, VISION)
-    assert caught.value.key == key
-
-
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [
-        ({"model": {"width": 16, "heads": 3}}, "model.heads"),
-        ({"task": {"name": "question_anwering"}}, "task.name"),
-        ({"task": {"name": "question_answering", "head_layers": 3}}, "task.head_layers"),
-    ],
-)
-def test_a_model_that_cannot_be_built(change: dict[str, Any], key: str) -> None:
-    with pytest.raises(UserError) as caught:
-        build(config("last") | change, TEXT, VISION, answers=5)
-    assert caught.value.key == key
