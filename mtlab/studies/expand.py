@@ -61,8 +61,14 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
         assignments = list(_grid(study, axes, shared, {}))
     else:
         assignments = list(_one_change(study, axes, shared, base))
-    rows = [StudyRow(values, _resolve(study, shared, axes, values)) for values in assignments]
-    rows = list(_without_excluded(study, axes, _distinct(rows)))
+    drafts = [(values, _with_defaults(study, _with_values(shared, axes, values), values)) for values in assignments]
+    rows = [  # what is left out need not work: often that is why
+        StudyRow(values, _resolve(study, shared, axes, values))
+        for values, config in drafts
+        if not _is_excluded(study, values, config)
+    ]
+    _check_exclusions(study, axes, [*drafts, *((row.values, row.config) for row in rows)])
+    rows = [row for row in _distinct(rows) if not _is_excluded(study, row.values, row.config)]
     if not rows:
         raise study.error("leaves no cell", "exclude")
     if study.keys.design == "grid":
@@ -229,33 +235,31 @@ def _distinct(rows: Sequence[StudyRow]) -> list[StudyRow]:
     return kept
 
 
-def _without_excluded(study: StudySpec, axes: Sequence[Axis], rows: Sequence[StudyRow]) -> Iterator[StudyRow]:
-    """Leave out the rows that a rule of `exclude` names, by settings or by the labels of axis values."""
+def _is_excluded(study: StudySpec, values: Mapping[str, Value], config: Mapping[str, Any]) -> bool:
+    """Return whether a rule of `exclude` names a cell, by settings or by the labels of axis values."""
+    return any(all(_has(values, config, path, wanted) for path, wanted in rule.items()) for rule in study.keys.exclude)
+
+
+def _has(values: Mapping[str, Value], config: Mapping[str, Any], path: str, wanted: Any) -> bool:
+    """Return whether a cell has a setting, or a value with this label on the axis of that name; of a list: any."""
+    label = values[path].label if path in values else None
+    return label in (wanted if isinstance(wanted, list) else [wanted]) or holds({path: wanted}, config)
+
+
+def _check_exclusions(
+    study: StudySpec, axes: Sequence[Axis], cells: Sequence[tuple[Mapping[str, Value], Mapping[str, Any]]]
+) -> None:
+    """Refuse a rule of `exclude` that names a value which no cell has on the axis of that name."""
     by_name = {axis.name: axis for axis in axes}
     for index, rule in enumerate(study.keys.exclude):
         for path in rule.keys() & by_name.keys():
-            unknown = _unknown_value(path, rule[path], rows)
-            if unknown is not None:
-                labels = ", ".join(value.label for value in by_name[path].values)
-                problem = f"{unknown!r} matches no value of axis {path!r}; its values: {labels}"
-                raise study.error(problem, f"exclude[{index}].{path}")
-    for row in rows:
-        if not any(all(_has(row, path, wanted) for path, wanted in rule.items()) for rule in study.keys.exclude):
-            yield row
-
-
-def _has(row: StudyRow, path: str, wanted: Any) -> bool:
-    """Return whether a row has a setting, or a value with this label on the axis of that name; of a list: any."""
-    label = row.values[path].label if path in row.values else None
-    return label in (wanted if isinstance(wanted, list) else [wanted]) or holds({path: wanted}, row.config)
-
-
-def _unknown_value(path: str, wanted: Any, rows: Sequence[StudyRow]) -> Any:
-    """Return what no row has at an axis, or None."""
-    listed = isinstance(wanted, list) and not any(isinstance(lookup(row.config, path), list) for row in rows)
-    return next(
-        (each for each in (wanted if listed else [wanted]) if not any(_has(row, path, each) for row in rows)), None
-    )
+            wanted = rule[path]
+            listed = isinstance(wanted, list) and not any(isinstance(lookup(config, path), list) for _, config in cells)
+            for each in wanted if listed else [wanted]:
+                if not any(_has(values, config, path, each) for values, config in cells):
+                    labels = ", ".join(value.label for value in by_name[path].values)
+                    problem = f"{each!r} matches no value of axis {path!r}; its values: {labels}"
+                    raise study.error(problem, f"exclude[{index}].{path}")
 
 
 def _against_own_baseline(

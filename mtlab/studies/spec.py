@@ -89,7 +89,7 @@ class StudyKeys:
     design: Design = option("grid", "grid, one_at_a_time or leave_one_out")
     baseline: Any = option(None, "axis → value: the row's own cell with this changed is what it is compared with")
     axes: Any = option(None, "what varies: axis → values")
-    exclude: Any = option(None, "cells to leave out: a list of path → value")
+    exclude: Any = option(None, "cells to leave out, which need not work: a list of path → value")
     seeds: Any = option(1, "number of seeds (0, 1, …), a list of them, or {until: decided, margin, min, max, …}")
     metrics: Metrics = option(Metrics, "which metric chooses and which one is compared")
     budget: RunLimits = option(RunLimits, "limits")

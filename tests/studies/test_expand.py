@@ -93,6 +93,24 @@ exclude: [{manager.name: static, model.cross_layers: 2}]
     assert labels(rows(tmp_path, text)) == ["last · cross_layers 1", "last · cross_layers 2", "static · cross_layers 1"]
 
 
+def test_what_is_excluded_need_not_work(tmp_path: Path) -> None:
+    """A bridge with a level for each layer fits one number of layers: the others are why there is a rule."""
+    text = """
+axes:
+  manager: [static, {name: bridge, experts: [1], label: one}, {name: bridge, experts: [1, 2], label: two}]
+  model.cross_layers: [1, 2]
+"""
+    with pytest.raises(UserError, match="names 1 experts for 2 cross-modal layers"):
+        rows(tmp_path, text)
+    rules = "exclude: [{manager: one, model.cross_layers: 2}, {manager: two, model.cross_layers: 1}]"
+    assert labels(rows(tmp_path, text + rules)) == [
+        "static · cross_layers 1",
+        "static · cross_layers 2",
+        "one · cross_layers 1",
+        "two · cross_layers 2",
+    ]
+
+
 def test_exclude_names_values_by_their_labels_too(tmp_path: Path) -> None:
     text = """
 axes:
