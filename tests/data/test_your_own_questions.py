@@ -69,7 +69,7 @@ def test_the_page_on_tiny_towers(shell: Shell, tmp_path: Path) -> None:
     # The mistake that the page shows, as the page shows it.
     lines[6]["answer"] = 3
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (shown,) = re.findall(r"```console\n\$ mtlab plan mine.yaml\n(.*?)\n```", PAGE)
+    (shown,) = re.findall(r"```console\n\$ mtlab plan my-questions.yaml\n(.*?)\n```", PAGE)
     assert shell(plan + TINY).stderr.strip() == shown.replace("/home/me", str(tmp_path))
 
 

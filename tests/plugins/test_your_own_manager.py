@@ -19,6 +19,13 @@ COMMANDS = [
     for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     for line in block.splitlines()
 ]
+TUNED = [command for command in COMMANDS if "tuned" in command]
+ALONE = [command for command in COMMANDS if command not in TUNED]
+#: takes the place of the real towers, and of most of the training
+TINY = (
+    " 'text={name: tiny_text, depth: 6, width: 16}' 'vision={name: tiny_vision, depth: 5, width: 16}' model.width=16"
+    " data.train=64 data.val=32 data.test=32 'train.length={steps: 4}' train.eval_every=2"
+)
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -39,12 +46,21 @@ def shell(tmp_path: Path) -> Shell:
 
 
 def test_the_page_holds_what_the_test_expects() -> None:
-    assert set(FILES) == {"my_manager.py", "mine.yaml", "test_my_manager.py", "pyproject.toml"}
+    assert set(FILES) == {
+        "my_manager.py",
+        "salience.yaml",
+        "salience-tuned.yaml",
+        "test_my_manager.py",
+        "pyproject.toml",
+    }
     assert [command.split()[:2] for command in COMMANDS] == [
         ["mtlab", "list"],
         ["mtlab", "check"],
         ["mtlab", "plan"],
         ["mtlab", "run"],
+        ["mtlab", "report"],
+        ["mtlab", "sweep"],
+        ["mtlab", "sweep"],
         ["mtlab", "report"],
         ["python", "-m"],
     ]
@@ -52,19 +68,36 @@ def test_the_page_holds_what_the_test_expects() -> None:
 
 @pytest.mark.slow
 def test_the_page_as_written(shell: Shell) -> None:
-    listed, checked, planned, run, reported, tested = (shell(command) for command in COMMANDS)
+    listed, checked, planned, run, reported, tested = (shell(command) for command in ALONE)
     assert "divides the scores" in listed.stdout, listed.stderr
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "0 broken" in checked.stdout
     assert "salience (mine)" in planned.stdout, planned.stderr
     assert run.returncode == 0, run.stdout + run.stderr
     assert reported.returncode == 0
-    report = json.loads(shell("mtlab report mine.yaml --json").stdout)
+    report = json.loads(shell("mtlab report salience.yaml --json").stdout)
     means = {row["label"]: row["mean"] for row in report["rows"]}
     assert [row["n"] for row in report["rows"]] == [2, 2, 2]
     assert means["salience (mine)"] > 0.9 > 0.5 > means["last"], means  # it finds the layer; the top one says nothing
     assert tested.returncode == 0, tested.stdout
     assert " passed" in tested.stdout
+
+
+@pytest.mark.slow
+def test_the_tuned_comparison_on_tiny_towers(shell: Shell) -> None:
+    plan, sweep, report = TUNED
+    planned = shell(plan)
+    assert planned.returncode == 0, planned.stderr
+    assert "salience" in planned.stdout
+    assert "12 runs" in planned.stdout
+    done = shell(sweep + TINY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ranked = shell(report)
+    assert ranked.returncode == 0, ranked.stderr
+    rows = json.loads(shell(f"{report.partition(' --by')[0]} --json").stdout)["rows"]
+    assert [(row["label"], row["n"]) for row in rows] == [
+        (label, 5) for label in ("bridge 1 3 4", "static", "salience", "image level 3")
+    ]
 
 
 @pytest.mark.slow
