@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from mtlab.files import DiskError, ReadOnlyError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from mtlab.studies.budget.time_estimate import TimeEstimate
+    from mtlab.studies.plan import Plan
 
 
 def print_json(data: Any) -> None:
@@ -55,6 +58,16 @@ def make_table(*columns: str, numbers: Iterable[str] = (), title: str | None = N
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def estimate_time(plan: Plan, states: Mapping[str, str]) -> TimeEstimate | None:
+    """Estimate how long the missing runs of a plan take here, and say so while steps are timed."""
+    from rich.console import Console
+
+    from mtlab.launch.prepare import estimate_here
+
+    with Console(stderr=True).status("timing a few steps, once on this machine"):
+        return estimate_here(plan, states)
 
 
 @contextmanager

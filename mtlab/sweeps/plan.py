@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ from mtlab.config.check import to_plain
 from mtlab.runs.store import Store
 from mtlab.studies import plan as studies
 from mtlab.sweeps.optuna_helpers import study_name
-from mtlab.sweeps.spec import rules_to_json
-from mtlab.sweeps.stored import KIND
+from mtlab.sweeps.spec import final_name, rules_to_json
+from mtlab.sweeps.stored import KIND, StoredSearch
 from mtlab.sweeps.trials import TrialRuns
 from mtlab.sweeps.variants import PreparedSweep, Variant
 from mtlab.tracking.settings import plain_tracking
@@ -93,6 +93,24 @@ def _absolute(start: Any, folder: Path) -> Any:
         return start
     beside = [path for name in (start, f"{start}.yaml") if (path := folder / name).exists()]
     return str(beside[0]) if beside else start
+
+
+def plan_left(prepared: PreparedSweep, searches: Sequence[StoredSearch], store: Store) -> studies.Plan:
+    """Return as many runs as are left at most, each as its variant is without a search; their seeds only number them.
+
+    Counted are all trials that have not ended, none of them pruned, and one winner of each variant with its most seeds,
+    unless the winners' study is in the store.
+    """
+    sweep, final = prepared.sweep, prepared.sweep.final
+    seeds = 0
+    if final is not None and final_name(sweep.name) not in store.study_names():
+        seeds = final.seeds if final.sequential is None else final.sequential.max
+    runs = [
+        studies.Run(variant.cell, number)
+        for variant, search in zip(prepared.variants, searches, strict=True)
+        for number in range(sweep.seeds.n * search.status.left + seeds)
+    ]
+    return replace(prepared.as_plan, runs=tuple(runs))
 
 
 def add_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:

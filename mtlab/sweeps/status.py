@@ -74,6 +74,11 @@ class SearchStatus:
         return self._count("done", "pruned", "failed")
 
     @property
+    def left(self) -> int:
+        """Number of trials of the budget that need more work, if none is refused and no time limit ends them."""
+        return 0 if self.complete else max(self.budget.trials - self.ended, 0)
+
+    @property
     def given_up(self) -> bool:
         """Were so many proposals refused that no further one is made?"""
         return self._count("refused") >= REFUSALS * self.budget.trials

@@ -63,6 +63,7 @@ def test_a_sweep_from_its_plan_to_its_winners(mtlab: Command, sweep: Callable[..
     path = sweep()
     planned = ok(mtlab("sweep", "plan", path))
     assert "train.lr: 0.0001 – 0.01, log" in planned
+    assert "time: at most about " in planned
     assert f"next: mtlab sweep {path}" in planned
     store = Path(os.environ["MTLAB_STORE"])
     assert not (store / "cells").exists(), "a plan starts nothing"
@@ -79,6 +80,9 @@ def test_a_sweep_from_its_plan_to_its_winners(mtlab: Command, sweep: Callable[..
 
     runs = {path: path.stat().st_mtime_ns for path in (store / "cells").glob("*/s*/result.json")}
     assert len(runs) == 2 * 2 + 2 * 2
+    assert json.loads(ok(mtlab("sweep", "plan", path, "--json")))["time"] is None, "nothing is left"
+    more = json.loads(ok(mtlab("sweep", "plan", path, "study.budget.trials=3", "--json")))
+    assert more["time"]["runs"] == 2
     assert ok(mtlab("sweep", path, "--quiet")) == ""
     assert {each: each.stat().st_mtime_ns for each in (store / "cells").glob("*/s*/result.json")} == runs
 
@@ -108,6 +112,14 @@ def test_a_sweep_from_its_plan_to_its_winners(mtlab: Command, sweep: Callable[..
     assert "begun with another space.train.lr" in refused(mtlab("sweep", other))
     raised = ok(mtlab("sweep", sweep(), "study.budget.trials=3", "--search-only"))
     assert "3/3" in raised
+
+
+def test_a_plan_estimates_the_time_of_trials_and_winners(mtlab: Command, sweep: Callable[..., Path]) -> None:
+    for further, runs in (("seeds: 3", 2 * 2 * 3 + 2 * 2), ("finally: none", 2 * 2)):
+        text = TEXT.replace("finally: {seeds: 2}", "") if "finally" in further else TEXT
+        planned = json.loads(ok(mtlab("sweep", "plan", sweep(text + further), "--replace", "--json")))
+        assert planned["time"]["runs"] == runs
+        assert planned["time"]["timed"] in ("bridge", "ours")
 
 
 @pytest.mark.slow

@@ -180,6 +180,21 @@ def test_a_figure_marks_it_and_draws_the_floor(five):
     assert means["adaptive"].error_x.array is None
 
 
+@pytest.mark.parametrize(("cells", "floors"), [(list(ACCURACIES), [56.0]), (["bridge", "static", "sparse"], [])])
+def test_the_caption_tells_of_the_lines_that_are_within_the_axis(five, cells, floors):
+    figure = plot_estimates(build_report(five.store, five.plan(cells)))
+    low, high = figure.layout.xaxis.range
+    dashed = [shape.x0 for shape in figure.layout.shapes if shape.line.dash == "dash"]
+    dotted = [shape.x0 for shape in figure.layout.shapes if shape.line.dash == "dot" and shape.xref == "x"]
+    assert dashed == pytest.approx(floors)
+    assert dotted == pytest.approx([90.4])  # the mean of bridge, of 300 examples each
+    assert all(low <= place <= high for place in dashed + dotted)
+    caption = figure.layout.meta["caption"]
+    assert ("dashed: the best blind answer" in caption) == bool(floors)
+    assert "dotted: the baseline" in caption
+    assert "dotted: no difference" in caption
+
+
 def test_the_next_step_is_a_command(five):
     report = build_report(five.store, five.plan(list(ACCURACIES)))
     told = not_learned(report.rows, report.metric)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mtlab.cli.options import File, JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption
-from mtlab.cli.output import make_table, print_json
+from mtlab.cli.output import estimate_time, make_table, print_json
 
 if TYPE_CHECKING:
     from mtlab.studies.looks import Looks
@@ -30,11 +30,9 @@ def plan(
 
     The plan is written to the store. One with other settings (KEY=VALUE) is a trial, and changes nothing there.
     """
-    from rich.console import Console
-
     from mtlab.config.load import find_study_file
     from mtlab.files import read_text
-    from mtlab.launch.prepare import estimate_here, plan_study
+    from mtlab.launch.prepare import plan_study
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.plan import to_json
     from mtlab.studies.plan_status import asked_plan, plan_status
@@ -49,8 +47,7 @@ def plan(
     if not overrides:
         opened.claim_study(name, path, text, replace=replace)
         opened.write_plan(name, data)
-    with Console(stderr=True).status("timing a few steps, once on this machine"):
-        estimate = estimate_here(asked, found.states)
+    estimate = estimate_time(asked, found.states)
     if as_json:
         runs = [run | {"state": found.states[run["id"]]} for run in data["runs"]]
         more = {"counts": found.counts, "dropped": list(found.dropped), "time": estimate and estimate.to_json()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mtlab.cli.options import JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption, SweepFile
-from mtlab.cli.output import make_table, print_json
+from mtlab.cli.output import estimate_time, make_table, print_json
 
 if TYPE_CHECKING:
     from mtlab.sweeps.stored import StoredSearch
@@ -22,10 +22,10 @@ def plan(
     no_plugins: PluginsOption = False,
     replace: ReplaceOption = False,
 ) -> None:
-    """Show what would be searched: spaces, budgets, costs, and the progress so far. Starts nothing."""
+    """Show what would be searched: spaces, budgets, costs, time, and the progress so far. Starts nothing."""
     from mtlab.config.load import find_study_file, sweep_recipe_folders
     from mtlab.runs.store import Store, store_root
-    from mtlab.sweeps.plan import PlanFile, to_json
+    from mtlab.sweeps.plan import PlanFile, plan_left, to_json
     from mtlab.sweeps.run import claim_storage, prepare_file
     from mtlab.sweeps.stored import load_searches
 
@@ -35,11 +35,16 @@ def plan(
     with claim_storage(prepared, opened, replace=replace) as storage:
         data = PlanFile(opened, to_json(prepared)).plan
         searches = load_searches(storage, data)
+        left = plan_left(prepared, searches, opened)
+        estimate = estimate_time(left, dict.fromkeys([run.id for run in left.runs], "new"))
         if as_json:
             counts = [dict(each.status.counts) for each in searches]
-            print_json(data | {"variants": [v | {"trials": c} for v, c in zip(data["variants"], counts, strict=True)]})
+            variants = [v | {"trials": c} for v, c in zip(data["variants"], counts, strict=True)]
+            print_json(data | {"variants": variants, "time": estimate and estimate.to_json()})
             return
         print_plan(data, searches)
+    if estimate is not None:
+        typer.echo(f"time: at most {estimate.describe()}; trials and winners as the variants are without a search")
     typer.echo(f"written to {opened.study(prepared.sweep.name) / 'plan.json'}")
     typer.echo(f"next: mtlab sweep {file}" + "".join(f" {text}" for text in overrides or []))
 

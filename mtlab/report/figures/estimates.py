@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
@@ -36,31 +36,40 @@ def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = Non
             figure.add_traces(_difference(row, place, style, report), rows=1, cols=2)
     if compared:
         figure.add_vline(x=0, line_width=1, line_dash="dot", row=1, col=2)
-    scale = metric_scale(report.metric)
-    for mean in {row.mean.mean for row in rows if row.is_baseline and row.mean is not None}:
-        figure.add_vline(x=scale * mean, line_width=1, line_dash="dot", row=1, col=1)
-    for floor in {row.learning.floor for row in rows if row.learning is not None}:
-        figure.add_vline(x=scale * floor, line_width=1, line_dash="dash", row=1, col=1)
-    for column in range(1, len(columns) + 1):
-        shown = dots.shown_values(figure, "x" if column == 1 else "x2")
-        if column == 1:  # a floor far below all results would only squeeze them
-            shown += [scale * row.learning.floor for row in rows if row.learning and not row.learning.complete]
-        figure.update_xaxes(range=metric_range(shown, report.metric, difference=column == 2), row=1, col=column)
+        figure.update_xaxes(
+            range=metric_range(dots.shown_values(figure, "x2"), report.metric, difference=True), row=1, col=2
+        )
+    lines = _draw_lines(figure, rows, report.metric)
     marks = [f" {numbers.MARKS['not learned']}" if row.outcome == "not learned" else "" for row in rows]
     dots.label_lines(figure, [f"{row.label}{mark}" for row, mark in zip(rows, marks, strict=True)])
-    return theme.finish(figure, title, _caption(report, compared=compared), height=110 + dots.LINE_HEIGHT * len(rows))
+    caption = _caption(report, lines, compared=compared)
+    return theme.finish(figure, title, caption, height=110 + dots.LINE_HEIGHT * len(rows))
 
 
-def _caption(report: StudyReport, *, compared: bool) -> str:
+def _draw_lines(figure: go.Figure, rows: Sequence[ComparisonRow], metric: str) -> str:
+    """Draw baselines, and blind answers where they are within the axis, which is set; describe what is drawn."""
+    scale = metric_scale(metric)
+    baselines = {scale * row.mean.mean for row in rows if row.is_baseline and row.mean is not None}
+    floors = {scale * row.learning.floor for row in rows if row.learning is not None}
+    # A floor far below all results would only squeeze them.
+    shown = [scale * row.learning.floor for row in rows if row.learning and not row.learning.complete]
+    limits = metric_range([*dots.shown_values(figure, "x"), *shown], metric)
+    figure.update_xaxes(range=limits, row=1, col=1)
+    within = {floor for floor in floors if limits is None or limits[0] <= floor <= limits[1]}
+    for dash, places in (("dot", baselines), ("dash", within)):
+        for place in places:
+            figure.add_vline(x=place, line_width=1, line_dash=dash, row=1, col=1)
+    dotted = f"; dotted: {'the baseline' if len(baselines) == 1 else 'each baseline'}" if baselines else ""
+    return dotted + ("; dashed: the best blind answer" if within else "")
+
+
+def _caption(report: StudyReport, lines: str, *, compared: bool) -> str:
     level = numbers.format_level(report.alpha)
     over = "" if report.examples is None else f", {report.examples} examples"
     if max(row.n for row in report.rows) == 1:
-        return f"Each dot is one run{over}: nothing is known of the spread over seeds."
-    mean = (
-        f"Mean over seeds and its {level} interval, small dots: single seeds; {captions.describe_seeds(report)}{over}"
-    )
-    if any(row.learning is not None for row in report.rows):
-        mean += "; dashed: the best blind answer"
+        return f"Each dot is one run{over}: nothing is known of the spread over seeds{lines}."
+    mean = f"Mean over seeds and its {level} interval, small dots: single seeds"
+    mean += f"; {captions.describe_seeds(report)}{over}{lines}"
     untrained = [f"{row.label} {row.learning}" for row in report.rows if row.outcome == "not learned"]
     if untrained:
         mean += f"; {numbers.MARKS['not learned']} {', '.join(untrained)}"
@@ -71,8 +80,8 @@ def _caption(report: StudyReport, *, compared: bool) -> str:
     holm = f", corrected by Holm for {number} comparison{'s' if number > 1 else ''}"
     level_of_test = f"p ≤ {report.alpha:g}{holm if report.correct == 'holm' else ''}"
     return (
-        f"{mean}. Right: difference to {baseline} on shared seeds and its {level} interval. Filled: a difference was "
-        f"shown ({lookup_test(report.test).words}, {level_of_test}); hollow: none was shown."
+        f"{mean}. Right: difference to {baseline} on shared seeds and its {level} interval; dotted: no difference. "
+        f"Filled: a difference was shown ({lookup_test(report.test).words}, {level_of_test}); hollow: none was shown."
     )
 
 
