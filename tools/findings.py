@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtlab.studies.expand import expand
 from mtlab.studies.spec import StudySpec, read_study
@@ -41,6 +41,7 @@ class Finding(NamedTuple):
     place: str  #: where it ran, a link to its section of docs/results.md
     label: str
     row: Mapping[str, str]  #: of the report
+    against: str = ""  #: the baseline and its image levels
 
     @property
     def accuracy(self) -> str:
@@ -65,7 +66,8 @@ class Finding(NamedTuple):
 
     def cells(self) -> tuple[str, ...]:
         """Write it as cells of a manager's table."""
-        return self.place, self.label, f"{self.row['n']} seeds", self.accuracy, self.difference, self.verdict
+        compared = "—" if self.row["baseline"] == "true" else self.against
+        return self.place, self.label, f"{self.row['n']} seeds", self.accuracy, self.difference, compared, self.verdict
 
 
 @cache
@@ -74,19 +76,30 @@ def findings() -> Mapping[str, tuple[Finding, ...]]:
     found: dict[str, list[Finding]] = defaultdict(list)
     for name, (anchor, where) in SHIPPED.items():
         rows = {row["label"]: row for row in _read(name, "report")}
-        for variant in expand(_study(name)):
-            found[variant.config["manager"]["name"]].append(
-                Finding(f"[{where}](results.md#{anchor})", variant.label, rows[variant.label])
-            )
+        variants = {variant.label: variant.config for variant in expand(_study(name))}
+        for label, config in variants.items():
+            row = rows[label]
+            against = _with_levels(row["compare_to"], variants) if row["compare_to"] else ""
+            found[config["manager"]["name"]].append(Finding(f"[{where}](results.md#{anchor})", label, row, against))
     return {name: tuple(those) for name, those in found.items()}
+
+
+def _with_levels(label: str, variants: Mapping[str, Mapping[str, Any]]) -> str:
+    """Name a baseline with the image levels that it reads, unless its label has them."""
+    levels = " ".join(map(str, variants[label]["vision"]["layers"]))
+    return label if levels in label else f"{label} ({levels})"
 
 
 def table(manager: str) -> Iterator[str]:
     """Write what was found of a manager, nothing if no shipped comparison has it."""
     if manager not in findings():
         return
-    yield from ("Found, on test data, tuned; the difference is to the baseline of the same comparison, a bridge:", "")
-    yield from ("| where | variant | | accuracy | difference | |", "|---|---|---|--:|--:|---|")
+    yield from (
+        "Found:",
+        "",
+        "| where | variant | | accuracy | difference | against | |",
+        "|---|---|---|--:|--:|---|---|",
+    )
     for finding in findings()[manager]:
         yield f"| {' | '.join(finding.cells())} |"
     yield ""

@@ -38,18 +38,30 @@ ROOMS = {
 }
 HEAD = """# Managers
 
-This page is made from the registry by `make managers`. A manager stands in front of each cross-modal layer of each
-modality, and makes its input from the levels of the modality's tower, u₁ (lowest) to u_N, and the outputs of the
-cross-modal layers below, the newest of which is c. [your-own-manager.md](your-own-manager.md) describes the
-interface, [fidelity.md](fidelity.md) the comparison with the authors' code, [results.md](results.md) what was found.
+A manager decides what a cross-modal layer reads of a tower. There is one in front of each cross-modal layer, for each
+modality. From the levels of its tower, u₁ (lowest) to u_N, and the outputs of the cross-modal layers below, the newest
+of which is c, it makes the input of its layer. [concepts.md](concepts.md) shows the kinds in pictures;
+[your-own-manager.md](your-own-manager.md) describes the interface, [fidelity.md](fidelity.md) the comparison with the
+authors' code.
+
+**Which to start with.** Start with [`bridge`](#bridge), and search its levels on validation data
+([how](your-own-manager.md#4-is-it-better-than-a-bridge)): which levels it reads moved its accuracy as far as sums over
+all levels were ahead of one with hand-chosen levels. Take [`static`](#static), or another sum over all levels, where
+you do not want to choose levels. [`adaptive`](#adaptive) learned sooner than `static`, and was not shown to end higher.
+This comes from small models and one kind of questions; [results.md](results.md) has the tables and the objections.
 
 *Reads*: what a token's input depends on, by gradients, in a small model of {levels} levels and {layers} cross-modal
 layers with the default options; ● marks a level, or the output of a layer below, counted from the lowest. Of the
 other modality a layer may read a level, or its newest state.
 
-*Cost*: what a model has more than one with `last`, both modalities together, projections of further levels included:
-{n} levels of width {width} and {n} cross-modal layers per modality, {tokens} text tokens and {side} × {side} patches
-with a class token; FLOPs of the forward pass for one example, matrix products and convolutions alone.
+*Cost*: what a model has in addition to one with `last`, both modalities together, projections of further levels
+included: {n} levels of width {width} and {n} cross-modal layers per modality, {tokens} text tokens and {side} × {side}
+patches with a class token; FLOPs of the forward pass for one example, matrix products and convolutions alone.
+
+*Found*: test accuracy in the shipped comparisons, after an equal search for every variant. The difference is to the
+bridge that the column *against* names, with its image levels: these differ from one comparison to the next.
+
+`make managers` writes this page from the registry.
 
 """
 

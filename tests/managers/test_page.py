@@ -59,6 +59,16 @@ def test_what_was_found_is_the_mean_of_the_published_runs(name: str) -> None:
         assert float(row["mean"]) == pytest.approx(fmean(accuracies[row["label"]]), abs=1e-5)
 
 
+def test_a_difference_names_what_it_is_against() -> None:
+    against = {finding.place.split("]")[0]: finding.against for finding in findings.findings()["static"]}
+    assert against["[CNN"] == "bridge (1 3 5)"
+    assert against["[CNN, repeated"] == "bridge 1 3 4"
+    assert against["[ViT"] == "bridge, own maps (2 6 8)"
+    (baseline, *others) = [finding.cells() for finding in findings.findings()["bridge"] if "repeated" in finding.place]
+    assert baseline[4:] == ("—", "—", "baseline")
+    assert all(cells[5] == "bridge 1 3 4" for cells in others)
+
+
 @pytest.mark.parametrize("name", ["sweep_managers_all", "judge_cnn_levels", "judge_vit"])
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
     results = (findings.ROOT / "docs/results.md").read_text()

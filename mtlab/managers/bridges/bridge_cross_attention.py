@@ -18,9 +18,9 @@ from mtlab.managers.bridges.base import BaseBridge
 class BridgeCrossAttention(BaseBridge):
     """A bridge by which each token reads all tokens of the uni-modal layer: LN(c + MHA(c, u, u)), LN(u) at the first.
 
-    Multi-head attention with an output projection, over real tokens. Without its expert all tokens of u are 0, and the
-    attention adds its biases alone, the same to every token. What it adds is the expert's contribution. Source: the
-    bridges that BridgeTower (AAAI 2023) compares, by cross-attention.
+    Multi-head attention with an output projection, over real tokens. If its expert is removed (an intervention), all
+    tokens of u are 0, and the attention adds its biases alone, the same to every token. What it adds is the expert's
+    contribution. Source: the bridges that BridgeTower (AAAI 2023) compares, by cross-attention.
     """
 
     @dataclass(frozen=True, kw_only=True)

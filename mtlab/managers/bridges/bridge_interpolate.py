@@ -19,8 +19,8 @@ class BridgeInterpolate(BaseBridge):
     """A bridge that learns a trade between uni-modal layer and previous state: LN((1−β)·u + β·c), LN(u) at the first.
 
     One number β per cross-modal layer and modality, not held between 0 and 1; both coefficients are recorded as
-    weights. Without its expert it norms the previous state alone, LN(β·c). Source: `interpolate` of the BridgeTower
-    models in Hugging Face's transformers.
+    weights. If its expert is removed (an intervention), it norms the previous state alone, LN(β·c). Source:
+    `interpolate` of the BridgeTower models in Hugging Face's transformers.
     """
 
     @dataclass(frozen=True, kw_only=True)

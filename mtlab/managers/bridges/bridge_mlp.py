@@ -19,9 +19,9 @@ from mtlab.managers.bridges.base import BaseBridge
 class BridgeMlp(BaseBridge):
     """A bridge that learns any function of a token's two states: LN(W_2 gelu(W_1 [u ; c])), and LN(u) at the first.
 
-    Nothing passes by the network, so that training starts from a mixed-up state. Without its expert it reads 0 for u:
-    LN(W_2 gelu(W_1 [0 ; c])). Source: the bridges that BridgeTower (AAAI 2023) compares, by a multilayer perceptron;
-    inner width ours.
+    Nothing passes by the network, so that training starts from a mixed-up state. If its expert is removed (an
+    intervention), it reads 0 for u: LN(W_2 gelu(W_1 [0 ; c])). Source: the bridges that BridgeTower (AAAI 2023)
+    compares, by a multilayer perceptron; inner width ours.
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from mtlab.managers.bridges.base import BaseBridge
 class BridgeProduct(BaseBridge):
     """A bridge in which uni-modal layer and previous state gate each other: LN(u ⊙ c), and LN(u) at the first.
 
-    No parameters but the norm's. Without its expert 1, not 0, stands in its place, so that the previous state passes
-    as in the other bridges: LN(c). Source: the bridges that BridgeTower (AAAI 2023) compares, by multiplication.
+    No parameters but the norm's. If its expert is removed (an intervention), 1, not 0, stands in its place, so
+    that the previous state passes as in the other bridges: LN(c). Source: the bridges that BridgeTower (AAAI 2023)
+    compares, by multiplication.
     """
 
     neutral: ClassVar[float] = 1.0

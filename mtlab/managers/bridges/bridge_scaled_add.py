@@ -18,8 +18,9 @@ from mtlab.managers.bridges.base import BaseBridge
 class BridgeScaledAdd(BaseBridge):
     """A bridge that learns how loud its uni-modal layer is: LN(s·u + c), and LN(u) at the first.
 
-    One number s per cross-modal layer and modality, recorded as the expert's weight. Without its expert it norms the
-    previous state alone, LN(c). Source: `scaled_add` of the BridgeTower models in Hugging Face's transformers.
+    One number s per cross-modal layer and modality, recorded as the expert's weight. If its expert is removed (an
+    intervention), it norms the previous state alone, LN(c). Source: `scaled_add` of the BridgeTower models in Hugging
+    Face's transformers.
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,11 @@ class Adaptive(LearnedMixture):
     class Config(LearnedMixture.Config):
         """Options in the YAML."""
 
+        weight: Literal["scalar", "vector"] = option(
+            "vector",
+            "`vector`: the previous state has one weight per dimension; `scalar`: one. Experts have one per token, and "
+            "in the first cross-modal layer, where weights are static, as many as the previous state",
+        )
         query: Literal["fused", "own"] = option(
             "fused", "ask with the previous state beside what it attends to in the other modality, or with it alone"
         )

@@ -97,7 +97,8 @@ class LearnedMixture(Mixture):
         """Options in the YAML."""
 
         weight: Literal["scalar", "vector"] = option(
-            "vector", "one weight per expert, or one per expert and dimension (adaptive: of the previous state alone)"
+            "vector",
+            "`vector`: one weight per expert and dimension; `scalar`: one per expert; the previous state alike",
         )
         temperature: float = option(1.0, "initial softmax temperature, learned from there", above=0.0, sizing=False)
         noise: float = option(
@@ -108,9 +109,9 @@ class LearnedMixture(Mixture):
         )
         start: Literal["uniform", "top", "spread", "slices"] = option(
             "uniform",
-            "weights at the start: all experts alike (published), the highest ahead by 3 in its score, in each "
-            "cross-modal layer another one, from the lowest to the highest, as bridges would read them, or each in its "
-            "own share of the dimensions",
+            "weights at the start. `uniform`: all alike (published). `top`: the highest level ahead by 3 in its score. "
+            "`spread`: cross-modal layer k prefers the k-th of levels spread from the lowest to the highest. `slices`: "
+            "each level leads in its own share of the dimensions",
         )
 
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})
