@@ -6,7 +6,6 @@ import io
 import json
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import recordings
 from recorded_study import Study, lines, words
@@ -17,7 +16,7 @@ from mtlab.inference.inspection import Inspection, summary
 from mtlab.recording import reader
 from mtlab.recording.token_levels import token_levels
 from mtlab.report import layer_table
-from mtlab.report.figures.layers import aggregation, agreement, by_family, difference, specialisation, words_and_patches
+from mtlab.report.figures.layers import aggregation, agreement, by_family, difference, specialisation
 from mtlab.report.figures.layers import worth as worth_figure
 from mtlab.report.formats import layer_tables
 from mtlab.report.formats.token_terminal import render_tokens
@@ -149,12 +148,9 @@ def test_views_of_tokens_show_a_dash_or_nothing(tokens: reader.Tokens) -> None:
     assert not says_nan(text)
     assert "–" in next(line for line in text.splitlines()[::-1] if "layer 2" in line)
     run = StudyRun("adaptive", 0, "x/s0")
-    figures: list[go.Figure] = [
-        words_and_patches.plot_patches(tokens, 0, 1),
-        by_family.plot_levels_by_family({run: tokens}, "adaptive"),
-    ]
-    assert not any(says_nan(words(figure)) for figure in figures)
-    (line, *_) = lines(figures[1], "colour", 2, 1)
+    figure = by_family.plot_levels_by_family({run: tokens}, "adaptive")
+    assert not says_nan(words(figure))
+    (line, *_) = lines(figure, "colour", 2, 1)
     assert list(line.x) == OFFERED
     inspected = Inspection("x", "best", tokens, 0, lambda _: reader.Missing("gone"))
     said = summary(inspected, "contributions")

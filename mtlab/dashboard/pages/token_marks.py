@@ -13,7 +13,7 @@ from mtlab.recording.reader import Missing, PatchGrid
 from mtlab.recording.run_dataset import ImageArray
 from mtlab.recording.token_levels import PREVIOUS, TokenLevels
 from mtlab.report.figures import theme
-from mtlab.report.figures.layers.words_and_patches import image_uri
+from mtlab.report.page.token_page import image_uri
 
 MAX_NUMBERED = 200  #: patches; with more, their numbers would be too small to read
 MIN_SHARE = 0.08  #: share of a bar that has room for its number

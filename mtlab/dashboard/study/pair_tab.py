@@ -20,8 +20,8 @@ from mtlab.recording.reader import Missing
 from mtlab.report import frame
 from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
 from mtlab.report.figures.layers.difference import plot_difference
-from mtlab.report.figures.layers.words_and_patches import image_uri
 from mtlab.report.figures.panels import runs_of
+from mtlab.report.page.token_page import image_uri
 
 if TYPE_CHECKING:
     from mtlab.data.base import Dataset

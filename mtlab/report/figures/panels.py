@@ -237,11 +237,6 @@ def add_bands(
     return list(drawn)
 
 
-def hatch(bar: go.Bar) -> go.Bar:
-    """Hatch a bar in grey: the mark of previous states in every view."""
-    return bar.update(marker={"pattern": {"shape": "/", "fillmode": "replace", "size": 6, "solidity": 0.35}})
-
-
 def legend_entry(name: str, colour: str, symbol: str, size: int = 10) -> go.Scatter:
     """Make an entry of the legend without a trace of its own."""
     marker = {"color": colour, "symbol": symbol, "size": size}

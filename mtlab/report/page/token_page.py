@@ -21,7 +21,7 @@ from mtlab.report.page.html_writer import Markup, element, json_script
 
 MAX_EXAMPLES = 8  #: of a run on a page with many runs
 MAX_SIDE = 256  #: pixels of an image's longer side
-MAX_PNG_BYTES = 40_000  #: a larger PNG is a photograph, and is stored as JPEG
+MAX_PNG_LETTERS = 53_000  #: of its data URI; a larger PNG is a photograph, and is stored as JPEG
 _HINT = (
     "Colour and number: the level that a word or patch draws on most; the stronger, the further it leads the other "
     "levels. Grey and hatched: the previous state. Point at one, or move with Tab and the arrow keys, to "
@@ -178,10 +178,16 @@ def _embed(image: ImageArray | Missing) -> Mapping[str, Any]:
         return {"why": image.why}
     small = Image.fromarray(image)
     small.thumbnail((MAX_SIDE, MAX_SIDE))
-    stream, kind = io.BytesIO(), "png"
-    small.save(stream, "PNG")
-    if stream.tell() > MAX_PNG_BYTES:
-        stream, kind = io.BytesIO(), "jpeg"
-        small.save(stream, "JPEG", quality=88)
-    uri = f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    uri = image_uri(np.asarray(small))
+    if len(uri) > MAX_PNG_LETTERS:
+        uri = image_uri(np.asarray(small), "jpeg", quality=88)
     return {"uri": uri, "width": small.width, "height": small.height}
+
+
+def image_uri(image: ImageArray, kind: str = "png", **options: int) -> str:
+    """Encode an image in a data URI."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
