@@ -10,10 +10,10 @@ from fabric import Fabric
 from rich.console import Console
 
 from mtlab.launch.status import study_statuses
-from mtlab.report.comparison.compare import compare
+from mtlab.report.comparison.compare import OTHER_RESULTS, compare
 from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.frame import run_frame
-from mtlab.report.sequential.looks import recompute_looks, take_look
+from mtlab.report.sequential.looks import take_look
 from mtlab.report.study import StudyResults
 from mtlab.report.study_report import StudyReport, build_report
 from mtlab.statistics.stopping import StoppingRule
@@ -138,7 +138,7 @@ def test_every_format_tells_it(study: Any, report: StudyReport) -> None:
 
 
 def test_status_and_the_python_table_of_looks(study: Any) -> None:
-    fabric, plan, looks = study
+    fabric, plan, _ = study
     (status,) = study_statuses(fabric.store, ["trial"])
     assert "3 of 3 comparisons ended, at 10 of at most 10 seeds" in status.summary()
     assert [str(each) for each in status.looks.comparisons][1] == (
@@ -148,7 +148,15 @@ def test_status_and_the_python_table_of_looks(study: Any) -> None:
     table = StudyResults(fabric.store, plan).looks
     assert table.filter(label="last")["n"].to_list() == [4, 6]
     assert table["look"].max() == 4
-    assert recompute_looks(fabric.store, plan, looks) == looks
+
+
+def test_a_report_says_if_results_are_not_those_of_the_last_look(study: Any) -> None:
+    fabric, plan, _ = study
+    said = [OTHER_RESULTS in row.notes for row in build_report(fabric.store, plan).rows]
+    assert not any(said)
+    fabric.finish("static", 2, 0.5, outcomes=False)  # trained again, with other code
+    said = [OTHER_RESULTS in row.notes for row in build_report(fabric.store, plan).rows]
+    assert said == [name == "static" for name in MEANS]
 
 
 def test_runs_of_the_next_look_do_not_change_what_the_last_one_said(fabric: Fabric) -> None:

@@ -107,6 +107,12 @@ class ComparisonRow:
         return self.compare_to is not None and self.outcome not in WITHHELD
 
 
+OTHER_RESULTS = (
+    "its results are not those of its last look, which its p-values are from: remove `looks` in the study's folder, "
+    "and `mtlab run` decides anew"
+)
+
+
 def smallest_alpha(plan: Mapping[str, Any], comparisons: int) -> float:
     """Return the level at the hardest step of the correction, which decides what a table can detect."""
     return float(plan["alpha"]) / (comparisons if plan["correct"] == "holm" and comparisons else 1)
@@ -165,7 +171,10 @@ def _correct(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[Com
 
 
 def _add_looks(rows: Sequence[ComparisonRow], looks: Looks) -> list[ComparisonRow]:
-    """Add the p-values of the last looks, as they were recorded: they count the looks, and are corrected."""
+    """Add the p-values of the last looks, as they were recorded: they count the looks, and are corrected.
+
+    A note says where the results are not those that the look has seen.
+    """
     added = []
     for row in rows:
         test = None if row.compare_to is None else looks.last.get((row.cell, row.compare_to))
@@ -174,6 +183,8 @@ def _add_looks(rows: Sequence[ComparisonRow], looks: Looks) -> list[ComparisonRo
             counted = replace(row.difference, p=test.p)
             within = test.p_equivalence_corrected
             done = replace(done, difference=counted, p_corrected=test.p_corrected, p_equivalence=within)
+            if test.difference is None or not math.isclose(row.difference.difference, test.difference, abs_tol=1e-9):
+                done = replace(done, notes=(*done.notes, OTHER_RESULTS))
         added.append(done)
     return added
 

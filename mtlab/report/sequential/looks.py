@@ -32,17 +32,6 @@ def take_look(store: Store, plan: Mapping[str, Any], known: Looks, due: Sequence
     return append_look(store, plan, known, find_tests(runs, outcomes, plan, known, due))
 
 
-def recompute_looks(store: Store, plan: Mapping[str, Any], recorded: Looks) -> Looks:
-    """Compute the recorded looks again from the runs of the store, in the same order; write nothing."""
-    runs = frame.run_frame(store, plan)
-    outcomes = frame.outcome_frame(store, plan, split=plan["metrics"]["verdict"].partition("/")[0])
-    found = Looks(recorded.pairs, recorded.numbers)
-    for look in recorded.taken:
-        tests = find_tests(runs, outcomes, plan, found, [test.pair for test in look])
-        found = Looks(found.pairs, found.numbers, (*found.taken, tuple(tests)))
-    return found
-
-
 def find_tests(
     runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any], known: Looks, due: Sequence[Pair]
 ) -> list[LookTest]:
