@@ -34,14 +34,14 @@ class UserError(Exception):
             place += f":{self.line}"
         return ": ".join(" ".join(part.split()) for part in (place, self.key or "", self.problem) if part)
 
-    def at(self, *, file: Path | str | None = None, key: str | None = None, line: int | None = None) -> UserError:
+    def at(self, *, file: Path | str | None = None, key: str | None = None) -> UserError:
         """Return the same error with a place added; what is known already stays."""
         known_key = ".".join(part for part in (key, self.key) if part) or None
         return type(self)(
             self.problem,
             file=self.file if self.file is not None else file,
             key=known_key,
-            line=self.line if self.line is not None else line,
+            line=self.line,
         )
 
 

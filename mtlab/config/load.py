@@ -126,10 +126,10 @@ def parse_override(text: str) -> tuple[str, Any]:
     return key, yaml.scalar(value) if value.strip() else None
 
 
-def merge(low: Mapping[str, Any], high: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     """Merge two mappings of configuration; `high` wins. Neither is changed."""
     result: dict[str, Any] = _deep_copy(low)
-    _merge_in(result, {}, high, (Path(), None), prefix)
+    _merge_in(result, {}, high, (Path(), None), "")
     return result
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from mtlab.config.check import check_config
 from mtlab.config.registry import Entry
 from mtlab.config.schema import ModelConfig
-from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, Modality, Place
+from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, Place
 from mtlab.model.encoder import CrossModalEncoder
 from mtlab.model.initial import initialise
 from mtlab.towers.base import Features, TokenGrid, TowerShape
@@ -154,6 +154,6 @@ def option_variants(cls: type[Any]) -> Iterator[dict[str, Any]]:
         yield from ({each.name: value} for value in values if value != default)
 
 
-def place_at(depth: int, modality: Modality = "text") -> Place:
+def place_at(depth: int) -> Place:
     """Return the place with this many cross-modal layers below it."""
-    return Place(WIDTH, EXPERTS, depth, LAYERS, modality, EXPERTS + 1)
+    return Place(WIDTH, EXPERTS, depth, LAYERS, "text", EXPERTS + 1)

@@ -76,9 +76,7 @@ def dropdown(
     return _labelled(label, menu, wide=wide)
 
 
-def multi_dropdown(
-    name: str, label: str, options: Options, value: Sequence[str], placeholder: str = "all"
-) -> Component:
+def multi_dropdown(name: str, label: str, options: Options, value: Sequence[str]) -> Component:
     """Make a menu to choose any number of options."""
     menu = dcc.Dropdown(
         options=_options(options),
@@ -86,7 +84,7 @@ def multi_dropdown(
         id=control_id(name),
         multi=True,
         className="menu",
-        placeholder=placeholder,
+        placeholder="all",
     )
     return _labelled(label, menu)
 

@@ -5,7 +5,7 @@ Shapes: E examples, R rows (experts, then previous states), L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,7 +28,6 @@ def record_tokens(
     rows: Sequence[int],
     batch: int,
     device: torch.device,
-    between: Callable[[], None] = lambda: None,
 ) -> dict[str, Tensor]:
     """Record some examples of a split, in the order of `rows`; arguments as of `averages`.
 
@@ -38,10 +37,8 @@ def record_tokens(
         contributions are no terms of a sum; mask/M, bool [E, L], where the modality has one. float32 on the CPU.
 
     """
-    parts: list[dict[str, Tensor]] = []
-    for at in range(0, len(rows), batch):
-        between()
-        parts.append(_of_batch(recorder(loader.batch(rows[at : at + batch]).to(device))))
+    batches = (loader.batch(rows[at : at + batch]) for at in range(0, len(rows), batch))
+    parts = [_of_batch(recorder(each.to(device))) for each in batches]
     longest = {name: max(part[name].shape[-1] for part in parts) for name in parts[0]}
     return {
         name: torch.cat([F.pad(part[name], (0, length - part[name].shape[-1])) for part in parts])

@@ -23,7 +23,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -173,14 +173,13 @@ class RunLock:
     On entry it waits until it is known whether another holder lives (one beat, or `patience` seconds without), and
     removes temporary files of a dead predecessor. Within the block this process changes files of the run in `holding`
     alone. If the launcher that started this worker dies (its pid is in the environment), the worker gets SIGTERM, so
-    that no worker goes on without a launcher.
+    that no worker goes on without a launcher. If the run was taken over, as happens to a process that was stopped for
+    long, the heartbeat ends the process at once.
 
     Args:
         run: the run directory.
         interval: seconds between beats.
         patience: seconds without a beat after which another's lock is stale.
-        lost: called from the heartbeat's thread if the run was taken over, as happens to a process that was stopped
-            for long; by default it ends the process at once.
 
     Raises:
         LockedError: another process works on the run.
@@ -193,12 +192,10 @@ class RunLock:
         *,
         interval: float = INTERVAL,
         patience: float = PATIENCE,
-        lost: Callable[[Path], None] = _die,
     ) -> None:
         self.run = run
         self.interval = interval
         self.patience = patience
-        self._lost = lost
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._descriptor = -1
@@ -292,8 +289,7 @@ class RunLock:
         while not self._stop.wait(self.interval):
             with suppress(OSError):  # a beat missed is made up by the next; others give us `patience`
                 if not self.held():
-                    self._lost(self.run)
-                    return
+                    _die(self.run)
                 self._write()
             if launcher and not terminated and os.getppid() != int(launcher):
                 terminated = True

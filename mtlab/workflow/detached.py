@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -95,11 +95,11 @@ def _is_sweep(store: Store, study: str) -> bool:
     return study in store.study_names() and store.plan(study).get("kind") == SWEEP
 
 
-def stop_launchers(launchers: Iterable[Process], wait: Callable[[], None] = lambda: time.sleep(POLL)) -> None:
+def stop_launchers(launchers: Iterable[Process]) -> None:
     """Ask launchers of this machine to stop, as Ctrl-C does, and wait until they have: workers save their state."""
     asked = [process for process in launchers if process.send(signal.SIGTERM)]
     while any(process.alive() for process in asked):
-        wait()
+        time.sleep(POLL)
 
 
 def cancel_jobs(store: Store, study: str) -> int:

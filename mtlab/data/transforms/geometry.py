@@ -24,14 +24,14 @@ def resize_center_crop(image: Tensor, size: int) -> Tensor:
     return cropped
 
 
-def resize_keep_ratio(image: Tensor, size: int, cell: int = 32) -> Tensor:
-    """Resize the shorter side to S, the longer one to no more than 1333/800 · S, both to multiples of a cell."""
+def resize_keep_ratio(image: Tensor, size: int) -> Tensor:
+    """Resize the shorter side to S, the longer one to no more than 1333/800 · S, both to multiples of 32."""
     height, width = image.shape[-2:]
     scale = size / min(height, width)
     longest = int(1333 / 800 * size)
     if max(height, width) * scale > longest:
         scale = longest / max(height, width)
-    target = [max(int(side * scale + 0.5) // cell, 1) * cell for side in (height, width)]
+    target = [max(int(side * scale + 0.5) // 32, 1) * 32 for side in (height, width)]
     return _resize(image, target)
 
 

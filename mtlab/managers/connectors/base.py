@@ -85,15 +85,13 @@ def pool_level(experts: Experts, expert: int) -> Tensor:
     return (level * real).sum(1) / real.sum(1)
 
 
-def expert_groups(groups: Any, experts: int, key: str = "groups") -> list[list[int]]:
+def expert_groups(groups: Any, experts: int) -> list[list[int]]:
     """Turn an option that groups experts into their numbers, 1-based.
 
     Args:
-        groups: a list of lists of offered experts (1 lowest, -1 highest), or in how many runs of neighbours, as equal
-        as
-            they can be, all N are cut: at most N, the upper ones longer.
+        groups: a list of lists of offered experts (1 lowest, -1 highest), or in how many runs of neighbours,
+            as equal as they can be, all N are cut: at most N, the upper ones longer.
         experts: N.
-        key: the option, for the message.
 
     Raises:
         UserError: neither, or an expert is not offered.
@@ -104,8 +102,8 @@ def expert_groups(groups: Any, experts: int, key: str = "groups") -> list[list[i
         ends = [experts * number // count for number in range(count + 1)]
         return [list(range(low + 1, high + 1)) for low, high in pairwise(ends)]
     if not isinstance(groups, list | tuple) or not groups or not all(isinstance(g, list | tuple) and g for g in groups):
-        raise UserError(f"expected a number of groups, or lists of offered experts, found {groups!r}", key=key)
-    return [[expert_number(expert, experts, key) for expert in group] for group in groups]
+        raise UserError(f"expected a number of groups, or lists of offered experts, found {groups!r}", key="groups")
+    return [[expert_number(expert, experts, "groups") for expert in group] for group in groups]
 
 
 def group_weights(groups: Sequence[Sequence[int]], experts: int) -> Tensor:

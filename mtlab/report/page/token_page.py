@@ -61,16 +61,13 @@ def token_page(run: RecordedRun, about: str) -> str:
     return write_document(f"{run.title} – mtlab inspect", body, figures=False, scripts=("tokens.js",))
 
 
-def token_section(
-    runs: Sequence[RecordedRun], *, limit: int | None = MAX_EXAMPLES, start: int = 0, id_: str = "tokens"
-) -> Markup:
+def token_section(runs: Sequence[RecordedRun], *, limit: int | None = MAX_EXAMPLES, start: int = 0) -> Markup:
     """Write the section that shows tokens, without a heading.
 
     Args:
         runs: to choose from.
         limit: maximal number of examples of each run, evenly spread over those recorded; None: all.
         start: index of the run that is shown first.
-        id_: of the element.
 
     """
     known = token_data(runs, limit, start)
@@ -93,7 +90,7 @@ def token_section(
         element("div", class_="shares", aria_live="polite"),
         json_script(known, class_="known"),
         class_="tokens",
-        id=id_,
+        id="tokens",
     )
 
 
