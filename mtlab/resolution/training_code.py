@@ -1,12 +1,13 @@
-"""The version and the digest of the source code that trains.
+"""The versions and the digest of the source code that trains.
 
-The version is part of a run's id. The digest is not: it is stored with each run, so that a change is reported.
+The engine's version is part of a run's id. The digest is not: it is stored with each run, so that a change is reported.
 """
 
 from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
 ENGINE_VERSION = 3  #: raise it when the same configuration and seed give other results
@@ -32,6 +33,14 @@ TRAINING_CODE = (
         "data/shards/streaming/batch_loader.py",
     ),
 )
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, without importing it; None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @lru_cache(maxsize=1)

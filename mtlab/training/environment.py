@@ -10,19 +10,18 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mtlab.errors import UserError
-from mtlab.resolution.training_code import training_code_digest
+from mtlab.resolution.training_code import installed_version, training_code_digest
 
 if TYPE_CHECKING:
     from mtlab.training.assemble import AssembledRun
 
-PACKAGES = ("mtlab", "torch", "numpy", "timm", "transformers")
+PACKAGES = ("mtlab", "numpy", "timm", "transformers")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  #: of malloc.h
 
 
@@ -73,9 +72,8 @@ def describe_attempt(attempt: int, chosen: torch.device, threads: int, processes
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),
-            **{name: _version(name) for name in PACKAGES},
-            # With the build (+cpu, +cu132), on which sums depend; PyPI's metadata lack it.
-            "torch": str(torch.__version__),
+            **{name: installed_version(name) for name in PACKAGES},
+            "torch": str(torch.__version__),  # with the build (+cpu, +cu132), on which sums depend
         },
         "git": read_git(Path(__file__).parent),
     }
@@ -88,7 +86,7 @@ def describe_conditions(run: AssembledRun) -> dict[str, Any]:
         "threads": run.train.threads,
         "micro_batch": run.train.micro_batch or run.train.batch,
         "processes": run.group.world_size,
-        "mtlab": _version("mtlab"),
+        "mtlab": installed_version("mtlab"),
         "torch": str(torch.__version__),
         "code": training_code_digest(),
     }
@@ -103,11 +101,11 @@ def read_git(folder: Path) -> dict[str, Any] | None:
     """Give commit and dirty flag of the working tree that mtlab runs from; None if it is installed."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        tracked = _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
         dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit, "dirty": dirty} if tracked else None
+    return {"commit": commit, "dirty": dirty}
 
 
 def peak_memory_mib(chosen: torch.device) -> float:
@@ -131,13 +129,6 @@ def keep_freed_memory() -> None:
         c = ctypes.CDLL(None)
         c.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that it takes
         c.mallopt(_M_TRIM_THRESHOLD, 256 * 2**20)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _git(folder: Path, *arguments: str) -> str:
