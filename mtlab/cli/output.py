@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -90,15 +90,39 @@ def unless_unwritable() -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on the error stream of a terminal; yield its callback, which takes done and total."""
+def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show bars on a terminal, else a line for every tenth, on the error stream.
+
+    Yields:
+        The callback: what is done, how much is done, of how much in all.
+
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        row = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(row, completed=done, total=total)
+    tasks: dict[str, Any] = {}
+    tenths: dict[str, int] = {}
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+
+        def update(what: str, done: int, whole: int | None) -> None:
+            if console.is_terminal:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=whole)
+                bar.update(tasks[what], completed=done, total=whole)
+            elif whole and (tenth := done * 10 // whole) > tenths.get(what, -1):
+                tenths[what] = tenth
+                typer.echo(f"{what}: {done:,} of {whole:,}", err=True)
+
+        yield update
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of one task, see `progress_bars`; yield its callback, which takes done and total."""
+    with progress_bars() as update:
+        yield partial(update, description)
 
 
 @contextmanager

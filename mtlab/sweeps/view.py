@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from mtlab.launch.board import Board, LaunchedRun, LaunchView
-from mtlab.launch.views.live import HEARTBEAT, LiveView, PlainView, describe_job
-from mtlab.launch.views.progress import format_duration
+from mtlab.launch.views.live import HEARTBEAT, LiveView, PlainView, can_redraw, describe_job
 from mtlab.sweeps.driver import TrialEvent
-from mtlab.units import format_metric
+from mtlab.units import format_duration, format_metric
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -100,7 +98,7 @@ def make_sweep_view(
 
     """
     out = stream or sys.stdout
-    if out.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
+    if can_redraw(out):
         from rich.console import Console
 
         live = LiveSweepView(Console(file=out, highlight=False), SweepProgress(searches), metric)
@@ -139,15 +137,8 @@ class PlainSweepView(PlainView):
         if self._refused == REFUSALS and event.state == "refused":
             self._print("further refusals are counted: `mtlab sweep status` shows all")
 
-    def update(self, board: Board) -> None:
-        """Print the progress, if it is time to."""
-        if board.message and board.message != self._message:
-            self._message = board.message
-            self._print(board.message)
-        now = time.monotonic()
-        if self._last is None or now - self._last >= self.heartbeat:
-            self._last = now
-            self._print(self._summary(board))
+    def _opening(self, board: Board) -> str:
+        return self._summary(board)
 
     def _summary(self, board: Board) -> str:
         self.progress.read(board)

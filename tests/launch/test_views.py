@@ -22,7 +22,7 @@ from mtlab.launch.exit_status import ADVICE, RunFailure
 from mtlab.launch.launcher import launch
 from mtlab.launch.local.pool import LocalPool
 from mtlab.launch.views.live import LiveView, PlainView, make_view
-from mtlab.launch.views.progress import LaunchProgress, format_duration
+from mtlab.launch.views.progress import LaunchProgress
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
@@ -74,7 +74,7 @@ def test_plain_heartbeat_tells_how_far_all_is(board: Board) -> None:
     first, second = stream.getvalue().splitlines()
     assert first == "demo: 1 done, 1 running, 2 queued; 2 at once"
     assert re.fullmatch(
-        r"demo: 1 done, 1 running, 2 queued \| about \d+ s left \| bridge seed 1 40/100 val/accuracy 75\.0", second
+        r"demo: 1 done, 1 running, 2 queued \| about [\d.]+ s left \| bridge seed 1 40/100 val/accuracy 75\.0", second
     )
 
 
@@ -137,11 +137,6 @@ def test_progress_is_read_on_and_survives_a_resumed_run(board: Board) -> None:
     files.write_text(job.directory / "metrics.jsonl", '{"step": 30}\n')
     assert progress.read(board)["static/s0"].step == 30
     assert progress.seconds_left(board) is not None
-
-
-def test_durations() -> None:
-    shown = [format_duration(seconds) for seconds in (None, 0.2, 59, 60, 200, 3599, 7300, 200_000)]
-    assert shown == ["–", "0 s", "59 s", "1 min", "3 min 20 s", "59 min", "2 h 1 min", "2 d 7 h"]
 
 
 def test_a_pipe_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:

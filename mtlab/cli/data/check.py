@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli.data.shared import Location, PipeOption, open_shards, show_progress
+from mtlab.cli.data.shared import Location, PipeOption, open_shards
 from mtlab.cli.options import JsonOption
-from mtlab.cli.output import print_json
+from mtlab.cli.output import print_json, progress_bars
 
 SHOWN = 20  #: problems that are printed
 
@@ -26,7 +26,7 @@ def check(
     from mtlab.data.shards.check import check_shards
 
     shards = open_shards(location, allow_pipe=allow_pipe)
-    with show_progress() as progress:
+    with progress_bars() as progress:
         found = check_shards(
             shards, images=not quick, progress=lambda done, whole: progress("checking shards", done, whole)
         )

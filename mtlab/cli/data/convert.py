@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli.data.shared import parse_options, print_index, show_progress
+from mtlab.cli.data.shared import parse_options, print_index
+from mtlab.cli.output import progress_bars
 
 
 def convert(
@@ -52,7 +53,7 @@ def convert(
 
     given = parse_options(options or [])
     try:
-        with show_progress() as progress:
+        with progress_bars() as progress:
             index = convert(
                 name,
                 root.expanduser(),

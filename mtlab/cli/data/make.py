@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mtlab.cli.data.shared import parse_options, show_progress
+from mtlab.cli.data.shared import parse_options
+from mtlab.cli.output import progress_bars
 
 
 def make(
@@ -37,7 +38,7 @@ def make(
     """
     from mtlab.data.raw.make import make
 
-    with show_progress() as progress:
+    with progress_bars() as progress:
         made = make(world, parse_options(options or []), out.expanduser(), progress)
     sizes = ", ".join(f"{size:,} {split}" for split, size in made.sizes.items())
     typer.echo(f"{world}: {sizes}, in the layout of {made.layout}")

@@ -1,10 +1,7 @@
-"""Arguments, the table of an index and the progress of several tasks, shared by the commands on shards."""
+"""Arguments, and the table of an index, shared by the commands on shards."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,27 +49,3 @@ def print_index(index: ShardIndex) -> None:
 def _unusable(part: Any) -> str:
     words = [f"{count:,} {word}" for count, word in ((part.bad, "bad"), (part.missing, "missing")) if count]
     return ", ".join(words) or "–"
-
-
-@contextmanager
-def show_progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show bars on a terminal, else a line for every tenth, on the error stream; yield their callback."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    tasks: dict[str, Any] = {}
-    tenths: dict[str, int] = {}
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-
-        def update(what: str, done: int, whole: int | None) -> None:
-            if console.is_terminal:
-                if what not in tasks:
-                    tasks[what] = bar.add_task(what, total=whole)
-                bar.update(tasks[what], completed=done, total=whole)
-            elif whole and (tenth := done * 10 // whole) > tenths.get(what, -1):
-                tenths[what] = tenth
-                print(f"{what}: {done:,} of {whole:,}", file=sys.stderr, flush=True)
-
-        yield update

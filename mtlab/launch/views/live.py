@@ -7,11 +7,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from mtlab.launch.board import ORDER, Board, LaunchedRun, LaunchView
-from mtlab.launch.views.progress import LaunchProgress, RunProgress, format_duration
-from mtlab.units import format_metric
+from mtlab.launch.views.progress import LaunchProgress, RunProgress
+from mtlab.units import format_duration, format_metric
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -25,11 +25,16 @@ ANNOUNCED = frozenset({"running", "done", "failed", "blocked"})
 def make_view(stream: TextIO | None = None) -> LaunchView:
     """Choose the view: live if `stream` (by default stdout) is a terminal that can be redrawn, else plain lines."""
     out = stream or sys.stdout
-    if out.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
+    if can_redraw(out):
         from rich.console import Console
 
         return LiveView(Console(file=out, highlight=False))
     return PlainView(out)
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that can be redrawn."""
+    return stream.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
 def format_counts(board: Board) -> str:
@@ -97,13 +102,16 @@ class PlainView:
             self._print(board.note)
         now = time.monotonic()
         if self._last is None:
-            self.progress.read(board)
             self._last = now
-            self._print(f"{board.study}: {format_counts(board)}; {board.workers} at once")
+            self._print(self._opening(board))
         elif now - self._last >= self.heartbeat:
             self._last = now
             self._print(self._summary(board))
             self._printed.clear()
+
+    def _opening(self, board: Board) -> str:
+        self.progress.read(board)
+        return f"{board.study}: {format_counts(board)}; {board.workers} at once"
 
     def _summary(self, board: Board) -> str:
         readings = self.progress.read(board)
@@ -148,13 +156,13 @@ class LiveView:
         self._last: float | None = None
         self._board: Board | None = None
 
-    def __enter__(self) -> LiveView:
+    def __enter__(self) -> Self:
         self._screen.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._board is not None:
-            self._screen.update(self.render(self._board), refresh=True)
+            self._draw(self._board)
         self._screen.stop()
 
     def changed(self, job: LaunchedRun) -> None:
@@ -166,9 +174,12 @@ class LiveView:
     def update(self, board: Board) -> None:
         """Refresh, if it is time to."""
         now = time.monotonic()
-        if self._last is None or now - self._last >= self.every or self._board is None:
+        if self._last is None or now - self._last >= self.every:
             self._last, self._board = now, board
-            self._screen.update(self.render(board), refresh=True)
+            self._draw(board)
+
+    def _draw(self, board: Board) -> None:
+        self._screen.update(self.render(board), refresh=True)
 
     def render(self, board: Board) -> Group:
         """Draw the board: a bar for the whole, then a line for each running run."""
@@ -208,12 +219,13 @@ class LiveView:
             table.add_column(column, justify="right", no_wrap=True)
         for job in running:
             reading = readings[job.id]
+            left = reading.seconds_left(job.steps)
             table.add_row(
                 Text(f"  {job.label}"),
                 str(job.seed),
                 ProgressBar(total=job.steps, completed=min(reading.step, job.steps), width=16),
                 f"{reading.step}/{job.steps}",
                 "–" if reading.metric is None else format_metric(reading.metric, board.metric),
-                "elsewhere" if job.state == "elsewhere" else format_duration(reading.seconds_left(job.steps)),
+                "elsewhere" if job.state == "elsewhere" else "–" if left is None else format_duration(left),
             )
         return table

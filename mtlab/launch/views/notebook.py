@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-import time
-from typing import Any
+from typing import Any, Self
 
 from mtlab.launch.board import Board, LaunchedRun
 from mtlab.launch.views.live import LiveView, describe_job
@@ -21,7 +20,7 @@ def notebook_shell() -> Any | None:
     return shell if hasattr(shell, "kernel") else None
 
 
-class NotebookView:
+class NotebookView(LiveView):
     """A view of the whole study in the output of a notebook's cell; failures are printed above it.
 
     Args:
@@ -32,39 +31,25 @@ class NotebookView:
     def __init__(self, *, every: float = 0.5) -> None:
         from rich.console import Console
 
-        self.every = every
-        self.console = Console(
+        console = Console(
             file=io.StringIO(), record=True, width=WIDTH, force_terminal=True, force_jupyter=False, highlight=False
         )
-        self.drawing = LiveView(self.console)
+        super().__init__(console, every=every)
         self._handle: Any = None
-        self._last: float | None = None
-        self._board: Board | None = None
 
-    def __enter__(self) -> NotebookView:
+    def __enter__(self) -> Self:
         return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._board is not None:
-            self._draw(self._board)
 
     def changed(self, job: LaunchedRun) -> None:
         """Print failures and retries."""
         if job.state == "failed" or (job.state == "queued" and job.attempt):
             print(describe_job(job))
 
-    def update(self, board: Board) -> None:
-        """Refresh, if it is time to."""
-        now = time.monotonic()
-        if self._last is None or now - self._last >= self.every:
-            self._last, self._board = now, board
-            self._draw(board)
-
     def _draw(self, board: Board) -> None:
         from IPython.display import HTML, display
 
         self.console.file = io.StringIO()  # what is kept is the recording, which the export empties
-        self.console.print(self.drawing.render(board))
+        self.console.print(self.render(board))
         html = HTML(self.console.export_html(inline_styles=True, code_format=PRE))
         if self._handle is None:
             self._handle = display(html, display_id=True)

@@ -35,7 +35,7 @@ class RunProgress:
         """Estimate the seconds to the end; None before there is a pace."""
         if self.first_step is None or self.step <= self.first_step:
             return None
-        return (steps - self.step) * (time.monotonic() - self.first_time) / (self.step - self.first_step)
+        return max(0, steps - self.step) * (time.monotonic() - self.first_time) / (self.step - self.first_step)
 
 
 class LaunchProgress:
@@ -68,21 +68,3 @@ class LaunchProgress:
         left = sum(job.cost * (1 - self.fraction_done(job)) for job in wanted)
         elapsed = time.monotonic() - (self._started or time.monotonic())
         return left * elapsed / done if done > 0 and elapsed > 0 else None
-
-
-def format_duration(seconds: float | None) -> str:
-    """Format a duration.
-
-    >>> [format_duration(seconds) for seconds in (42.1, 200, 7300, 200_000, None)]
-    ['42 s', '3 min 20 s', '2 h 1 min', '2 d 7 h', '–']
-    """
-    if seconds is None:
-        return "–"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min" + (f" {whole % 60} s" if whole < 600 and whole % 60 else "")
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
