@@ -24,7 +24,7 @@ from mtlab.report import recordings
 from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.recordings import RunRecordings
 from mtlab.report.study_report import StudyReport, build_report
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, is_sweep
 
 if TYPE_CHECKING:
     from mtlab.data.base import Dataset
@@ -117,7 +117,7 @@ class DashboardData:
             metric=plan["metrics"]["choose"],
             runs=runs,
             changed=max(times, default=None),
-            sweep=plan.get("kind") == "sweep",
+            sweep=is_sweep(plan),
             file=str(plan.get("spec_file") or ""),
         )
 

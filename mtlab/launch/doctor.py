@@ -152,7 +152,7 @@ def _store(root: Path) -> Part:
     if root.exists() and part["problem"] is None:
         try:
             opened = Store.open(root)
-            part["runs"] = sum(1 for _ in (opened.root / "cells").glob("*/s*/config.json"))
+            part["runs"] = sum(1 for _ in opened.run_folders())
             part["studies"] = opened.study_names()
         except (UserError, OSError) as error:
             empty = root.is_dir() and not any(root.iterdir())

@@ -15,15 +15,13 @@ from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
 from mtlab.launch.slurm.queue import JobId
 from mtlab.runs.results import numeric_rows
-from mtlab.runs.store import State, Store, find_blocked
+from mtlab.runs.store import State, Store, final_name, find_blocked, is_sweep
 from mtlab.studies.looks import ENDED_BY, Ended, read_looks
 from mtlab.units import format_metric
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-SWEEP = "sweep"  #: `kind` of a sweep's plan
-FINAL = "-final"  #: ends the name of the study of a sweep's winners
 TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of an unfinished run
 
 #: `queued`: a job of it waits in a cluster's queue; `pruned`: the search of a sweep stopped it
@@ -214,7 +212,7 @@ def run_conditions(
     for plan, states, each in zip(plans, states_of, jobs, strict=True):
         queued = {run: job for run, job in each.items() if job in waiting}
         known: dict[str, RunCondition] = {**states, **dict.fromkeys(queued, "queued")}
-        if plan.get("kind") == SWEEP:
+        if is_sweep(plan):
             known |= dict.fromkeys(_paused(store, plan["study"], known), "pruned")
         conditions.append((known | dict.fromkeys(find_blocked(plan, known), "blocked"), queued))
     return conditions
@@ -225,9 +223,9 @@ def _status(
 ) -> StudyStatus:
     killed = last_ends(store, name)
     runs = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
-    sweep = plan.get("kind") == SWEEP
-    final = f"{name}{FINAL}" if sweep and (store.study(f"{name}{FINAL}") / "plan.json").is_file() else None
-    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs), _looks_status(store, plan), sweep, final)
+    final, sweep = final_name(name), is_sweep(plan)
+    planned = final if sweep and (store.study(final) / "plan.json").is_file() else None
+    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs), _looks_status(store, plan), sweep, planned)
 
 
 def _looks_status(store: Store, plan: Mapping[str, Any]) -> LooksStatus | None:

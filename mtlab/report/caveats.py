@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtlab.launch.status import FINAL
 from mtlab.report.comparison.compare import ComparisonRow, seed_spread, smallest_alpha
 from mtlab.report.comparison.verdict import next_for_not_learned, not_learned
 from mtlab.report.formats import numbers
 from mtlab.runs.results import THEN
+from mtlab.runs.store import FINAL
 from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
 

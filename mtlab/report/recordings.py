@@ -13,7 +13,7 @@ from mtlab.errors import UserError
 from mtlab.recording import reader
 from mtlab.recording.reader import MODALITIES, Layers, Missing, Tokens, TrainingTrace, Worth
 from mtlab.runs import schemas
-from mtlab.runs.store import State, Store
+from mtlab.runs.store import State, Store, is_sweep
 
 CUT_TRIAL = "was pruned or cut off before its end, when layers are recorded"
 
@@ -146,7 +146,7 @@ def read_finished_runs(
     store: Store, plan: Mapping[str, Any], read: Callable[[StudyRun], T | Missing]
 ) -> RunRecordings[T]:
     """Read something of each finished run: files of other runs may be those of an attempt that was cut off."""
-    states, sweep = store.states(plan), plan.get("kind") == "sweep"
+    states, sweep = store.states(plan), is_sweep(plan)
 
     def read_if_finished(run: StudyRun) -> T | Missing:
         state = states[run.run]

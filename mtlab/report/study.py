@@ -13,7 +13,7 @@ from mtlab.report import frame, recordings
 from mtlab.report.comparison.ranking import Ranking, rank_variants
 from mtlab.report.figures import theme
 from mtlab.report.study_report import build_report
-from mtlab.runs.store import Store, store_root
+from mtlab.runs.store import Store, final_name, is_sweep, store_root
 from mtlab.studies.looks import read_looks
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def open_study(name: str, store: Path | str | None = None) -> StudyResults:
     """
     opened = Store.open(store_root(store))
     plan = opened.plan(name)
-    if plan.get("kind") == "sweep":
-        raise UserError(f"{name!r} is a sweep: the study of its tuned variants is {f'{name}-final'!r}")
+    if is_sweep(plan):
+        raise UserError(f"{name!r} is a sweep: the study of its tuned variants is {final_name(name)!r}")
     return StudyResults(opened, plan)
 
 

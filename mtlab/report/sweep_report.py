@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report import study_report as reports
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, final_name
 from mtlab.studies.axes import plain_label
-from mtlab.sweeps.spec import Objective, final_name
+from mtlab.sweeps.spec import Objective
 from mtlab.sweeps.status import CELL, PROBLEM, VALUES
 from mtlab.sweeps.stored import StoredSearch
 from mtlab.sweeps.winners import winners

@@ -8,7 +8,6 @@ seconds. Entries of the expert cache are held by file locks.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shutil
 import time
@@ -71,7 +70,7 @@ def find_in_store(
 
     """
     cleanup, watches = Cleanup(), []
-    for run in run_directories(store):
+    for run in store.run_folders():
         progress(f"{run.parent.name}/{run.name}")
         lock = lock_state(run)
         if lock == "live":
@@ -119,13 +118,6 @@ def find_in_cache(root: Path, limit: int) -> Cleanup:
         if not listed.intersection(scratch.parents):
             _add_if_settled(cleanup, scratch)
     return cleanup
-
-
-def run_directories(store: Store) -> Iterator[Path]:
-    """Yield the run directories of a store."""
-    for directory in sorted((store.root / "cells").glob("*/s*")):
-        if directory.is_dir() and re.fullmatch(r"s\d+", directory.name):
-            yield directory
 
 
 def _find_leftovers(run: Path) -> Iterator[Removable]:

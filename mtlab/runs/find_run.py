@@ -120,7 +120,7 @@ def _in_store(name: str, root: Path) -> dict[str, Path]:
     study, _, rest = name.partition(":")
     if study in store.study_names():
         return {shown: store.run(run) for shown, run in _of_study(store, study, rest, name).items()}
-    known = {f"{run.parent.name}/{run.name}": run for run in sorted(store.root.glob("cells/*/s*"))}
+    known = {f"{run.parent.name}/{run.name}": run for run in store.run_folders()}
     found = {run: folder for run, folder in known.items() if name in (run, folder.parent.name)}
     if not found:
         near = known if "/" in name else store.study_names()

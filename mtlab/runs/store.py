@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -29,7 +29,8 @@ from mtlab.runs.lock import guard, lock_state
 from mtlab.runs.results import numeric_rows, read_result
 
 FORMAT = 1
-CHECKSUM = "checksum"  #: key of a stored plan: the checksum of all else in it
+CHECKSUM = "checksum"  #: key of a stored plan, and of a study's looks: the checksum of all else in it
+FINAL = "-final"  #: ends the name of the study of a sweep's winners
 
 State = Literal["new", "running", "done", "failed", "interrupted", "blocked"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -130,6 +131,12 @@ class Store:
         return within / cell / seed
 
     # Runs
+
+    def run_folders(self) -> Iterator[Path]:
+        """Yield the directories of all runs, in order."""
+        for folder in sorted((self.root / "cells").glob("*/s*")):
+            if folder.is_dir() and re.fullmatch(r"s\d+", folder.name):
+                yield folder
 
     def create_run(self, run: str, config: Mapping[str, Any]) -> Path:
         """Make the directory of a run with its `config.json` atomically; keep one that exists.
@@ -266,7 +273,7 @@ class Store:
         owner = (_read(path) or {}).get("spec_file")
         if owner is not None and Path(owner).is_file() and files.read_text(Path(owner)) == self.study_text(name):
             content["spec_file"] = owner  # this one was planned from a copy
-        files.write_json(path, {**content, CHECKSUM: checksums.of_bytes(files.json_text(content).encode())})
+        write_checked(path, content)
         return path
 
     def plan(self, name: str) -> dict[str, Any]:
@@ -294,11 +301,45 @@ def read_plan(path: Path) -> dict[str, Any]:
         UserError: it has changed since it was written, or is no plan.
 
     """
-    plan = files.read_json(path, advice="`mtlab plan FILE` writes it anew")
-    checksum = plan.pop(CHECKSUM, None) if isinstance(plan, dict) else None
-    if checksum != checksums.of_bytes(files.json_text(plan).encode()):
-        raise UserError("has changed since it was written: `mtlab plan FILE` writes it anew", file=path)
-    return plan  # type: ignore[no-any-return] # a mapping, as it has a checksum
+    return read_checked(path, "`mtlab plan FILE` writes it anew")
+
+
+def is_sweep(plan: Mapping[str, Any]) -> bool:
+    """Return whether a stored plan, or the content of a file, is that of a sweep."""
+    return plan.get("kind") == "sweep"
+
+
+def final_name(sweep: str) -> str:
+    """Return the name of the study that compares a sweep's winners."""
+    return f"{sweep}{FINAL}"
+
+
+def write_checked(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON with its checksum, atomically."""
+    files.write_json(path, {**content, CHECKSUM: _checksum(content)})
+
+
+def read_checked(path: Path, advice: str) -> dict[str, Any]:
+    """Read JSON that `write_checked` has written, without its checksum.
+
+    Args:
+        path: the file.
+        advice: what to do if it is damaged.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it has changed since it was written.
+
+    """
+    content = files.read_json(path, advice=advice)
+    checksum = content.pop(CHECKSUM, None) if isinstance(content, dict) else None
+    if checksum != _checksum(content):
+        raise UserError(f"has changed since it was written: {advice}", file=path)
+    return content  # type: ignore[no-any-return] # a mapping, as it has a checksum
+
+
+def _checksum(content: Any) -> str:
+    return checksums.of_bytes(files.json_text(content).encode())
 
 
 def find_blocked(plan: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from mtlab import files
 from mtlab.data.cache import size_limit
 from mtlab.errors import UserError
-from mtlab.runs.cleanup import Cleanup, InUseError, Removable, hold_idle_run, is_settled, remove_path, run_directories
+from mtlab.runs.cleanup import Cleanup, InUseError, Removable, hold_idle_run, is_settled, remove_path
 from mtlab.runs.lock import lock_state
 from mtlab.runs.store import Store
 
@@ -31,11 +31,12 @@ def find_unplanned_runs(
 
     """
     planned, cleanup = PlannedRuns(store), Cleanup()
+    ids = planned.ids()
     started = {run for name in studies for run in _started_runs(store, name)}
-    for directory in run_directories(store):
+    for directory in store.run_folders():
         run = f"{directory.parent.name}/{directory.name}"
         progress(run)
-        if run in planned.ids() or (studies and run not in started):
+        if run in ids or (studies and run not in started):
             continue
         if lock_state(directory) in ("live", "unsure"):
             cleanup.kept.append((directory, "a worker holds it"))

@@ -12,11 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mtlab import checksums, files
 from mtlab.config.hashing import digest
-from mtlab.errors import UserError
 from mtlab.runs.lock import guard
-from mtlab.runs.store import CHECKSUM, Store
+from mtlab.runs.store import Store, read_checked, write_checked
 from mtlab.statistics.stopping import EndedBy, Evidence
 from mtlab.studies.seeds import stopping_rule
 
@@ -136,12 +134,9 @@ def read_looks(store: Store, plan: Mapping[str, Any]) -> Looks | None:
     path = record_path(store, plan)
     empty = Looks(compared_pairs(plan), rule.looks)
     try:
-        data = files.read_json(path)
+        data = read_checked(path, "remove it, and `mtlab run` decides anew")
     except (FileNotFoundError, NotADirectoryError):
         return empty
-    checksum = data.pop(CHECKSUM, None) if isinstance(data, dict) else None
-    if checksum != checksums.of_bytes(files.json_text(data).encode()):
-        raise UserError("has changed since it was written: remove it, and `mtlab run` decides anew", file=path)
     taken = tuple(tuple(LookTest(**test) for test in look["tests"]) for look in data["looks"])
     return Looks(empty.pairs, empty.numbers, taken)
 
@@ -157,8 +152,7 @@ def append_look(store: Store, plan: Mapping[str, Any], known: Looks, tests: Sequ
             return current
         taken = (*current.taken, tuple(tests))
         looks = [{"tests": [asdict(test) for test in look]} for look in taken]
-        content = {"format": FORMAT, "question": question(plan), "looks": looks}
-        files.write_json(path, {**content, CHECKSUM: checksums.of_bytes(files.json_text(content).encode())})
+        write_checked(path, {"format": FORMAT, "question": question(plan), "looks": looks})
     return Looks(current.pairs, current.numbers, taken)
 
 

@@ -13,6 +13,7 @@ from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.config.schema import RunConfig
 from mtlab.errors import UserError
+from mtlab.runs.store import is_sweep
 from mtlab.studies.seeds import SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.tracking.settings import TrackerOptions, check_tracking
 from mtlab.units import in_points
@@ -155,7 +156,7 @@ def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> StudySpec
         UserError: as `read_study`.
 
     """
-    if source.data.get("kind") == "sweep":
+    if is_sweep(source.data):
         raise source.error("is a sweep: `mtlab sweep plan` shows it, `mtlab sweep` runs it", "kind")
     check_places(source, StudyKeys)
     if (kind := source.data.get("kind", "ablation")) != "ablation":

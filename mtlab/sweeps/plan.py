@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config.check import to_plain
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, final_name, is_sweep
 from mtlab.studies import plan as studies
 from mtlab.sweeps.optuna_helpers import study_name
-from mtlab.sweeps.spec import final_name, rules_to_json
-from mtlab.sweeps.stored import KIND, StoredSearch
+from mtlab.sweeps.spec import rules_to_json
+from mtlab.sweeps.stored import StoredSearch
 from mtlab.sweeps.trials import TrialRuns
 from mtlab.sweeps.variants import PreparedSweep, Variant
 from mtlab.tracking.settings import plain_tracking
@@ -24,8 +24,8 @@ def to_json(prepared: PreparedSweep) -> dict[str, Any]:
     rules, first = rules_to_json(sweep), sweep.objectives[0]
     return {
         **studies.to_json(prepared.as_plan),
-        "kind": KIND,
-        "design": KIND,
+        "kind": "sweep",
+        "design": "sweep",
         "baseline": next((each.label for each in prepared.variants if each.cell.row.baseline), None),
         # The table of trials shows what the search saw of them: never test data.
         "metrics": asdict(keys.metrics) | {"verdict": first.metric, "mode": first.mode},
@@ -128,7 +128,7 @@ def with_stored_trials(store: Store, plan: Mapping[str, Any]) -> dict[str, Any]:
     if plan["study"] not in store.study_names():
         return dict(plan)
     stored = store.plan(plan["study"])
-    return {**plan, **{key: stored[key] for key in ("rows", "runs") if stored.get("kind") == KIND}}
+    return {**plan, **{key: stored[key] for key in ("rows", "runs") if is_sweep(stored)}}
 
 
 class PlanFile:

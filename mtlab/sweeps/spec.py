@@ -20,7 +20,6 @@ from mtlab.config.credentials import find_credentials
 from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
-from mtlab.launch.status import FINAL
 from mtlab.studies.seeds import UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.studies.spec import Metrics, ReportRules, Resources, StudyKeys, StudySpec, check_places, make_study
 from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
@@ -379,8 +378,3 @@ def rules_to_json(sweep: Sweep) -> dict[str, Any]:
         "pruner": sweep.pruner.to_json(),
         "start_from": list(sweep.start_from),
     }
-
-
-def final_name(sweep: str) -> str:
-    """Return the name of the study that compares a sweep's winners."""
-    return f"{sweep}{FINAL}"

@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import check_config
 from mtlab.errors import UserError
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, final_name, is_sweep
 from mtlab.sweeps.optuna_helpers import best_trials, silence_optuna
 from mtlab.sweeps.space import SearchParameter
-from mtlab.sweeps.spec import Objective, SearchBudget, final_name
+from mtlab.sweeps.spec import Objective, SearchBudget
 from mtlab.sweeps.status import CELL, PROBLEM, REFUSED, SearchStatus, search_status
 from mtlab.sweeps.storage.base import SweepStorage, open_storage
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
-
-KIND = "sweep"  #: of a stored plan
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def check_is_sweep(plan: Mapping[str, Any]) -> None:
         UserError: it is a study's.
 
     """
-    if plan.get("kind") != KIND:
+    if not is_sweep(plan):
         raise UserError(f"{plan['study']!r} is a study, no sweep: see `mtlab status` and `mtlab report`")
 
 

@@ -12,9 +12,9 @@ import yaml
 from mtlab.config.load import NODES
 from mtlab.errors import UserError
 from mtlab.files import write_text
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, final_name
 from mtlab.studies.axes import Value, lookup, with_value
-from mtlab.sweeps.spec import FinalRules, final_name, verdict_of_winners
+from mtlab.sweeps.spec import FinalRules, verdict_of_winners
 from mtlab.sweeps.status import CELL
 from mtlab.sweeps.stored import StoredSearch, open_sweep
 

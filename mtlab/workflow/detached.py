@@ -14,9 +14,8 @@ from typing import IO
 from mtlab.files import read_jsonl
 from mtlab.launch.slurm.job import read_job
 from mtlab.launch.slurm.queue import cancel, query_jobs
-from mtlab.launch.status import FINAL, SWEEP
 from mtlab.processes import Process
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, final_name, is_sweep
 
 LOG = "detached.log"  #: in the study's folder: what the launcher in the background prints
 POLL = 0.2  #: seconds
@@ -87,12 +86,12 @@ def find_launchers(store: Store, study: str) -> Launchers:
 
 def launched_studies(store: Store, study: str) -> list[str]:
     """Return what a launcher works on: the study, and of a sweep that of its winners, once there is one."""
-    final = f"{study}{FINAL}"
+    final = final_name(study)
     return [study, final] if _is_sweep(store, study) and final in store.study_names() else [study]
 
 
 def _is_sweep(store: Store, study: str) -> bool:
-    return study in store.study_names() and store.plan(study).get("kind") == SWEEP
+    return study in store.study_names() and is_sweep(store.plan(study))
 
 
 def stop_launchers(launchers: Iterable[Process]) -> None:

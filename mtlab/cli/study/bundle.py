@@ -29,13 +29,13 @@ def bundle(
     mtlab bundle quickstart · mtlab bundle quickstart --checkpoints --out all.zip
     """
     from mtlab.report.archive import write_archive
-    from mtlab.runs.store import Store, store_root
+    from mtlab.runs.store import Store, final_name, is_sweep, store_root
 
     opened = Store.open(store_root(store))
     name = stored_study_name(file, opened)
     plan = opened.plan(name)
-    if plan.get("kind") == "sweep":
-        raise UserError(f"is a sweep: `mtlab bundle {name}-final` packs its tuned variants", file=file)
+    if is_sweep(plan):
+        raise UserError(f"is a sweep: `mtlab bundle {final_name(name)}` packs its tuned variants", file=file)
     path = out or Path(f"{name}.zip")
     if path.suffix != ".zip":
         raise UserError("is to end in .zip", file=path, key="--out")

@@ -26,13 +26,12 @@ def cancel(
     there.
     """
     from mtlab.launch.slurm.queue import SlurmError
-    from mtlab.launch.status import SWEEP
-    from mtlab.runs.store import Store, store_root
+    from mtlab.runs.store import Store, is_sweep, store_root
     from mtlab.workflow.detached import cancel_jobs, find_launchers, stop_launchers
 
     opened = Store.open(store_root(store))
     name = stored_launch_name(file, opened)
-    command = "mtlab sweep" if opened.plan(name).get("kind") == SWEEP else "mtlab run"
+    command = "mtlab sweep" if is_sweep(opened.plan(name)) else "mtlab run"
     found = find_launchers(opened, name)
     if found.here:
         typer.echo(f"stopping {', '.join(map(str, found.here))}: workers write their state", err=True)

@@ -55,12 +55,12 @@ def figures(
     from mtlab.report.figures.arrangement import arrange
     from mtlab.report.page import study_figures
     from mtlab.report.study import StudyResults
-    from mtlab.runs.store import Store, store_root
+    from mtlab.runs.store import Store, is_sweep, store_root
 
     pixels = _parse_width(width)
     opened = Store.open(store_root(store))
     plan = opened.plan(stored_study_name(file, opened))
-    if plan.get("kind") == "sweep":
+    if is_sweep(plan):
         raise UserError(f"is a sweep: its figures are in `mtlab sweep report {file}`", file=file)
     drawn = study_figures.all_figures(StudyResults(opened, plan))
     if listed:

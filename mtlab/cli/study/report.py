@@ -68,16 +68,17 @@ def report(
     """
     from mtlab.report.export import render_text
     from mtlab.report.study_report import build_report
+    from mtlab.runs.store import final_name, is_sweep
 
     opened, files = _open(files, store)
     if by is not None and len(files) > 1:
         raise UserError(f"--by {by} takes one study at a time", file="command line")
     plans = [opened.plan(stored_study_name(file, opened)) for file in files]
     for file, plan in zip(files, plans, strict=True):
-        if plan.get("kind") == "sweep" and by != "run":
+        if is_sweep(plan) and by != "run":
             raise UserError(
-                f"is a sweep: `mtlab sweep report {file}` reports on it, `mtlab report {plan['study']}-final` compares"
-                " its tuned variants",
+                f"is a sweep: `mtlab sweep report {file}` reports on it, `mtlab report {final_name(plan['study'])}` "
+                "compares its tuned variants",
                 file=file,
             )
     wanted: str | None = "json" if as_json else format

@@ -37,13 +37,13 @@ def make_card(
     from mtlab.files import write_text
     from mtlab.report.testbed.card import build_card
     from mtlab.report.testbed.text import card_markdown, cards_json, cards_markdown, render_cards
-    from mtlab.runs.store import Store, store_root
+    from mtlab.runs.store import Store, is_sweep, store_root
 
     opened = Store.open(store_root(store))
     cards = []
     for file in files:
         plan = opened.plan(stored_study_name(file, opened))
-        if plan.get("kind") == "sweep":
+        if is_sweep(plan):
             raise UserError("is a sweep: a testbed is a study", file=file)
         cards.append(build_card(opened, plan))
     for card in cards:

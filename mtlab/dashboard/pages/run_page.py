@@ -28,6 +28,7 @@ from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.provenance import format_setting
 from mtlab.report.recordings import StudyRun
+from mtlab.runs.store import is_sweep
 
 LOG_BYTES = 24_000  #: shown of the end of a log
 
@@ -243,7 +244,7 @@ def _baseline_differences(request: PageRequest, run: RunSummary) -> Component:
     if row is None or not row.get("differences"):
         return None
     baseline = next((each["label"] for each in rows if each["cell"] == row.get("compare_to")), rows[0]["label"])
-    sweep = plan is not None and plan.get("kind") == "sweep"
+    sweep = plan is not None and is_sweep(plan)
     columns = [
         TableColumn("setting", [html.Code(path) for path in row["differences"]], heads=True),
         TableColumn("value", [html.Code(format_setting(value)) for value in row["differences"].values()]),

@@ -17,7 +17,7 @@ from mtlab.report.figures import theme
 from mtlab.report.figures.sweep.best_so_far import plot_best_so_far
 from mtlab.report.formats import sweep_tables
 from mtlab.report.sweep_report import build_sweep_report
-from mtlab.sweeps.spec import final_name
+from mtlab.runs.store import final_name
 from mtlab.sweeps.stored import open_sweep
 
 
