@@ -16,7 +16,6 @@ from mtlab.errors import UserError, missing_extra
 if TYPE_CHECKING:
     from flask import Flask
 
-LOOPBACK = "127.0.0.1"
 PORT = 8050  #: tried first
 TRIES = 50  #: ports tried in a row
 

@@ -25,7 +25,6 @@ from mtlab.runs.archive import ABOUT, FORMAT, STORE
 from mtlab.runs.store import Store
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  #: of all members, so that the same study gives the same archive
-_LEFT_OUT = ("log.txt", "lock.json")  #: of a run
 _OF_STUDY = ("spec.yaml", "looks/*.json")  #: beside the plan
 _OF_THIS_MACHINE: Mapping[str, Mapping[str, Any]] = {
     "state.json": {"host": "", "pid": 0},

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mtlab.config.load import flatten
-from mtlab.errors import UserError
 from mtlab.report.recordings import StudyRun, study_runs
 from mtlab.runs.store import State, Store
 
@@ -61,18 +59,17 @@ def read_provenance(store: Store, plan: Mapping[str, Any]) -> Provenance:
     environment: dict[str, Counter[str]] = {}
     failed = []
     for run in runs:
-        config, state = _read(store.config, run.run), _read(store.run_state, run.run)
+        config, state = store.config(run.run) or {}, store.run_state(run.run) or {}
         known = config.get("config")
         if configurations.get(run.label) is None:
             configurations[run.label] = known if isinstance(known, Mapping) else None
         for name, value in _environment(config, state).items():
             environment.setdefault(name, Counter())[value] += 1
         if states[run.run] == "failed":
-            error = _read(store.failure, run.run)
+            error = store.failure(run.run) or {}
             failed.append(FailedRun(run, *(str(error.get(name) or "unknown") for name in ("kind", "error", "where"))))
-    path = store.study(plan["study"]) / "spec.yaml"
     by_run = {run: states[run.run] for run in runs}
-    return Provenance(configurations, environment, by_run, tuple(failed), _text(path))
+    return Provenance(configurations, environment, by_run, tuple(failed), store.study_text(plan["study"]))
 
 
 def differing_settings(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
@@ -116,18 +113,3 @@ def _environment(config: Mapping[str, Any], state: Mapping[str, Any]) -> dict[st
     if config.get("code") and state:
         found["digest of the training code"] = str(config["code"])
     return found
-
-
-def _read(read: Any, run: str) -> Mapping[str, Any]:
-    """Read a file of a run; a damaged one counts as missing."""
-    try:
-        return read(run) or {}
-    except UserError:
-        return {}
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None

@@ -13,7 +13,6 @@ _EDGES = 90  #: pixels beside the panels: tick labels and title of the vertical 
 _LETTER = 6  #: pixels of a letter of a column title
 _TICKS = 34  #: pixels below a panel for its tick labels
 _HEADING = 30  #: pixels above a panel for its column title
-_BELOW = 52  #: pixels below the lowest panels for tick labels, axis title and legend
 
 
 @dataclass(frozen=True)
