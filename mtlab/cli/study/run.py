@@ -86,14 +86,13 @@ class StudyCommand:
     plugins: bool = True  #: may they be imported?
     plugin_folder: Path | None = None  #: where they lie, if not beside the file
     replace: bool = False
-    resume_command: str | None = None  #: the command that continues it, if not `mtlab run FILE`
     launcher: str | None = None  #: instead of the file's
 
 
 def run_study(
     study: StudyCommand, store: Store, workers: int | None, policy: LaunchPolicy, *, report: bool = True
 ) -> int:
-    """Plan a study, execute its unfinished runs, and print the result, with or without its table.
+    """Plan a study, execute its unfinished runs, and print the result, with or without its table and how to go on.
 
     Returns:
         The exit code.
@@ -123,9 +122,9 @@ def run_study(
     )
     for line in describe_problems(done, store):
         typer.echo(line, err=True)
-    if done.outcome.interrupted and study.resume_command is None:
+    if report and done.outcome.interrupted:
         typer.echo(f"interrupted; `mtlab run {study.file}` goes on from here", err=True)
-    if report and not done.outcome.interrupted:
+    elif report:
         print_report(store, dict(done.plan), study.file)
     if done.sync is not None:
         for line in describe_sync(done.sync, done.plan["study"]):

@@ -111,7 +111,7 @@ def run(
     if not outcome.launch.interrupted:
         _sync(opened, sweep.name)
         if outcome.complete and sweep.final is not None and not search_only:
-            code = max(code, _retrain(prepared, opened, file, workers, policy, launcher, plugins=not no_plugins))
+            code = max(code, _retrain(prepared, opened, workers, policy, launcher, plugins=not no_plugins))
     raise typer.Exit(_conclude(outcome, opened, sweep.name, file, code))
 
 
@@ -138,7 +138,6 @@ def _sync(store: Store, name: str) -> None:
 def _retrain(
     prepared: PreparedSweep,
     store: Store,
-    file: str,
     workers: int | None,
     policy: LaunchPolicy,
     launcher: str | None,
@@ -162,7 +161,6 @@ def _retrain(
         path=path,
         plugins=plugins,
         plugin_folder=prepared.sweep.study.plugin_folder,
-        resume_command=f"mtlab sweep {file}",
         launcher=launcher,
     )
     return run_study(study, store, workers, policy, report=False)
