@@ -16,18 +16,12 @@ from mtlab.config.load import compose, find_study_file, merge, nest, parse_overr
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
-from mtlab.inference.loading import (
-    answer_names,
-    build_model,
-    check_unchanged,
-    import_run_plugins,
-    load_imported,
-    restore,
-)
+from mtlab.inference.loading import build_model, check_unchanged, import_run_plugins, load_imported, restore
 from mtlab.resolution.resolve import resolve
 from mtlab.runs.find_run import find_run
 from mtlab.runs.imported_checkpoint import is_imported_checkpoint
 from mtlab.runs.store import store_root
+from mtlab.tasks.build import dataset_answers
 
 
 def build(
@@ -48,7 +42,7 @@ def build(
 
     """
     resolved = resolve(_read_settings(config, overrides))
-    return build_model(resolved, answer_names(resolved), seed=seed, device=device)
+    return build_model(resolved, dataset_answers(resolved), seed=seed, device=device)
 
 
 def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu", plugins: bool = True) -> Model:
@@ -70,7 +64,7 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
     import_run_plugins(found, allowed=plugins)
     check_unchanged(found)
     config = found.config["config"]
-    model = build_model(config, answer_names(config), seed=found.config["seed"], device=device)
+    model = build_model(config, dataset_answers(config), seed=found.config["seed"], device=device)
     restore(model.network, found)
     return model
 

@@ -20,11 +20,12 @@ from mtlab.config.yaml import scalar
 from mtlab.data.base import DATASETS, Example, Split
 from mtlab.errors import UserError
 from mtlab.files import atomic_write
-from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
+from mtlab.inference.loading import build_model, check_unchanged, restore
 from mtlab.matmul import fast_matmul
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.runs.find_run import FinishedRun
 from mtlab.tasks.base import TASKS
+from mtlab.tasks.build import dataset_answers
 from mtlab.tasks.evaluation import Evaluation, evaluate
 from mtlab.training.assemble import evaluation_batch_size
 from mtlab.training.environment import choose_device, device_name
@@ -214,7 +215,7 @@ def evaluate_run(
     _check_head(config["task"], run.config["config"]["task"])
     train = check_config(TrainConfig, config["train"])
     runtime = Runtime(choose_device(device), train.precision)
-    answers = answer_names(run.config["config"])
+    answers = dataset_answers(run.config["config"])
     entry, options = lookup_options(DATASETS, request.data, "data")
     dataset = entry.cls(options)
     examples = dataset.examples(request.split)

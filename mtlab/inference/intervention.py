@@ -18,7 +18,7 @@ from mtlab.config.schema import TrainConfig
 from mtlab.data.base import DATASETS
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
-from mtlab.inference.loading import answer_names, build_model, check_unchanged, restore
+from mtlab.inference.loading import build_model, check_unchanged, restore
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.matmul import fast_matmul
 from mtlab.model.forward import Runtime
@@ -28,7 +28,7 @@ from mtlab.runs.find_run import FinishedRun, find_run
 from mtlab.runs.manifest import ADVICE
 from mtlab.runs.store import Store
 from mtlab.tasks.base import TASKS
-from mtlab.tasks.build import TaskModel
+from mtlab.tasks.build import TaskModel, dataset_answers
 from mtlab.tasks.evaluation import evaluate
 from mtlab.training import intervention_metrics
 from mtlab.training.assemble import evaluation_batch_size
@@ -120,7 +120,7 @@ def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
     cached = cached_towers(config)
     train = check_config(TrainConfig, config["train"])
     runtime = Runtime(choose_device(device), train.precision)
-    answers = answer_names(config)
+    answers = dataset_answers(config)
     towers = towers_to_run(config, cached)
     model = build_model(config, answers, seed=found.config["seed"], device=device, towers=towers).network
     restore(model, found)

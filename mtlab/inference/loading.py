@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config.load import NODES
-from mtlab.config.nodes import lookup_options
 from mtlab.config.plugins import import_plugins
-from mtlab.data.base import DATASETS
 from mtlab.errors import UserError, place_errors
 from mtlab.inference.encoding import Model
 from mtlab.resolution.defaults import fill_defaults
@@ -55,12 +53,6 @@ def check_unchanged(found: FinishedRun) -> None:
         if node in NODES and trained != node_entry(node, config[node]).cls.digest(node_options(node, config[node])):
             what = "its data" if node == "data" else f"the weights of its {node} tower"
             raise UserError(f"{what} have changed since, or are not here", file=found.folder, key=node)
-
-
-def answer_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the answers of a resolved configuration's data set, in the order of its head's classes."""
-    entry, options = lookup_options(DATASETS, config["data"], "data")
-    return tuple(entry.cls(options).answers)
 
 
 def build_model(

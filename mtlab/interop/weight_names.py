@@ -9,7 +9,7 @@ Shapes: D width of the cross-modal layers, D_m width of a tower, N experts of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -149,10 +149,9 @@ def check_names(found: set[str], known: set[str]) -> None:
         raise UserError(f"does not have the weights of its kind: it {' and '.join(problems)}")
 
 
-def list_names(names: list[str], most: int = 4) -> str:
-    """Join names for a message, the first `most` of them."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def list_names(names: Sequence[str]) -> str:
+    """Join names for a message, the first four of them."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _map_forward(

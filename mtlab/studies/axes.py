@@ -139,7 +139,7 @@ def _axis(name: str, given: Any) -> Axis:
         else tuple(_listed(name, given["values"], key))
     )
     _refuse_repeats(values, key)
-    conditions = {word: _condition(given.get(word), f"{key}.{word}") for word in CONDITIONS}
+    conditions = {word: parse_condition(given.get(word), f"{key}.{word}") for word in CONDITIONS}
     return Axis(name, values, conditions["when"], conditions["unless"])
 
 
@@ -186,7 +186,13 @@ def _zipped(columns: Any, labels: Any, key: str) -> tuple[Value, ...]:
     )
 
 
-def _condition(given: Any, key: str) -> Mapping[str, Any]:
+def parse_condition(given: Any, key: str) -> Mapping[str, Any]:
+    """Check what `when` or `unless` holds; None: no condition.
+
+    Raises:
+        UserError: it is no mapping of paths to values.
+
+    """
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not given:

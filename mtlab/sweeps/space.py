@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mtlab.config.hashing import canonical_json
 from mtlab.errors import UserError, place_errors
 from mtlab.managers.search_space import ends
-from mtlab.studies.axes import CONDITIONS, equal, holds, plain_label
+from mtlab.studies.axes import CONDITIONS, equal, holds, parse_condition, plain_label
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -143,7 +143,7 @@ def parse_parameter(path: str, given: Any, *, own: bool = False) -> SearchParame
     """
     if not isinstance(given, Mapping):
         raise UserError(f"expected a distribution such as {{float: [0.1, 1.0]}}, found {given!r}", key=path)
-    conditions = {word: _condition(given[word], f"{path}.{word}") for word in CONDITIONS if word in given}
+    conditions = {word: parse_condition(given[word], f"{path}.{word}") for word in CONDITIONS if word in given}
     bare = {word: value for word, value in given.items() if word not in CONDITIONS}
     values = ends(path, bare)
     kind: ParameterKind = next(word for word in ("float", "int", "choice") if word in bare)
@@ -194,12 +194,6 @@ def encode_point(space: Mapping[str, SearchParameter], values: Mapping[str, Any]
     for path, value in values.items():
         with place_errors(key=path):
             yield path, space[path].encode(value)
-
-
-def _condition(given: Any, key: str) -> Mapping[str, Any]:
-    if not isinstance(given, Mapping) or not given:
-        raise UserError("expected path → value", key=key)
-    return given
 
 
 def _family(value: Any) -> str:

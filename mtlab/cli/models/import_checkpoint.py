@@ -79,13 +79,17 @@ def import_(
 
 
 def _print_result(done: ImportSummary, out: Path) -> None:
+    from mtlab.interop.weight_names import list_names
+
     typer.echo(f"{done.family}, task {done.task}: {done.weights} weights, {done.parameters:,} parameters")
     if done.dead:
-        typer.echo(f"  {len(done.dead)} dead weights, which nothing reads, are kept for export: {_some(done.dead)}")
+        typer.echo(
+            f"  {len(done.dead)} dead weights, which nothing reads, are kept for export: {list_names(done.dead)}"
+        )
     if done.other_heads:
         typer.echo(f"  heads of other tasks are kept for export: {', '.join(done.other_heads)} (--task makes one live)")
     if done.drawn:
-        typer.echo(f"  the checkpoint has no such head, initialised at random: {_some(done.drawn)}")
+        typer.echo(f"  the checkpoint has no such head, initialised at random: {list_names(done.drawn)}")
     if done.resized is not None:
         typer.echo(f"  positions resized from {done.resized[0]} to {done.resized[1]} pixels")
     if not done.tokeniser:
@@ -93,7 +97,3 @@ def _print_result(done: ImportSummary, out: Path) -> None:
     typer.echo(
         f"written to {out}; next: set `init_from: {out}` in a study · mtlab export {out} --to official --out FILE"
     )
-
-
-def _some(names: tuple[str, ...], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

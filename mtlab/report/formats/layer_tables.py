@@ -104,24 +104,24 @@ def _variant_lines(rows: Rows, levels: Sequence[int], metric: str) -> list[tuple
     name = rows[0]["variant"]
     for layer in sorted({row["layer"] for row in rows}):
         own = [row for row in rows if row["layer"] == layer]
-        means = [_mean(row["contribution"] for row in own if row["level"] == level) for level in levels]
+        means = [mean_known(row["contribution"] for row in own if row["level"] == level) for level in levels]
         places = {row["source"] for row in own if row["level"] is None}
-        parts = [_mean(row["contribution"] for row in own if row["source"] == place) for place in places]
+        parts = [mean_known(row["contribution"] for row in own if row["source"] == place) for place in places]
         below = sum(part for part in parts if part is not None) if places else None
         top = max((mean for mean in means if mean is not None), default=None)
         cells = [TableCell("" if mean is None else f"{mean:.2f}", best=bool(mean) and mean == top) for mean in means]
         lines.append((TableCell(name), TableCell(f"layer {layer}"), *cells, TableCell(_two(below))))
         name = ""
     by_seed = {(row["level"], row["seed"]): row["worth"] for row in rows}  # the same in all layers
-    worths = [_mean(worth for (known, _), worth in by_seed.items() if known == level) for level in levels]
+    worths = [mean_known(worth for (known, _), worth in by_seed.items() if known == level) for level in levels]
     if any(worth is not None for worth in worths):
         shown = ["" if worth is None else numbers.format_score(worth, metric, sign=True) for worth in worths]
         lines.append((TableCell(""), TableCell("worth"), *map(TableCell, shown), TableCell("")))
     return lines
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    """Average over the seeds of which it is known; None of none."""
+def mean_known(values: Iterable[float | None]) -> float | None:
+    """Average the values that are known; None where none is."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 

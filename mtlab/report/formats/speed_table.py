@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mtlab.report.formats import captions, numbers
-from mtlab.report.formats.tables import ReportTable, TableCell
+from mtlab.report.formats.tables import ReportTable, TableCell, difference_text
 from mtlab.report.learning.speed import SHARE
 from mtlab.units import in_points
 
 if TYPE_CHECKING:
-    from mtlab.report.learning.speed import LearningSpeed, SpeedRow, SpeedTarget, StepsToTarget
+    from mtlab.report.learning.speed import LearningSpeed, SpeedTarget, StepsToTarget
     from mtlab.report.study_report import StudyReport
 
 TITLE = "Learning speed"
@@ -25,7 +25,7 @@ def speed_table(speed: LearningSpeed) -> ReportTable:
     for row in speed.rows:
         area = numbers.add_mark(numbers.format_mean(row.area, speed.metric), row.outcome)
         cells = [TableCell(row.label), TableCell(area, outcome=row.outcome)]
-        cells += [TableCell(_difference(row, speed.metric))] if compared else []
+        cells += [TableCell(difference_text(row, speed.metric))] if compared else []
         cells += [TableCell(format_steps(row.reached))] if target else []
         lines.append(tuple(cells))
     return ReportTable(header, tuple(lines), frozenset({0, len(header) - 1} if target else {0}))
@@ -84,8 +84,3 @@ def _origin(target: SpeedTarget, metric: str) -> str:
         return " (set by report.reach)"
     start, best = (numbers.format_score(value, metric) for value in (target.start, target.best))
     return f" ({SHARE:.0%} of the way from {target.start_name}, {start}, to the best final mean, {best})"
-
-
-def _difference(row: SpeedRow, metric: str) -> str:
-    gap = row.difference
-    return numbers.NONE if gap is None else numbers.format_interval(gap.difference, gap.interval, metric, sign=True)

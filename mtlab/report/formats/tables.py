@@ -11,6 +11,7 @@ from mtlab.studies.looks import ENDED_BY
 
 if TYPE_CHECKING:
     from mtlab.report.comparison.compare import ComparisonRow
+    from mtlab.report.learning.speed import SpeedRow
     from mtlab.report.sequential.summary import SequentialSummary
     from mtlab.report.side_by_side import ReportBlock, SideBySide
     from mtlab.report.study_report import StudyReport
@@ -146,7 +147,7 @@ def looks_table(summary: SequentialSummary) -> ReportTable:
     return text_table(("variant", "ended by", "seeds", "looks", "alpha", "time", "saved"), lines, {0, 1})
 
 
-def difference_text(row: ComparisonRow, metric: str) -> str:
+def difference_text(row: ComparisonRow | SpeedRow, metric: str) -> str:
     """Format the difference to the baseline with its interval."""
     gap = row.difference
     return numbers.NONE if gap is None else numbers.format_interval(gap.difference, gap.interval, metric, sign=True)

@@ -13,6 +13,7 @@ from mtlab.recording.reader import MODALITIES, Kind, Modality, PatchGrid, Record
 from mtlab.recording.token_levels import PREVIOUS, TokenLevels, token_levels
 from mtlab.report.figures import theme
 from mtlab.report.figures.panels import KIND_MEANINGS, KINDS, REMOVAL
+from mtlab.report.formats.layer_tables import mean_known
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _GREY = (128, 128, 128)  #: colour that weak levels fade into, readable on light and dark terminals
@@ -133,19 +134,13 @@ def _means(layers: dict[int, list[TokenLevels]], levels: Sequence[int], kind: Ki
     if any(each.previous is not None for found in layers.values() for each in found):
         table.add_column(PREVIOUS, justify="right")
     for depth, found in layers.items():
-        means = [_mean([each.shares[place] for each in found]) for place in range(len(levels))]
+        means = [mean_known(each.shares[place] for each in found) for place in range(len(levels))]
         top = max((mean for mean in means if mean is not None), default=None)
         cells = [Text("–" if mean is None else f"{mean:.2f}", style="bold" if mean == top else "") for mean in means]
         below = [each.previous for each in found if each.previous is not None]
         rest = Text(f"{sum(below) / len(below):.2f}" if below else "", style="dim")
         table.add_row(f"layer {depth + first}", *cells, *([rest] if len(table.columns) > len(levels) + 1 else []))
     return table
-
-
-def _mean(shares: Sequence[float | None]) -> float | None:
-    """Average shares of one level; None where it is not offered."""
-    known = [share for share in shares if share is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _columns(parts: Sequence[RenderableType], width: int | None = None) -> Table:
