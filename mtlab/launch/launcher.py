@@ -296,7 +296,7 @@ class _Launch:
             self._set_state(job, "stopped")
         elif failure is not None:
             progressed = _checkpoint_time(job) != job.last_checkpoint
-            if self.failures.allows_retry(job, failure, progressed=progressed):
+            if self.failures.grant_retry(job, failure, progressed=progressed):
                 self._set_state(job, "queued", f"{failure.error}; attempt {job.attempt + 1} follows")
             else:
                 self._fail(job, failure)

@@ -36,14 +36,14 @@ class FailureTracker:
         self.closed_cells: dict[str, str] = {}  #: cells of which no further seed is started, and why
         self._cells_of: dict[tuple[str, str], set[str]] = defaultdict(set)  #: cells by signature of a failure
 
-    def allows_retry(self, job: LaunchedRun, failure: RunFailure, *, progressed: bool) -> bool:
-        """Does another attempt follow?
+    def grant_retry(self, job: LaunchedRun, failure: RunFailure, *, progressed: bool) -> bool:
+        """Return whether another attempt follows, and count a kill.
 
         Killed workers are retried as often as the policy allows; those that a cluster ended after their time, as long
         as they progress.
 
         Args:
-            job: the run; its count of kills is updated.
+            job: the run, with its count of kills.
             failure: why its last attempt ended.
             progressed: did that attempt write a checkpoint?
 

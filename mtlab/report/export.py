@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mtlab.files import json_text
 from mtlab.report import side_by_side
 from mtlab.report.formats import csv_table, latex, markdown
 from mtlab.report.study_report import StudyReport
@@ -35,7 +35,7 @@ def render_text(reports: Sequence[StudyReport], format_: str, *, by_family: bool
     studies = side_by_side.compare_studies(reports)
     if format_ == "json":
         data = {"format": 1, "studies": [report.to_dict() for report in reports]}
-        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(data)
     if format_ == "csv":
         return csv_table.write_csv([row for report in reports for row in csv_table.report_rows(report)])
     return latex.studies_latex(studies) if format_ == "tex" else markdown.studies_markdown(studies)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mtlab.files import json_text
 from mtlab.report.formats import numbers
 from mtlab.report.formats.tables import ReportTable, TableCell
 
@@ -20,7 +20,7 @@ def render_text(runs: pl.DataFrame, format_: str) -> str:
     """Write the runs as one of `FORMATS`, with all columns of `mtlab.frame`."""
     if format_ == "csv":
         return runs.write_csv()
-    return json.dumps(runs.to_dicts(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(runs.to_dicts())
 
 
 def render_terminal(runs: pl.DataFrame, plan: Mapping[str, Any]) -> RenderableType:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from mtlab.files import json_text
 from mtlab.report import frame
 from mtlab.report import side_by_side as blocks
 from mtlab.report.caveats import collect_caveats
@@ -119,7 +119,7 @@ class StudyReport:
 
     def to_json(self) -> str:
         """Return JSON text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(self.to_dict())
 
     def to_markdown(self, *, by_family: bool = False) -> str:
         """Return Markdown with all tables, or with `by_family` the table by family alone."""

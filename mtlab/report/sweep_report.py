@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mtlab.files import json_text
 from mtlab.report import study_report as reports
 from mtlab.runs.store import Store, final_name
 from mtlab.studies.axes import plain_label
@@ -88,7 +88,7 @@ class SweepReport:
 
     def to_json(self) -> str:
         """Return JSON text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(self.to_dict())
 
 
 def format_settings(params: Mapping[str, Any]) -> str:

@@ -33,7 +33,8 @@ CHECKSUM = "checksum"  #: key of a stored plan, and of a study's looks: the chec
 FINAL = "-final"  #: ends the name of the study of a sweep's winners
 
 State = Literal["new", "running", "done", "failed", "interrupted", "blocked"]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  #: of a study or cell, as it names a folder
+NAME_RULE = "letters, digits, '.', '_' and '-' (80 at most)"
 
 
 def store_root(option: Path | str | None = None) -> Path:
@@ -119,14 +120,14 @@ class Store:
             UserError: the name cannot be that of a folder.
 
         """
-        if not _NAME.fullmatch(name):
-            raise UserError(f"{name!r} is no name for a study (expected letters, digits, '.', '_' and '-')", key="name")
+        if not NAME.fullmatch(name):
+            raise UserError(f"{name!r} is no name for a study: {NAME_RULE}", key="name")
         return self.root / "studies" / name
 
     @staticmethod
     def _run(within: Path, run: str) -> Path:
         cell, _, seed = run.partition("/")
-        if not (_NAME.fullmatch(cell) and re.fullmatch(r"s\d+", seed)):
+        if not (NAME.fullmatch(cell) and re.fullmatch(r"s\d+", seed)):
             raise ValueError(f"{run!r} is no run id (expected <cell>/s<seed>)")
         return within / cell / seed
 

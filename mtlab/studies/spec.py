@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,14 +12,13 @@ from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.config.schema import RunConfig
 from mtlab.errors import UserError
-from mtlab.runs.store import is_sweep
+from mtlab.runs.store import NAME, NAME_RULE, is_sweep
 from mtlab.studies.seeds import SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.tracking.settings import TrackerOptions, check_tracking
 from mtlab.units import in_points
 
 Design = Literal["grid", "one_at_a_time", "leave_one_out"]
 DECLARED = "declared.yaml"  #: in the study's folder of the store: a study that was declared in Python
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  #: of a study, as it names a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +170,7 @@ def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> StudySpec
         exclude=_of_kind(list, "a list of mappings, path → value", keys.exclude, source, "exclude"),
     )
     if not NAME.fullmatch(keys.name):
-        problem = "needs letters, digits, - and _ (80 at most)" if keys.name else "the study needs a name"
+        problem = f"needs {NAME_RULE}" if keys.name else "the study needs a name"
         raise source.error(problem, "name" if keys.name else None)
     if keys.baseline is not None and not isinstance(keys.baseline, dict):
         raise source.error(f"expected axis → value, found {keys.baseline!r}", "baseline")

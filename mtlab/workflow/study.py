@@ -21,9 +21,9 @@ from mtlab.report.frame import run_frame
 from mtlab.report.layer_table import layers
 from mtlab.report.page import study_figures
 from mtlab.report.study import StudyResults, open_study
-from mtlab.runs.store import Store, store_root
+from mtlab.runs.store import NAME, NAME_RULE, Store, store_root
 from mtlab.studies.plan import Plan, to_json
-from mtlab.studies.spec import DECLARED, NAME
+from mtlab.studies.spec import DECLARED
 from mtlab.workflow.execute import describe_problems, execute_study
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _write(study: Mapping[str, Any], store: Store) -> Path:
     """Write a study that was declared in Python as a file."""
     name = str(study.get("name", ""))
     if not NAME.fullmatch(name):
-        raise UserError("the study needs a name of letters, digits, - and _ (80 at most)", key="name")
+        raise UserError(f"the study needs a name of {NAME_RULE}", key="name")
     try:
         text = yaml.safe_dump({"kind": "ablation", **study}, sort_keys=False, allow_unicode=True, width=120)
     except yaml.YAMLError as error:

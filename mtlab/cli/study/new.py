@@ -17,11 +17,11 @@ def new(
 ) -> None:
     """Copy a shipped recipe into a study file of your own, comments kept, ready to be planned and changed."""
     from mtlab.files import write_text
+    from mtlab.runs.store import NAME, NAME_RULE
     from mtlab.studies.recipes import SWEEPS, copy_recipe, find_recipe
-    from mtlab.studies.spec import NAME
 
     if not NAME.fullmatch(name):
-        raise UserError(f"{name!r} is no name for a study: letters, digits, - and _ (80 at most)", file="command line")
+        raise UserError(f"{name!r} is no name for a study: {NAME_RULE}", file="command line")
     source, path = find_recipe(recipe), out or Path(f"{name}.yaml")
     if path.suffix not in (".yaml", ".yml"):
         raise UserError("expected a file that ends in .yaml", file=path)

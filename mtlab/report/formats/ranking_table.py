@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from mtlab.files import json_text
 from mtlab.report.formats import csv_table, numbers
 from mtlab.report.formats.markdown import markdown_table
 from mtlab.report.formats.tables import ReportTable, TableCell
@@ -24,7 +24,7 @@ def render_text(ranking: Ranking, format_: str) -> str:
     if format_ == "csv":
         return csv_table.write_csv(_places(ranking))
     if format_ == "json":
-        return json.dumps(to_dict(ranking), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(to_dict(ranking))
     return f"# {ranking.study}: ranking\n\n{markdown_table(ranking_table(ranking))}\n\n{caption(ranking)}\n"
 
 

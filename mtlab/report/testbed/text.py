@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from mtlab.files import json_text
 from mtlab.report.formats import numbers
 from mtlab.report.formats.markdown import markdown_table
 from mtlab.report.formats.tables import ReportTable, text_table
@@ -48,7 +48,7 @@ def cards_markdown(cards: Sequence[Card]) -> str:
 def cards_json(cards: Sequence[Card]) -> str:
     """Write one card, or several as `testbeds`, as JSON with the stable keys of docs/testbeds.md."""
     data = cards[0].to_dict() if len(cards) == 1 else {"format": FORMAT, "testbeds": [card.to_dict() for card in cards]}
-    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(data)
 
 
 def render_cards(cards: Sequence[Card]) -> RenderableType:
