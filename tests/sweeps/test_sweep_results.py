@@ -10,9 +10,10 @@ from imagined import Opened, free, train, write_sweep
 from mtlab.errors import UserError
 from mtlab.report import sweep_report
 from mtlab.report.formats import sweep_tables
+from mtlab.runs.store import final_name
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
-from mtlab.sweeps.spec import FinalRules, final_name
+from mtlab.sweeps.spec import FinalRules
 from mtlab.sweeps.stored import open_sweep as reading
 from mtlab.sweeps.winners import to_yaml, winners, winners_study
 
