@@ -24,7 +24,7 @@ def make_card(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.", show_default=False)] = None,
     store: StoreOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json (docs/testbeds.md).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json (docs/json.md).")] = False,
 ) -> None:
     """Make the card of a testbed: a pair of towers, a world and a length of training.
 

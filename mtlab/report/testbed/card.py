@@ -102,7 +102,7 @@ class Card:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data with the stable keys of docs/testbeds.md."""
+        """Return plain data with the stable keys of docs/json.md."""
         return {
             "format": FORMAT,
             "study": self.study,

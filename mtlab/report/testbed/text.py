@@ -46,7 +46,7 @@ def cards_markdown(cards: Sequence[Card]) -> str:
 
 
 def cards_json(cards: Sequence[Card]) -> str:
-    """Write one card, or several as `testbeds`, as JSON with the stable keys of docs/testbeds.md."""
+    """Write one card, or several as `testbeds`, as JSON with the stable keys of docs/json.md."""
     data = cards[0].to_dict() if len(cards) == 1 else {"format": FORMAT, "testbeds": [card.to_dict() for card in cards]}
     return json_text(data)
 
