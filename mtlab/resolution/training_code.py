@@ -45,10 +45,10 @@ def installed_version(package: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def training_code_digest() -> str:
-    """Return the digest of the source that trains."""
+    """Return the digest of the source that trains; hidden files are an editor's locks."""
     package = Path(__file__).resolve().parents[1]
     paths = [package / name for name in TRAINING_CODE]
-    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("[!.]*.py")))]
     hasher = hashlib.blake2b(digest_size=6)
     for path in files:
         hasher.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -1,11 +1,12 @@
 """Which source a finished run is told to come from."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import mtlab
-from mtlab.resolution.training_code import TRAINING_CODE
+from mtlab.resolution.training_code import TRAINING_CODE, training_code_digest
 
 PACKAGE = Path(mtlab.__file__).parent
 #: What a worker imports that decides nothing about how a batch becomes a gradient: settings, files, towers and data
@@ -27,3 +28,16 @@ def test_the_digest_of_the_engine_covers_all_that_trains() -> None:
     covered = {name for name in imported if name.startswith(TRAINING_CODE)}
     assert all(any(name.startswith(part) for name in imported) for part in TRAINING_CODE)
     assert {name for name in imported - covered if not name.startswith(ELSEWHERE)} == set()
+
+
+def test_the_lock_file_of_an_unsaved_buffer_is_no_source(tmp_path: Path) -> None:
+    """Emacs keeps a symbolic link to no file beside each file that is being changed."""
+    shutil.copytree(PACKAGE, tmp_path / "mtlab", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "mtlab" / "managers" / ".#base.py").symlink_to("user@host.1234:5678")
+    script = (
+        "from mtlab.resolution.training_code import training_code_digest as digest\n"
+        "from mtlab.launch.local.fork_server import _source_files as sources\n"
+        "print(digest(), [path for path in sources() if path.name.startswith('.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout == f"{training_code_digest()} []\n"

@@ -156,3 +156,15 @@ def test_where_no_server_can_be_started_workers_are(tmp_path: Path, monkeypatch:
     run = run_folder(tmp_path)
     trained(run, forks=True, command=lambda run: ["sh", "-c", f"echo started; touch {run}/result.json"])
     assert (run / "log.txt").read_text() == "started\n"
+
+
+def test_a_source_file_that_is_just_being_replaced_ends_no_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanished() -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(fork_server, "_source_files", vanished)
+    run = run_folder(tmp_path)
+    trained(run, forks=True, command=lambda run: ["sh", "-c", f"echo started; touch {run}/result.json"])
+    assert (run / "log.txt").read_text() == "started\n"

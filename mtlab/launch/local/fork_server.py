@@ -145,12 +145,12 @@ class ForkServer:
             variables: the worker's environment.
 
         """
-        self._sources = self._sources or _source_files()
-        if self._failed or self._sources != _source_files():
-            return None
         forked: asyncio.Future[ForkedWorker | None] = asyncio.get_running_loop().create_future()
         self._forking[str(run)] = forked
         try:
+            self._sources = self._sources or _source_files()
+            if self._failed or self._sources != _source_files():
+                return None
             async with asyncio.timeout(PATIENCE):
                 if self._writer is None:
                     self._writer = await self._start()
@@ -222,8 +222,13 @@ class ForkServer:
 
 
 def _source_files() -> Mapping[Path, object]:
-    """Return size and time of change of each source file of mtlab."""
-    sources = Path(__file__).parents[2].rglob("*.py")
+    """Return size and time of change of each source file of mtlab; hidden files are an editor's locks.
+
+    Raises:
+        OSError: a file or folder vanishes meanwhile: they are being changed.
+
+    """
+    sources = Path(__file__).parents[2].rglob("[!.]*.py")
     return {path: (found.st_size, found.st_mtime_ns) for path in sources for found in [path.stat()]}
 
 
