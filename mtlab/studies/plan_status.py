@@ -14,7 +14,8 @@ from mtlab.studies.looks import Looks, read_looks
 from mtlab.studies.plan import Plan, to_json, with_asked_seeds
 from mtlab.units import format_si
 
-CHECKPOINTS = 5  #: parameters' worth of checkpoints in one run: best (1), last with two moments (3), one being written
+CHECKPOINTS = 5  #: parameters' worth in a run that trains: best (1), last with two moments (3), one being written
+BYTES = 4  #: of a parameter in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,24 @@ def plan_status(plan: Mapping[str, Any], store: Store) -> PlanStatus:
     return PlanStatus(states, dropped, other, dict(plugins))
 
 
-def refuse_full_disk(plan: Mapping[str, Any], states: Mapping[str, State], store: Store) -> None:
+def refuse_full_disk(plan: Mapping[str, Any], states: Mapping[str, State], store: Store, at_once: int) -> None:
     """Refuse to start runs whose checkpoints do not fit on the disk.
+
+    A finished run keeps its best checkpoint alone; those that train hold all of them.
+
+    Args:
+        plan: as plain data.
+        states: run → state.
+        store: where the runs are.
+        at_once: runs at once.
 
     Raises:
         UserError: the checkpoints of the missing runs need more than is free.
 
     """
-    missing = [run for run in plan["runs"] if states[run["id"]] != "done"]
-    needed = sum(4 * CHECKPOINTS * run["cost"]["trained_params"] for run in missing)
+    missing = [run["cost"]["trained_params"] for run in plan["runs"] if states[run["id"]] != "done"]
+    largest = sorted(missing, reverse=True)[:at_once]
+    needed = BYTES * (sum(missing) + (CHECKPOINTS - 1) * sum(largest))
     free = free_bytes(store.root)
     if needed > free:
         need, have = (f"{format_si(size, 'B')}" for size in (needed, free))

@@ -82,7 +82,7 @@ def execute_study(
     except UserError as error:
         raise plan.study.error(error.problem, error.key) from None
     status = plan_status(data, store)
-    refuse_full_disk(data, status.states, store)
+    refuse_full_disk(data, status.states, store, pool.at_once)
     store.claim_study(plan.study.name, plan.study.path, read_text(plan.study.path), replace=replace)
     store.write_plan(plan.study.name, data)
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items())

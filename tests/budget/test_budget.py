@@ -180,6 +180,7 @@ def test_the_command_adds_up_a_study(command: Callable[..., int], capsys: pytest
     assert told["totals"]["runs"] == 4
     assert told["totals"]["steps"] == 20
     assert told["totals"]["seconds"] is None
+    assert told["totals"]["disk"] == 2 * 4 * sum(row["trained_params"] for row in told["rows"]), "the best checkpoints"
     row = told["rows"][0]
     assert row["live_params"] == sum(row["params"].values())
     assert row["dead"] is None

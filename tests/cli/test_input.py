@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mtlab.cli import main
+from mtlab.errors import UserError
 from mtlab.resolution.catalog import KINDS
+from mtlab.runs.store import State, Store
 
 
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -76,6 +78,22 @@ def test_a_plan_that_the_disk_cannot_hold(
     assert not (tmp_path / "s/cells").exists()
 
 
+def test_a_disk_needs_room_for_the_runs_that_train_at_once_and_what_finished_ones_keep(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mtlab.studies import plan_status
+
+    store = Store.open(tmp_path / "s", create=True)
+    plan = {"runs": [{"id": str(seed), "cost": {"trained_params": 100 + seed}} for seed in range(10)]}
+    states: dict[str, State] = dict.fromkeys(map(str, range(10)), "new") | {"0": "done"}
+    needed = 4 * (sum(range(101, 110)) + 4 * (109 + 108))
+    monkeypatch.setattr(plan_status, "free_bytes", lambda _: needed)
+    plan_status.refuse_full_disk(plan, states, store, at_once=2)
+    monkeypatch.setattr(plan_status, "free_bytes", lambda _: needed - 1)
+    with pytest.raises(UserError, match="the 9 missing runs need about"):
+        plan_status.refuse_full_disk(plan, states, store, at_once=2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_list_knows_every_kind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     monkeypatch.setattr(sys, "argv", ["mtlab", "list", kind, "--json"])
@@ -92,8 +110,6 @@ def test_list_knows_every_kind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["status"], ["report", "quickstart"]])
 def test_what_only_reads_never_imports_torch(tmp_path: Path, arguments: list[str]) -> None:
-    from mtlab.runs.store import Store
-
     store = Store.open(tmp_path / "runs", create=True)
     monkey = "import sys; sys.argv = ['mtlab', *{!r}]; from mtlab.cli import main; code = main(); "
     script = monkey.format(arguments) + "print('torch' in sys.modules, 'transformers' in sys.modules)"

@@ -128,9 +128,9 @@ def _remarks(rows: Sequence[RowBudget], names: dict[str, str], whole: dict[str, 
     from mtlab.units import format_duration, format_si
 
     time = "" if whole["seconds"] is None else f" · {format_duration(whole['seconds'])} one after another"
-    runs = (
-        f"{whole['runs']} runs, {whole['steps']:,} steps{time} · at most {format_si(whole['disk'], 'B')} of checkpoints"
-    )
+    kept, training = (format_si(size, "B") for size in (whole["disk"], max(row.run_disk for row in rows)))
+    disk = f"{kept} of checkpoints (up to {training} in a run that trains)"
+    runs = f"{whole['runs']} runs, {whole['steps']:,} steps{time} · {disk}"
     published, here = (format_si(whole[key], "FLOP") for key in ("flops", "executed"))
     lines = [f"in all: {runs}", f"        {published} of training as published, {here} as executed with validation"]
     worth = [row.run_interventions / row.run_executed for row in rows if row.run_interventions]

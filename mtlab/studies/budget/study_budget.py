@@ -20,12 +20,10 @@ from mtlab.studies.budget.text_length import TextLength, text_length
 from mtlab.studies.cells import Cell
 from mtlab.studies.cost_cache import architecture_digest
 from mtlab.studies.plan import Plan
-from mtlab.studies.plan_status import CHECKPOINTS
+from mtlab.studies.plan_status import BYTES, CHECKPOINTS
 from mtlab.tasks.base import lookup_task
 from mtlab.towers.build import tower_shape
 from mtlab.towers.loading.disk_cache import library_version, load_or_compute
-
-BYTES = 4  #: of a parameter
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class RowBudget:
     run_executed: float  #: one run as executed: training, validation and interventions
     run_interventions: float  #: of these, interventions (what levels are worth)
     run_seconds: float | None  #: training one run, if calibrated
-    run_disk: int  #: bytes of checkpoints at most
+    run_disk: int  #: bytes of checkpoints at most, while it trains
     speed: Speed | None
     not_timed: str | None = None  #: why there is no calibration
     can_shard: bool = False  #: a language model, whose layers several processes may share (`train.shard`)
@@ -107,7 +105,7 @@ def totals(rows: Sequence[RowBudget]) -> dict[str, Any]:
         "flops": sum(row.run_flops * row.runs for row in rows),
         "executed": sum(row.run_executed * row.runs for row in rows),
         "seconds": sum(timed) if len(timed) == len(rows) else None,
-        "disk": sum(row.run_disk * row.runs for row in rows),
+        "disk": sum(row.run_disk // CHECKPOINTS * row.runs for row in rows),  # finished runs keep the best alone
         "memory": max(row.memory.peak for row in rows),
     }
 
