@@ -136,9 +136,15 @@ class EvaluatedRun:
         ]
 
     def default_path(self) -> Path:
-        """Return the file of the outcomes in the run's store: `derived/<cell>/s<seed>/eval/DATA-SPLIT.parquet`."""
+        """Return the file of the outcomes in the run's store: `derived/<cell>/s<seed>/eval/DATA-SPLIT.parquet`.
+
+        Raises:
+            ReadOnlyError: the store is an archive.
+
+        """
         store, name = self.run.store, str(self.request.data["name"])
         assert store is not None
+        store.check_writable()
         if not self.request.own_data or self.request.task != self.run.config["config"]["task"]:
             name += f"-{digest([self.request.data, self.request.task], 6)}"
         if self.run.checkpoint.stem != "best":

@@ -187,11 +187,11 @@ def measure(
             result[STANDARD] = intervention_metrics.measure_interventions(
                 run.model, run.loader, run.batch, run.runtime, run.levels, modalities, before_batch
             )
-            _write_result(path, STANDARD, result[STANDARD])
+            _write_result(store, path, STANDARD, result[STANDARD])
         for seed, other in zip(seeds, others, strict=True):
             key = swap_key(seed)
             result[key] = _swap(run, load_run(other, device=device), modalities, before_batch)
-            _write_result(path, key, result[key])
+            _write_result(store, path, key, result[key])
     return result
 
 
@@ -229,9 +229,10 @@ def _answers(found: FinishedRun) -> bool:
         return True
 
 
-def _write_result(path: Path, key: str, result: Mapping[str, Any]) -> None:
+def _write_result(store: Store, path: Path, key: str, result: Mapping[str, Any]) -> None:
     """Add a result to the stored ones, which another process may have extended meanwhile; not in a read-only store."""
     with suppress(files.ReadOnlyError):
+        store.check_writable()
         files.write_json(path, _read_results(path) | {key: result})
 
 

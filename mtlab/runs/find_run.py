@@ -10,6 +10,7 @@ from typing import Any
 from mtlab import files
 from mtlab.errors import UserError, nearest
 from mtlab.runs import schemas
+from mtlab.runs.archive import is_archive
 from mtlab.runs.store import Store
 
 RUN_NAMES = "a run's folder, a checkpoint, STUDY:VARIANT:SEED, or CELL/sSEED"
@@ -22,6 +23,7 @@ class FinishedRun:
     folder: Path
     checkpoint: Path
     config: Mapping[str, Any]  #: what its `config.json` holds
+    store: Store | None  #: in which it lies, if it lies in one
 
     @property
     def id(self) -> str:
@@ -32,12 +34,6 @@ class FinishedRun:
     def title(self) -> str:
         """The run's name in messages."""
         return f"{self.config['label']}, seed {self.config['seed']}"
-
-    @property
-    def store(self) -> Store | None:
-        """The store that it lies in, if it lies in one."""
-        root = self.folder.resolve().parents[2]
-        return Store.open(root) if (root / "store.json").is_file() else None
 
 
 def find_run(name: str | Path, root: Path) -> FinishedRun:
@@ -59,7 +55,16 @@ def find_run(name: str | Path, root: Path) -> FinishedRun:
         raise UserError(
             "this run is not finished: `mtlab run` goes on with its study, `mtlab status` tells", file=folder
         )
-    return FinishedRun(folder, checkpoint or folder / "checkpoints" / "best.safetensors", config)
+    checkpoint = checkpoint or folder / "checkpoints" / "best.safetensors"
+    return FinishedRun(folder, checkpoint, config, _store_of(folder, root))
+
+
+def _store_of(folder: Path, root: Path) -> Store | None:
+    """Return the store that a run's folder lies in: that at `root`, which may be an archive, or another."""
+    if is_archive(root) and (opened := Store.open(root)).root in folder.parents:
+        return opened
+    parents = folder.resolve().parents
+    return Store.open(parents[2]) if len(parents) > 2 and (parents[2] / "store.json").is_file() else None
 
 
 def find_run_folder(name: str | Path, root: Path) -> Path:

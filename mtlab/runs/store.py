@@ -103,6 +103,16 @@ class Store:
                 probe.flush()
         return cls(root, archive)
 
+    def check_writable(self) -> None:
+        """Check that this is no archive: what is written into its copy is lost when this process ends.
+
+        Raises:
+            ReadOnlyError: it is one.
+
+        """
+        if self.archive is not None:
+            raise files.ReadOnlyError("is an archive, to be read alone", file=self.archive)
+
     # Paths
 
     def run(self, run: str) -> Path:

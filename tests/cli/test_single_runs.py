@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tiny_study import write_study
 
 from mtlab.cli.runs import logs
 from mtlab.cli.study import status
+from mtlab.runs.find_run import find_run
 from mtlab.runs.lock import RunLock
 from mtlab.runs.store import Store
 from mtlab.studies.cost_cache import CostCache
@@ -39,6 +42,16 @@ def told(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 def folder(store: Store, label: str) -> Path:
     return next(store.run(run["id"]) for run in store.plan("study")["runs"] if run["label"] == label)
+
+
+def test_a_run_copied_to_a_folder_near_the_root_is_in_no_store(store: Store) -> None:
+    run = folder(store, "bridge")
+    (run / "result.json").write_text("{}")
+    with tempfile.TemporaryDirectory(dir="/tmp") as near:
+        shutil.copytree(run, near, dirs_exist_ok=True)
+        copied, found = find_run(near, store.root), find_run("study:bridge:0", store.root)
+    assert (copied.store, copied.id) == (None, found.id)
+    assert found.store == store
 
 
 def test_logs_are_printed_and_followed_while_the_run_is_held(

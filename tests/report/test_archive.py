@@ -15,7 +15,9 @@ from tiny_study import write_study
 
 import mtlab as api
 from mtlab.errors import UserError
+from mtlab.files import ReadOnlyError
 from mtlab.runs import archive
+from mtlab.runs.find_run import find_run
 from mtlab.runs.store import Store
 
 STUDY = """
@@ -99,6 +101,25 @@ def test_checkpoints_come_only_if_they_are_asked_for(packed: Path) -> None:
         assert sum(name.endswith("checkpoints/best.safetensors") for name in opened.namelist()) == 4
 
 
+@pytest.mark.slow
+def test_what_is_measured_of_it_is_shown_and_written_only_where_it_is_asked_for(packed: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "all.zip"
+    store = ("--store", whole)
+    done = mtlab("bundle", "travels", "--store", packed.parent / "runs", "--checkpoints", "--out", whole)
+    assert done.returncode == 0, done.stderr
+    for command in ("eval", "intervene"):
+        told = mtlab(command, "travels:static:0", *store, cwd=tmp_path)
+        assert (told.returncode, "written to" in told.stdout) == (0, False), told.stderr
+        assert told.stderr.splitlines()[-1].startswith("note: not written")
+        assert str(whole) in told.stderr
+    told = mtlab("eval", "travels:static:0", *store, "--out", tmp_path / "outcomes.csv")
+    assert f"written to {tmp_path / 'outcomes.csv'}" in told.stdout
+    told = mtlab("open", "travels", *store)
+    assert (told.returncode, told.stderr) == (
+        2, f"error: {whole}: is an archive: unzip it, and --store names its folder `store`\n"
+    )  # fmt: skip
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """The smallest archive."""
@@ -112,6 +133,19 @@ def test_the_smallest_archive_is_a_store(small: Path) -> None:
     opened = Store.open(small)
     assert (opened.archive, opened.study_names()) == (small, [])
     assert opened.root != small.parent
+
+
+def test_a_run_in_an_archive_knows_its_store(small: Path) -> None:
+    def add(opened: zipfile.ZipFile) -> None:
+        config = {"cell": "x-1", "seed": 0, "label": "x", "config": {}}
+        opened.writestr("store/cells/x-1/s0/config.json", json.dumps(config))
+        opened.writestr("store/cells/x-1/s0/result.json", "{}")
+
+    found = find_run("x-1/s0", rewritten(small, small.with_name("one.zip"), add))
+    assert found.store is not None
+    assert found.store.archive == small.with_name("one.zip")
+    with pytest.raises(ReadOnlyError, match="is an archive, to be read alone"):
+        found.store.check_writable()
 
 
 def rewritten(packed: Path, target: Path, change: Callable[[zipfile.ZipFile], None]) -> Path:

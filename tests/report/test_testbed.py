@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from calling import mtlab
 from fabric import FAMILIES
 from trained_here import run_study
 
+from mtlab import files
 from mtlab.cli import main
 from mtlab.errors import UserError
 from mtlab.report.testbed.card import build_card
@@ -254,6 +256,33 @@ def test_the_command_prints_and_writes_the_card(fabric, bed, monkeypatch, capsys
     assert (folder / "report" / "testbed.md").read_text().startswith("# trial\n")
     assert call(monkeypatch, "trial", "trial", "--store", root, "--format", "md") == 0
     assert "| testbed | floor |" in capsys.readouterr().out
+
+
+def test_a_read_only_store_shows_the_card(fabric, bed, monkeypatch, capsys):
+    def read_only(path, _):
+        raise files.ReadOnlyError("cannot be written: the file system is read-only", file=path)
+
+    fabric.store.write_plan("trial", bed)
+    monkeypatch.setattr(files, "write_text", read_only)
+    assert call(monkeypatch, "trial", "--store", fabric.store.root) == 0
+    shown, note = capsys.readouterr()
+    assert "oracle" in shown
+    assert "written to" not in shown
+    assert note.startswith("note: not written: ")
+
+
+def test_the_card_of_an_archive_is_shown_alone(fabric, bed, tmp_path, monkeypatch, capsys):
+    fabric.store.write_plan("trial", bed)
+    root, path = fabric.store.root, tmp_path / "trial.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mtlab.json", json.dumps({"format": 1, "study": "trial"}))
+        for file in root.rglob("*.json*"):
+            archive.write(file, f"store/{file.relative_to(root)}")
+    assert call(monkeypatch, "trial", "--store", path) == 0
+    shown, note = capsys.readouterr()
+    assert "oracle" in shown
+    assert "written to" not in shown
+    assert note == f"note: not written: {path}: is an archive, to be read alone\n"
 
 
 def test_documented_keys(fabric, bed):

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calling import here
 from imagined import Opened, free, train, write_sweep
 
+from mtlab import files
 from mtlab.errors import UserError
 from mtlab.report import sweep_report
 from mtlab.report.formats import sweep_tables
@@ -102,6 +104,19 @@ def test_the_report_shows_equal_budgets_best_settings_and_what_came_of_them(tmp_
     assert "| bridge | 5/5 |" in text
     assert "## Tuned against tuned" in text
     assert json.loads(report.to_json())["final"]["metric"] == "test/accuracy"
+
+
+def test_a_report_on_a_read_only_store_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read_only(path: Path, _: str) -> None:
+        raise files.ReadOnlyError("cannot be written: the file system is read-only", file=path)
+
+    opened = searched(tmp_path, "space: {train.lr: {float: [1e-4, 1e-1], log: true}}\nbudget: {trials: 2}")
+    monkeypatch.setattr(files, "write_text", read_only)
+    code, shown, note = here(monkeypatch, capsys)("sweep", "report", "hunt", "--store", opened.store.root)
+    assert (code, "2/2" in shown, "written to" in shown) == (0, True, False)
+    assert note.startswith("note: not written: ")
 
 
 def test_unequal_searches_are_told(tmp_path: Path) -> None:

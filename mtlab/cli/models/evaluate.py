@@ -90,8 +90,8 @@ def evaluate(
         write_table(evaluated.table(), out)
         summary["outcomes"], where = str(out), f"written to {out}"
     else:
-        path = evaluated.default_path()
         with unless_unwritable():
+            path = evaluated.default_path()
             write_table(evaluated.table(), path)
             summary["outcomes"], where = str(path), f"written to {path} and {path.with_suffix('.json').name}"
             write_json(path.with_suffix(".json"), summary)

@@ -67,7 +67,8 @@ def intervene(
     if not any(key.startswith("swap/") for key in results):
         typer.echo("no other seed of this cell is finished: there are no other weights to take")
     if known_results(found).keys() < results.keys():
-        typer.echo(f"note: not written, as the store is read-only ({path})", err=True)
+        place = path if found.store is None or found.store.archive is None else found.store.archive
+        typer.echo(f"note: not written, as the store is read-only ({place})", err=True)
     else:
         typer.echo(f"written to {path}" if path.exists() else f"measured by the run: {found.folder / 'result.json'}")
 

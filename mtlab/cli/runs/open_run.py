@@ -45,9 +45,12 @@ def open_run(
     browse: Annotated[bool, typer.Option("--browse", help="Open the folder in the file manager, too.")] = False,
 ) -> None:
     """Show where the files of a run or a study are, and what each holds."""
+    from mtlab.runs.archive import is_archive
     from mtlab.runs.store import Store, store_root
 
     root = store_root(store)
+    if is_archive(root):
+        raise UserError("is an archive: unzip it, and --store names its folder `store`", file=root)
     known = Store.open(root).study_names() if (root / "store.json").exists() else []
     folder, found = _study_files(Store.open(root), name) if name in known else _run_files(name, root)
     if as_json:

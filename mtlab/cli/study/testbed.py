@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from mtlab.cli.options import StoreOption
+from mtlab.cli.output import unless_unwritable
 from mtlab.cli.stored import stored_study_name
 from mtlab.errors import UserError
 
@@ -46,15 +47,16 @@ def make_card(
         if is_sweep(plan):
             raise UserError("is a sweep: a testbed is a study", file=file)
         cards.append(build_card(opened, plan))
-    for card in cards:
-        folder = opened.study(card.study) / "report"
-        write_text(folder / "testbed.md", card_markdown(card))
-        write_text(folder / "testbed.json", cards_json([card]))
     wanted = "json" if as_json or (format is None and out is not None and out.suffix == ".json") else format
     if wanted is None and out is None:
         Console(highlight=False).print(render_cards(cards))
-        for card in cards:
-            typer.echo(f"written to {opened.study(card.study) / 'report' / 'testbed.md'} and testbed.json")
+        with unless_unwritable():
+            opened.check_writable()
+            for card in cards:
+                folder = opened.study(card.study) / "report"
+                write_text(folder / "testbed.md", card_markdown(card))
+                write_text(folder / "testbed.json", cards_json([card]))
+                typer.echo(f"written to {folder / 'testbed.md'} and testbed.json")
         return
     text = cards_json(cards) if wanted == "json" else cards_markdown(cards)
     if out is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mtlab.cli.options import StoredSweep, StoreOption
+from mtlab.cli.output import unless_unwritable
 from mtlab.cli.stored import stored_sweep_name
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def print_report(store: Store, plan: Mapping[str, Any]) -> None:
     report, console = _build(store, plan), Console(highlight=False)
     console.print(sweep_tables.render_sweep(report, console.width))
     folder = store.study(plan["study"]) / "report"
-    write_text(folder / "report.md", sweep_tables.sweep_markdown(report))
-    write_text(folder / "report.json", report.to_json())
-    write_text(folder / "report.html", _page(store, plan))
-    typer.echo(f"written to {folder / 'report.html'} (a page with figures), report.md and report.json")
+    with unless_unwritable():
+        write_text(folder / "report.md", sweep_tables.sweep_markdown(report))
+        write_text(folder / "report.json", report.to_json())
+        write_text(folder / "report.html", _page(store, plan))
+        typer.echo(f"written to {folder / 'report.html'} (a page with figures), report.md and report.json")
