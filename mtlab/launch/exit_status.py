@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from mtlab.files import mount_point
 from mtlab.processes import EXIT_DISK, EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_LOCKED
+from mtlab.training.failures import Kind
 
-FailureKind = Literal["oom", "nan", "timeout", "killed", "disk", "input", "bug"]
+FailureKind = Kind | Literal["timeout", "killed"]
 
 ADVICE: dict[FailureKind, str] = {
-    "oom": "lower train.micro_batch (the results stay the same), or use fewer --workers",
+    "oom": "set or lower train.micro_batch (the results stay the same), or use fewer --workers",
     "nan": "lower train.lr, lengthen train.warmup, or set train.clip",
     "timeout": "raise resources.hours, or run again: it goes on from its last checkpoint",
     "killed": "run again to go on from the last checkpoint; if memory is short, use fewer --workers",
@@ -51,10 +52,10 @@ class RunFailure:
 
     @property
     def signature(self) -> tuple[str, str] | None:
-        """Type and place of an exception: where two cells have the same, the cells are not its cause."""
+        """Type and place of an exception, or what was wrong: where two cells have the same, they are not its cause."""
         if self.kind not in ("bug", "input") or self.where is None:
             return None
-        return (self.error.partition(":")[0] if self.kind == "bug" else self.kind), self.where
+        return (self.error.partition(":")[0] if self.kind == "bug" else self.error), self.where
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunFailure:

@@ -10,7 +10,6 @@ from mtlab.errors import UserError
 from mtlab.files import DiskError, as_user_error
 
 Kind = Literal["oom", "nan", "disk", "input", "bug"]
-OOM_ADVICE = "out of memory: set or lower train.micro_batch, run fewer workers at once, or choose a smaller batch"
 
 
 class DivergedError(Exception):
@@ -38,7 +37,7 @@ def describe_failure(error: BaseException, attempt: int, run: Path) -> dict[str,
     if kind == "bug":
         line = f"{type(error).__name__}: {line}"
     elif kind == "oom":
-        line = f"{OOM_ADVICE} ({line})"
+        line = f"out of memory ({line})"
     return {
         "kind": kind,
         "error": line,

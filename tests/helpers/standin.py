@@ -109,6 +109,8 @@ class Trouble:
             raise FloatingPointError("the loss is nan")
         if self.kind == "input":
             raise UserError("no such weights", key="text.weights")
+        if self.kind == "other input":
+            raise UserError("no such checkpoint", key="init_from")
         if self.kind == "exit 1":
             os._exit(1)
         if self.kind == "exit 74":

@@ -217,6 +217,14 @@ def test_different_exceptions_do_not_stop_the_study(run: Run) -> None:
     assert outcome.done == ("ccc/s0",)
 
 
+def test_different_mistakes_do_not_stop_the_study_and_the_same_one_does(run: Run) -> None:
+    cells = {"aaa": {"does": "input"}, "bbb": {"does": "other input"}, "ccc": {}}
+    assert run(cells, workers=1).done == ("ccc/s0",)
+    outcome = run({**cells, "bbb": {"does": "input", "pause": 0}, "ddd": {}}, (1,), workers=1)
+    assert "the same failure in two cells, text.weights: no such weights" in outcome.message
+    assert outcome.done == ()
+
+
 def test_a_full_disk_is_named_and_stops_the_study_whatever_was_asked(store: Store, run: Run) -> None:
     cells = {"aaa": {"does": "exit 74"}, "bbb": {}, "ccc": {}}
     store.write_plan("demo", make_plan(cells)[0])

@@ -28,8 +28,13 @@ def test_a_loss_that_is_no_number_fails_as_nan(make_run: RunMaker, capsys: pytes
 @pytest.mark.parametrize(
     ("error", "kind", "code", "said"),
     [
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 GB"), "oom", 3, "micro_batch"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "oom", 3, "micro_batch"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 GB"),
+            "oom",
+            3,
+            "out of memory (Default",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory"), "oom", 3, "out of memory (CUDA"),
         (ZeroDivisionError("division by zero"), "bug", 3, "ZeroDivisionError: division by zero"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk", 74, "the disk is full (mounted at /"),
         (OSError(errno.ESTALE, "Stale file handle"), "disk", 74, "the disk does not answer (Stale file handle)"),
