@@ -89,8 +89,8 @@ def launcher_settings(given: Any, *, name: str | None = None) -> Settings:
     if not isinstance(node, Mapping):
         raise UserError(f"expected {', '.join(LAUNCHERS)}, or a mapping with `name`; found {given!r}", key="launcher")
     for chosen in (node.get("name"), name):
-        if chosen is not None and chosen not in LAUNCHERS:
-            raise UserError(f"no launcher {chosen!r}; {nearest(chosen, LAUNCHERS)}", key="launcher")
+        if chosen is not None and (not isinstance(chosen, str) or chosen not in LAUNCHERS):
+            raise UserError(f"no launcher {chosen!r}; {nearest(str(chosen), LAUNCHERS)}", key="launcher")
     if "name" not in node:
         raise UserError(f"which launcher? Add `name: local`, or another of {', '.join(LAUNCHERS)}", key="launcher.name")
     settings = _checked(node)

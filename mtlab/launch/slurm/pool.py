@@ -273,5 +273,5 @@ class _Job:
                 tries += not full
                 if tries >= TRIES:
                     return ExitStatus(None, "input", f"Slurm refused the job: {error}")
-                await asyncio.sleep(2.0**tries)
+                await asyncio.sleep(self.pool.intervals[1] if full else 2.0**tries)
         return ExitStatus(143)
