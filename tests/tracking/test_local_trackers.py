@@ -22,6 +22,8 @@ from read_back import (
 from tracked_study import run_id
 
 from mtlab.runs.store import Store
+from mtlab.tracking.base import TrackedRun
+from mtlab.tracking.trackers.tensorboard import TensorBoardTracker
 
 # TensorBoard
 
@@ -53,6 +55,16 @@ def test_tensorboard_reads_back_curves_configuration_layers_and_results(store: S
     assert len(text(compared, "comparison/table").splitlines()) == 4
     again = sync(store, "--to", "tensorboard")
     assert "TensorBoard: 5 of 5 (0 new)" in again.stdout
+
+
+def test_variants_whose_names_differ_in_unusual_letters_have_folders_of_their_own(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    for number, name in enumerate(("a/b, seed 0", "a:b, seed 0", "static, seed 0")):
+        tracker = TensorBoardTracker(tmp_path)
+        tracker.start(TrackedRun(f"{number}" * 12, "study", name, "run"))
+        tracker.close({}, {})
+    folders = sorted(folder.name for folder in tmp_path.iterdir())
+    assert folders == ["a_b, seed 0 000000", "a_b, seed 0 111111", "static, seed 0"]
 
 
 # MLflow

@@ -157,8 +157,9 @@ class TensorBoardTracker:
 
 
 def _folder_name(about: TrackedRun) -> str:
-    """Return a name for a run's folder, which TensorBoard shows: `static, seed 0`."""
-    return re.sub(r"[^\w ,.=+×-]", "_", about.name).strip(". ") or about.id
+    """Return a name for a run's folder, which TensorBoard shows: `static, seed 0`; with digits if it is changed."""
+    name = re.sub(r"[^\w ,.=+×-]", "_", about.name).strip(". ")
+    return name if name == about.name else f"{name} {about.id[:6]}"
 
 
 def _scalar(name: str, value: float) -> Any:
