@@ -190,7 +190,7 @@ def _watch(watches: list[LockWatch], cleanup: Cleanup, progress: Callable[[str],
                 still.append(watch)
         waiting = still
         if waiting:
-            progress(f"watching {len(waiting)} locks of other hosts for {PATIENCE:.0f} s")
+            progress(f"watching {len(waiting)} locks of other hosts for {waiting[0].patience:.0f} s")
             time.sleep(min(0.5, waiting[0].patience / 4))
 
 

@@ -151,9 +151,10 @@ def guard(run: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-        # Unlock explicitly: a process forked meanwhile shares the descriptor, and would keep the guard.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:  # a process forked meanwhile shares the descriptor, and would keep the guard
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise UserError("this file system has no file locks: choose another --store", file=path) from error

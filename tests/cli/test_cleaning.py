@@ -194,15 +194,18 @@ def test_a_lock_of_another_host_is_watched_and_only_then_stale(folder: Any, stor
     for run in (still, beating):
         (run / "lock.json").write_text(json.dumps({**who, "beat": 0}))
     beats = 0
+    said = set()
 
-    def seen(_: str) -> None:
+    def seen(text: str) -> None:
         nonlocal beats
+        said.add(text)
         beats += 1
         (beating / "lock.json").write_text(json.dumps({**who, "beat": beats}))
 
     found = find_in_store(store, patience=1.0, progress=seen)
     assert [item.path for item in found.items] == [still / "lock.json"]
     assert found.kept == [(beating / "lock.json", "held by process 1 on elsewhere")]
+    assert "watching 2 locks of other hosts for 1 s" in said
     (still / "lock.json").write_text(json.dumps({**who, "beat": 1}))  # it wakes up
     with pytest.raises(InUseError):
         found.items[0].remove()

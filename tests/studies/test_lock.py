@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ from mtlab.errors import UserError
 from mtlab.processes import EXIT_LOCKED, LAUNCHER, Process, current_process
 from mtlab.runs import lock, manifest
 from mtlab.runs.checkpoints import set_aside
-from mtlab.runs.lock import LockedError, LockWatch, RunLock, lock_state
+from mtlab.runs.lock import LockedError, LockWatch, RunLock, guard, lock_state
 from mtlab.runs.results import read_result, write_result
 
 HOLD = """
@@ -167,6 +168,18 @@ def test_the_lock_of_a_copied_run_is_stale_at_once_and_the_original_is_left_alon
     with RunLock(copy, patience=60):
         assert holder.poll() is None
         assert lock_state(run) == "live"
+
+
+def test_a_guard_whose_block_fails_is_given_back_though_a_process_was_forked_in_it(run: Path) -> None:
+    with suppress(ZeroDivisionError), guard(run):
+        child = os.fork() or signal.pause() or 0
+        raise ZeroDivisionError
+    try:
+        with (run.parent / f".{run.name}.guard").open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_clock_jumps_are_harmless(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
