@@ -137,10 +137,6 @@ def _check_paths(sweep: Sweep) -> None:
                 if late:
                     raise sweep.error(f"depends on {late[0]}, which must stand before it", key)
         earlier.append(path)
-    for index, point in enumerate(sweep.start_from):
-        if point != DEFAULT:
-            for path in point:
-                check(path, f"start_from[{index}].{path}")
 
 
 def _decides(path: str, sweep: Sweep, condition: str) -> bool:

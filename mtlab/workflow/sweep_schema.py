@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mtlab.config.json_schema import DRAFT, Schema, any_of, dataclass_schema
 from mtlab.studies.seeds import SequentialSeeds
@@ -10,6 +10,8 @@ from mtlab.sweeps.algorithms import PRUNERS, SAMPLERS
 from mtlab.sweeps.space import DEFAULT
 from mtlab.sweeps.spec import Constraint, FinalRules, Objective, SeedRules, SweepKeys
 from mtlab.workflow.study_schema import BASE, INTEGER, with_shared_keys
+
+NULL: Schema = {"type": "null"}
 
 
 def sweep_schema() -> Schema:
@@ -21,18 +23,20 @@ def sweep_schema() -> Schema:
     objective = any_of({"type": "string"}, dataclass_schema(Objective))
     point = any_of({"const": DEFAULT}, {"type": "object"})
     described: dict[str, Schema] = {
-        "space": {"type": "object", "additionalProperties": _distribution()},
-        "objective": any_of(objective, {"type": "array", "items": objective}),
-        "constraints": {"type": "object", "additionalProperties": dataclass_schema(Constraint)},
-        "start_from": any_of(point, {"type": "array", "items": point}),
+        "space": any_of({"const": DEFAULT}, {"type": "object", "additionalProperties": _distribution()}),
+        "objective": any_of(objective, {"type": "array", "items": objective}, NULL),
+        "constraints": any_of({"type": "object", "additionalProperties": dataclass_schema(Constraint)}, NULL),
+        "start_from": any_of(point, {"type": "array", "items": point}, NULL),
         "seeds": any_of(INTEGER, dataclass_schema(SeedRules)),
-        "sampler": _named(SAMPLERS),
-        "pruner": _named(PRUNERS),
+        "sampler": _named(SAMPLERS, required=()),
+        "pruner": _named(PRUNERS, required=("name",)),
     }
     for key, part in described.items():
         keys[key] = {"description": keys[key].get("description", "")} | part
     keys["kind"] = {"const": "sweep", "description": "sweep: a search of equal budget for each variant"}
-    keys["finally"] = final | {"description": "how the best of each variant is evaluated, on fresh seeds"}
+    keys["finally"] = any_of(
+        {"const": "none"}, NULL, final, description="how the best of each variant is evaluated, on fresh seeds"
+    )
     keys["base"] = BASE
     return {"$schema": DRAFT, "title": "mtlab sweep", **schema, "required": ["kind"]}
 
@@ -56,6 +60,6 @@ def _distribution() -> Schema:
     )
 
 
-def _named(names: Iterable[str]) -> Schema:
+def _named(names: Iterable[str], *, required: Sequence[str]) -> Schema:
     name: Schema = {"enum": list(names)}
-    return any_of(name, {"type": "object", "properties": {"name": name}, "required": ["name"]})
+    return any_of(name, {"type": "object", "properties": {"name": name}, "required": list(required)})

@@ -217,6 +217,8 @@ BAD = {
     f"{LR}\nstart_from: {{train.lr: 1}}": "start_from.train.lr: 1 lies outside of 0.0001 to 0.1",
     f"{LR}\nstart_from: [default, {{train.lr: high}}]": "start_from[1].train.lr: expected a number, found 'high'",
     f"{LR}\nstart_from: {{train.warmup: 0.1}}": "start_from.train.warmup: is not searched",
+    f"{LR}\nstart_from: {{train.rl: 0.1}}": "start_from.train.rl: is not searched; did you mean 'train.lr'?",
+    f"{LR}\nstart_from: [{{train.rl: 0.1}}]": "start_from[0].train.rl: is not searched; did you mean 'train.lr'?",
     # Storage and finally
     f"{LR}\nstorage: redis://here": "storage: 'redis://here': expected journal",
     f"{LR}\nstorage: postgresql://me:secret@here/x": "storage: leave the password out",

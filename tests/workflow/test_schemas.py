@@ -11,12 +11,14 @@ from jsonschema import Draft7Validator
 
 from mtlab.config import yaml
 from mtlab.studies.recipes import copy_recipe
+from mtlab.sweeps.spec import read_sweep
 from mtlab.workflow.study_schema import study_schema
 from mtlab.workflow.sweep_schema import sweep_schema
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = {"study": ROOT / "experiments/study.schema.json", "sweep": ROOT / "sweeps/sweep.schema.json"}
-RECIPES = [path for folder in ("experiments", "sweeps", "examples") for path in sorted((ROOT / folder).rglob("*.yaml"))]
+FOLDERS = ("experiments", "sweeps", "examples", "analysis")
+RECIPES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.yaml"))]
 LINE = "# yaml-language-server: $schema="
 
 
@@ -62,11 +64,27 @@ def test_every_shipped_file_keeps_the_schema_that_its_first_line_names() -> None
         ("sweep", "kind: sweep\nspace: {train.lr: {float: [0.1]}}"),
         ("sweep", "kind: sweep\nsampler: tpee"),
         ("sweep", "kind: sweep\nfinally: {seed: 3}"),
+        ("sweep", "kind: sweep\nfinally: all"),
+        ("sweep", "kind: sweep\nspace: all"),
+        ("sweep", "kind: sweep\npruner: {interval_steps: 3}"),
     ],
 )
 def test_mistakes_are_marked(kind: str, text: str, schemas: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(text)
     assert list(Draft7Validator(schemas[kind]).iter_errors(yaml.read(tmp_path / "file.yaml").data))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "space: default\nsampler: {seed: 3}\nconstraints: null\nfinally: none",
+        "space: {manager: default}\npruner: {name: median}\nobjective: null\nstart_from: null\nfinally: null",
+    ],
+)
+def test_what_a_sweep_takes_is_not_marked(text: str, schemas: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file.yaml").write_text(f"kind: sweep\nname: x\n{text}")
+    read_sweep(tmp_path / "file.yaml")
+    assert list(Draft7Validator(schemas["sweep"]).iter_errors(yaml.read(tmp_path / "file.yaml").data)) == []
 
 
 @pytest.mark.parametrize(
