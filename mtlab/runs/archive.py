@@ -7,12 +7,14 @@ it is unpacked into.
 from __future__ import annotations
 
 import atexit
+import errno
 import json
 import re
 import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -113,8 +115,12 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except FileNotFoundError:
         raise UserError("no such file", file=path) from None
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or nested deeply
         raise UserError(f"is damaged, or no zip file ({error})", file=path) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # an offset below 0
+            raise
+        raise UserError("is damaged, or no zip file (an offset in it is wrong)", file=path) from None
 
 
 def _about(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:

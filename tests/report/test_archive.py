@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -206,6 +207,40 @@ def test_what_is_no_archive_is_told_in_a_line(small: Path, tmp_path: Path) -> No
         told = mtlab("report", path)
         assert told.returncode == 2
         assert words in told.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_each_flipped_bit_is_harmless_or_told(tmp_path: Path) -> None:
+    whole, damaged, into = tmp_path / "whole.zip", tmp_path / "damaged.zip", tmp_path / "store"
+    numbers = [number * 0.37 % 1 for number in range(40)]
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("mtlab.json", json.dumps({"format": 1, "study": "x", "numbers": numbers}))
+        opened.writestr("store/store.json", json.dumps({"format": 1, "numbers": numbers}))
+    content, told = whole.read_bytes(), 0
+    for place in range(len(content)):
+        damaged.write_bytes(content[:place] + bytes([content[place] ^ 8]) + content[place + 1 :])
+        try:
+            archive.unpack(damaged, into)
+        except UserError:
+            told += 1
+        shutil.rmtree(into, ignore_errors=True)
+    assert told > len(content) / 2
+
+
+def test_what_an_archive_says_of_itself_may_not_be_nested_without_end_nor_encrypted(tmp_path: Path) -> None:
+    path = tmp_path / "deep.zip"
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("mtlab.json", "[" * 200_000)
+    with pytest.raises(UserError, match="is damaged, or no zip file"):
+        archive.read_about(path)
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("mtlab.json", "{}")
+    content = bytearray(path.read_bytes())
+    content[6] |= 1  # in the member's own header, and in the list of members
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is encrypted"):
+        archive.read_about(path)
 
 
 @pytest.mark.slow
