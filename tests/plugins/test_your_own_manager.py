@@ -39,7 +39,7 @@ def shell(tmp_path: Path) -> Shell:
     def call(command: str, **more: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PATH": path, "COLUMNS": "160", **more}
         return subprocess.run(
-            command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+            command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=900
         )
 
     return call
