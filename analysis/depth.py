@@ -1,11 +1,11 @@
 # %% [markdown]
-# # Does the way of aggregating layers matter less with more cross-modal layers?
+# # Does the way of aggregating layers matter more, the fewer cross-modal layers there are?
 #
-# **Question.** With `bridge`, each further cross-modal layer reads one more level of the towers. A manager reads
-# several levels at every cross-modal layer. So a manager may have less to add where there are many cross-modal
-# layers.
+# **Question.** A bridge reads one level of each tower for each cross-modal layer. A manager reads several levels at every
+# cross-modal layer. So a manager may have more to add where there are few cross-modal layers.
 #
-# **Claim to test.** The difference between a manager and `bridge` becomes smaller from one to six cross-modal layers.
+# **Claim to test.** `static` is better than the bridge on the best levels that were found with one cross-modal layer, and
+# the difference becomes smaller with two, three and six.
 #
 # Run the study first: `mtlab run depth`.
 
@@ -25,8 +25,8 @@ print(verdict_sentence(study.report))
 # %% [markdown]
 # ## The figure of the claim
 #
-# One line per manager: the mean over seeds at each number of cross-modal layers, with its interval. Lines that meet
-# on the right support the claim.
+# One line per manager: the mean over seeds at each number of cross-modal layers, with its interval. The line of `bridge`
+# joins bridges on other levels at each point. Lines that meet on the right support the claim.
 
 # %%
 curves = go.Figure()
@@ -51,8 +51,8 @@ figure
 # %% [markdown]
 # ## The table of the claim
 #
-# The difference to `bridge` with the same number of cross-modal layers, on the same seeds. `bridge` is the baseline
-# of each column and has none.
+# The difference to `static` with the same number of cross-modal layers, on the same seeds. `static` is the baseline of
+# each column and has none.
 
 # %%
 table = study.table.pivot("axis/model.cross_layers", index="axis/manager", values="difference")
