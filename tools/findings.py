@@ -31,7 +31,7 @@ SHIPPED = {
 }
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs
-TRIED = ("bridges_cnn", "own_maps_vit")  #: searches whose trials are told rate by rate
+TRIED = ("bridges_cnn", "own_maps_vit", "depth_search")  #: searches whose trials are told rate by rate
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 
 
