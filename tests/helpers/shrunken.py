@@ -22,6 +22,7 @@ def shrink_study(name: str, folder: Path, *, listed: int = LISTED, zipped: int =
     study = yaml.safe_load((recipe_folders()[0] / f"{name}.yaml").read_text())
     _move_settings(study, folder)
     study["axes"] = {path: _axis(path, axis, listed, zipped) for path, axis in study["axes"].items()}
+    study["exclude"] = [rule for rule in study.get("exclude", []) if _still_names(rule, study["axes"])]
     study["seeds"] = study["seeds"][:seeds] if isinstance(study["seeds"], list) else seeds
     return _write(study, folder / f"{name}.yaml")
 
@@ -75,6 +76,15 @@ def _axis(path: str, axis: Any, listed: int, zipped: int) -> Any:
     kept = {key: values[:zipped] for key, values in axis["zip"].items() if not key.startswith("train.")}
     kept |= {"data": [_data(data) for data in kept["data"]]} if "data" in kept else {}
     return {**axis, "zip": kept, "labels": axis["labels"][:zipped]}
+
+
+def _still_names(rule: dict[str, Any], axes: dict[str, Any]) -> bool:
+    """Return whether a rule of `exclude` names only values that were kept."""
+    return all(
+        value in [each.get("label") if isinstance(each, dict) else each for each in axes[path]]
+        for path, values in rule.items()
+        for value in (values if isinstance(values, list) else [values])
+    )
 
 
 def _write(data: dict[str, Any], path: Path) -> Path:
