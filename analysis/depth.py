@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Does the way of aggregating layers matter more, the fewer cross-modal layers there are?
 #
-# **Question.** A bridge reads one level of each tower for each cross-modal layer. A manager reads several levels at every
-# cross-modal layer. So a manager may have more to add where there are few cross-modal layers.
+# **Question.** A bridge reads one level of each tower for each cross-modal layer. A manager reads several levels at
+# every cross-modal layer. So a manager may have more to add where there are few cross-modal layers.
 #
-# **Claim to test.** `static` is better than the bridge on the best levels that were found with one cross-modal layer, and
-# the difference becomes smaller with two, three and six.
+# **Claim to test.** `static` is better than the bridge on the best levels that were found with one cross-modal layer,
+# and the difference becomes smaller with two, three and six.
 #
 # Run the study first: `mtlab run depth`.
 
@@ -25,8 +25,8 @@ print(verdict_sentence(study.report))
 # %% [markdown]
 # ## The figure of the claim
 #
-# One line per manager: the mean over seeds at each number of cross-modal layers, with its interval. The line of `bridge`
-# joins bridges on other levels at each point. Lines that meet on the right support the claim.
+# One line per manager: the mean over seeds at each number of cross-modal layers, with its interval. The line of
+# `bridge` joins bridges on other levels at each point. Lines that meet on the right support the claim.
 
 # %%
 curves = go.Figure()
