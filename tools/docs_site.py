@@ -30,7 +30,7 @@ SECTIONS = {
     "Data and models": "docs/managers docs/tasks docs/worlds docs/testbeds docs/data docs/transforms docs/checkpoints "
     "docs/fidelity docs/optimisation",
     "Run and publish": "docs/scaling docs/several-processes docs/budget docs/performance docs/reliability "
-    "docs/damaged-files docs/security docs/sharing docs/json docs/report-json docs/results analysis/README",
+    "docs/damaged-files docs/security docs/sharing docs/json docs/report-json docs/results docs/results-history analysis/README",
     "Reference": " ".join(
         ["reference/cli reference/settings", *(f"reference/{name}" for name in (*CATALOGUES, *API_PAGES))]
     ),

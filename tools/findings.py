@@ -1,8 +1,9 @@
 """What the shipped comparisons found, from the tables of `mtlab report` in analysis/results.
 
-`python tools/findings.py sweep_managers_all` (or `judge_cnn_levels`) prints a comparison as a table, best first, as
-docs/results.md has it; for analysis/predictions.md, `python tools/findings.py search` that of the search for a better
-manager, and `python tools/findings.py bridges_cnn` (or `own_maps_vit`) what was tried at each rate.
+`python tools/findings.py judge_vit` (or `sweep_managers_all`, `judge_cnn_levels`) prints a comparison as a table, best
+first, as docs/results.md or docs/results-history.md has it; `python tools/findings.py depth` that of the numbers of
+layers. For analysis/predictions.md, `python tools/findings.py search` prints the search for a better manager, and
+`python tools/findings.py bridges_cnn` (or `own_maps_vit`, `depth_search`) what was tried at each rate.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import csv
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -21,13 +22,23 @@ from mtlab.studies.spec import StudySpec, read_study
 from mtlab.sweeps.spec import read_sweep
 
 ROOT = Path(__file__).parents[1]
-#: tables of analysis/results → their section of docs/results.md, and where it ran
+#: tables of analysis/results → their page and section in docs/, and where it ran
 SHIPPED = {
-    "sweep_managers": ("is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge", "CNN"),
-    "sweep_managers_all": ("twenty-one-managers-tuned-alike-preliminary", "CNN, 21 managers, preliminary"),
-    "judge_cnn_levels": ("a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
-    "judge_vit": ("the-same-on-a-vit", "ViT"),
-    "sweep_managers_vit": ("an-earlier-comparison-on-the-vit-preliminary", "ViT, earlier, preliminary"),
+    "sweep_managers": (
+        "results-history.md#is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge",
+        "CNN",
+    ),
+    "sweep_managers_all": (
+        "results-history.md#twenty-one-managers-tuned-alike-preliminary",
+        "CNN, 21 managers, preliminary",
+    ),
+    "judge_cnn_levels": ("results-history.md#a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
+    "depth": ("results.md#how-many-cross-modal-layers", "CNN, one to six layers"),
+    "judge_vit": ("results.md#the-same-on-a-vit", "ViT"),
+    "sweep_managers_vit": (
+        "results-history.md#an-earlier-comparison-on-the-vit-preliminary",
+        "ViT, earlier, preliminary",
+    ),
 }
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs
@@ -74,19 +85,21 @@ class Finding(NamedTuple):
 def findings() -> Mapping[str, tuple[Finding, ...]]:
     """Collect what was found, manager → its variants, in the order of the comparisons."""
     found: dict[str, list[Finding]] = defaultdict(list)
-    for name, (anchor, where) in SHIPPED.items():
+    for name, (section, where) in SHIPPED.items():
         rows = {row["label"]: row for row in _read(name, "report")}
         variants = {variant.label: variant.config for variant in expand(_study(name))}
         for label, config in variants.items():
             row = rows[label]
             against = _with_levels(row["compare_to"], variants) if row["compare_to"] else ""
-            found[config["manager"]["name"]].append(Finding(f"[{where}](results.md#{anchor})", label, row, against))
+            found[config["manager"]["name"]].append(Finding(f"[{where}]({section})", label, row, against))
     return {name: tuple(those) for name, those in found.items()}
 
 
 def _with_levels(label: str, variants: Mapping[str, Mapping[str, Any]]) -> str:
     """Name a baseline with the image levels that it reads, unless its label has them."""
     levels = " ".join(map(str, variants[label]["vision"]["layers"]))
+    if variants[label]["manager"]["name"] != "bridge":
+        return label
     return label if levels in label else f"{label} ({levels})"
 
 
@@ -127,9 +140,28 @@ def comparison(name: str) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def layers() -> Iterator[str]:
+    """Write what bridges and managers have at each number of cross-modal layers, and the bridge less `static`."""
+    rows = {row["label"]: row for row in _read("depth", "report")}
+    at: dict[int, dict[str, Finding]] = defaultdict(dict)
+    for variant in expand(_study("depth")):
+        manager, count = variant.config["manager"]["name"], variant.config["model"]["cross_layers"]
+        at[count][manager] = Finding("", variant.labels["manager"], rows[variant.label])
+    yield "| layers | levels of the bridge | bridge | static | bridge less static | | adaptive | params of both |"
+    yield "|--:|---|--:|--:|--:|---|--:|--:|"
+    for count, found in at.items():
+        bridge, static = found["bridge"], found["static"]
+        cells = [str(count), bridge.label.removeprefix("bridge "), bridge.accuracy, static.accuracy, bridge.difference]
+        cells += [bridge.verdict, found["adaptive"].accuracy if "adaptive" in found else "as static"]
+        cells += [" k, ".join(f"{float(each.row['trained_params']) / 1e3:.0f}" for each in (bridge, static)) + " k"]
+        yield f"| {' | '.join(cells)} |"
+
+
 def _study(name: str) -> StudySpec:
     if name.startswith("sweep_"):
         return read_sweep(ROOT / f"sweeps/{name.removeprefix('sweep_')}.yaml").study
+    if name == "depth":
+        return read_study(ROOT / "experiments/depth.yaml")
     return read_study(ROOT / f"analysis/candidates/{name}.yaml")
 
 
@@ -182,7 +214,8 @@ def tried(name: str) -> Iterator[str]:
 
 def main(name: str) -> None:
     """Print one of the tables."""
-    print("\n".join(search() if name == "search" else tried(name) if name in TRIED else comparison(name)))
+    tables = {"search": search, "depth": layers} | {each: partial(tried, each) for each in TRIED}
+    print("\n".join(tables.get(name, partial(comparison, name))()))
 
 
 if __name__ == "__main__":

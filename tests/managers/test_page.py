@@ -71,8 +71,12 @@ def test_a_difference_names_what_it_is_against() -> None:
 
 @pytest.mark.parametrize("name", ["sweep_managers_all", "judge_cnn_levels", "judge_vit"])
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
-    results = (findings.ROOT / "docs/results.md").read_text()
+    results = "".join((findings.ROOT / f"docs/{page}.md").read_text() for page in ("results", "results-history"))
     assert "\n".join(findings.comparison(name)) in results, f"run `python tools/findings.py {name}`"
+
+
+def test_the_table_of_layers_is_what_its_command_prints() -> None:
+    assert "\n".join(findings.layers()) in (findings.ROOT / "docs/results.md").read_text()
 
 
 def test_the_table_of_the_search_is_what_its_command_prints() -> None:
