@@ -24,13 +24,14 @@ LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 #: Section of the site → its pages, in order.
 SECTIONS = {
     "Start": "README docs/concepts docs/comparison examples/README",
+    "What was found": "docs/results docs/results-history analysis/README",
     "Compare": "docs/studies docs/seeds docs/statistics docs/sweeps docs/recording docs/figures docs/inspect "
     "docs/dashboard docs/terminal docs/mistakes",
     "Plug in": "docs/your-own-manager docs/your-own-questions docs/trackers docs/wandb docs/api docs/mllm",
     "Data and models": "docs/managers docs/tasks docs/worlds docs/testbeds docs/data docs/transforms docs/checkpoints "
     "docs/fidelity docs/optimisation",
     "Run and publish": "docs/scaling docs/several-processes docs/budget docs/performance docs/reliability "
-    "docs/damaged-files docs/security docs/sharing docs/json docs/report-json docs/results docs/results-history analysis/README",
+    "docs/damaged-files docs/security docs/sharing docs/json docs/report-json",
     "Reference": " ".join(
         ["reference/cli reference/settings", *(f"reference/{name}" for name in (*CATALOGUES, *API_PAGES))]
     ),
