@@ -25,8 +25,8 @@ print(verdict_sentence(study.report))
 # %% [markdown]
 # ## The figure of the claim
 #
-# One line per manager: the mean over seeds at each number of cross-modal layers, with its interval. The line of
-# `bridge` joins bridges on other levels at each point. Lines that meet on the right support the claim.
+# The mean over seeds at each number of cross-modal layers, with its interval. A bridge reads other levels at each
+# number of layers, so its points are not joined. Points that meet on the right support the claim.
 
 # %%
 curves = go.Figure()
@@ -39,12 +39,21 @@ for manager in managers:
         x=[row.axes["model.cross_layers"] for row in rows],
         y=[100 * row.mean.mean for row in rows],
         error_y={"array": [100 * (high - low) / 2 for low, high in intervals]},
-        line={"color": styles[manager].colour},
+        mode="markers" if manager == "bridge" else "lines+markers",
+        marker={"color": styles[manager].colour, "size": 8},
         name=manager,
     )
 curves.update_xaxes(title="cross-modal layers", dtick=1)
 curves.update_yaxes(title=f"{study.report.metric}, points")
-caption = f"Mean over seeds with its {100 * (1 - study.report.alpha):g}% interval."
+bridges = [
+    row.label.partition(" · ")[0].removeprefix("bridge ")
+    for row in study.report.rows
+    if row.axes["manager"]["name"] == "bridge"
+]
+caption = (
+    f"Mean over {study.report.rows[0].n} seeds with its {100 * (1 - study.report.alpha):g}% interval. "
+    f"The bridges read image levels {'; '.join(bridges)}."
+)
 figure = theme.finish(curves, "Accuracy by the number of cross-modal layers", caption)
 figure
 
