@@ -44,9 +44,9 @@ of which is c, it makes the input of its layer. [concepts.md](concepts.md) shows
 [your-own-manager.md](your-own-manager.md) describes the interface, [fidelity.md](fidelity.md) the comparison with the
 authors' code.
 
-**Which to start with.** With one or two cross-modal layers take [`static`](#static) or [`mean`](#mean) over all levels: a
-bridge then lacks levels, and one such layer did as well as three. With three or more a [`bridge`](#bridge) is as good
-if its levels are searched on validation data ([how](your-own-manager.md#4-is-it-better-than-a-bridge)).
+**Which to start with.** With one or two cross-modal layers take [`static`](#static) or [`mean`](#mean) over all levels:
+a bridge then lacks levels, and one such layer did as well as three. With three, no difference to a [`bridge`](#bridge)
+is shown if its levels are searched on validation data ([how](your-own-manager.md#4-is-it-better-than-a-bridge)).
 [`adaptive`](#adaptive) learned sooner than `static`, and was not shown to end higher. This comes from small models and
 one kind of questions; [results.md](results.md) has the tables and the limits.
 
