@@ -71,7 +71,9 @@ def _store(option: Path | None, *, needed: bool) -> Store | None:
     root = store_root(option)
     if option is None and not needed and not (root / "store.json").is_file():
         return None
-    return Store.open(root)
+    store = Store.open(root)
+    store.check_writable()
+    return store
 
 
 def _cache(look: Callable[[Path, int], Cleanup]) -> Cleanup:

@@ -136,6 +136,12 @@ def test_the_smallest_archive_is_a_store(small: Path) -> None:
     assert opened.root != small.parent
 
 
+def test_there_is_nothing_to_clean_in_an_archive(small: Path) -> None:
+    done = mtlab("clean", "--yes", "--only", "store", "--store", small)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {small}: is an archive, to be read alone\n"
+
+
 def test_a_run_in_an_archive_knows_its_store(small: Path) -> None:
     def add(opened: zipfile.ZipFile) -> None:
         config = {"cell": "x-1", "seed": 0, "label": "x", "config": {}}
