@@ -34,6 +34,9 @@ SHIPPED = {
     ),
     "judge_cnn_levels": ("results-history.md#a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
     "depth": ("results.md#how-many-cross-modal-layers", "CNN, one to six layers"),
+    "depth_longer": ("results.md#how-many-cross-modal-layers", "CNN, one layer, 2,000 steps"),
+    "depth_parts": ("results.md#how-many-cross-modal-layers", "CNN, one layer, its parts"),
+    "depth_vit": ("results.md#how-many-cross-modal-layers", "ViT, one layer"),
     "judge_vit": ("results.md#the-same-on-a-vit", "ViT"),
     "sweep_managers_vit": (
         "results-history.md#an-earlier-comparison-on-the-vit-preliminary",
@@ -160,9 +163,8 @@ def layers() -> Iterator[str]:
 def _study(name: str) -> StudySpec:
     if name.startswith("sweep_"):
         return read_sweep(ROOT / f"sweeps/{name.removeprefix('sweep_')}.yaml").study
-    if name == "depth":
-        return read_study(ROOT / "experiments/depth.yaml")
-    return read_study(ROOT / f"analysis/candidates/{name}.yaml")
+    recipe = ROOT / f"experiments/{name}.yaml"
+    return read_study(recipe if recipe.exists() else ROOT / f"analysis/candidates/{name}.yaml")
 
 
 def _read(name: str, table: str) -> list[dict[str, str]]:

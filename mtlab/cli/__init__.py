@@ -101,7 +101,9 @@ def main() -> int:
     # Else Python collects garbage at its end, in all that torch has made: a quarter of a second for every command.
     atexit.register(gc.freeze)
     terminal.encode_everything()
-    if not _folder_exists():
+    try:
+        Path.cwd()
+    except FileNotFoundError:  # another terminal may have removed it
         print("error: the working folder is gone: change to one that exists", file=sys.stderr)
         return 2
     try:
@@ -134,14 +136,6 @@ def main() -> int:
             )
         return 2
     return code if isinstance(code, int) else 0
-
-
-def _folder_exists() -> bool:
-    """Return whether there is a working folder: another terminal may have removed it."""
-    try:
-        return Path.cwd().exists()
-    except FileNotFoundError:
-        return False
 
 
 def _was_interrupted(error: BaseException) -> bool:

@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from mtlab import checksums, files
+from mtlab import files
 from mtlab.errors import UserError, nearest
 from mtlab.runs import schemas
 from mtlab.runs.archive import is_archive, unpacked
+from mtlab.runs.checked_json import read_checked_json, write_checked_json
 from mtlab.runs.damage import describe_damage
 from mtlab.runs.lock import guard, lock_state
 from mtlab.runs.results import numeric_rows, read_result
 
 FORMAT = 1
-CHECKSUM = "checksum"  #: key of a stored plan, and of a study's looks: the checksum of all else in it
 FINAL = "-final"  #: ends the name of the study of a sweep's winners
 
 State = Literal["new", "running", "done", "failed", "interrupted", "blocked"]
@@ -284,7 +284,7 @@ class Store:
         owner = (_read(path) or {}).get("spec_file")
         if owner is not None and Path(owner).is_file() and files.read_text(Path(owner)) == self.study_text(name):
             content["spec_file"] = owner  # this one was planned from a copy
-        write_checked(path, content)
+        write_checked_json(path, content)
         return path
 
     def plan(self, name: str) -> dict[str, Any]:
@@ -312,7 +312,7 @@ def read_plan(path: Path) -> dict[str, Any]:
         UserError: it has changed since it was written, or is no plan.
 
     """
-    return read_checked(path, "`mtlab plan FILE` writes it anew")
+    return read_checked_json(path, "`mtlab plan FILE` writes it anew")
 
 
 def is_sweep(plan: Mapping[str, Any]) -> bool:
@@ -323,34 +323,6 @@ def is_sweep(plan: Mapping[str, Any]) -> bool:
 def final_name(sweep: str) -> str:
     """Return the name of the study that compares a sweep's winners."""
     return f"{sweep}{FINAL}"
-
-
-def write_checked(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON with its checksum, atomically."""
-    files.write_json(path, {**content, CHECKSUM: _checksum(content)})
-
-
-def read_checked(path: Path, advice: str) -> dict[str, Any]:
-    """Read JSON that `write_checked` has written, without its checksum.
-
-    Args:
-        path: the file.
-        advice: what to do if it is damaged.
-
-    Raises:
-        FileNotFoundError: there is none.
-        UserError: it has changed since it was written.
-
-    """
-    content = files.read_json(path, advice=advice)
-    checksum = content.pop(CHECKSUM, None) if isinstance(content, dict) else None
-    if checksum != _checksum(content):
-        raise UserError(f"has changed since it was written: {advice}", file=path)
-    return content  # type: ignore[no-any-return] # a mapping, as it has a checksum
-
-
-def _checksum(content: Any) -> str:
-    return checksums.of_bytes(files.json_text(content).encode())
 
 
 def find_blocked(plan: Mapping[str, Any], states: Mapping[str, str]) -> set[str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtlab.config.hashing import digest
+from mtlab.runs.checked_json import read_checked_json, write_checked_json
 from mtlab.runs.lock import guard
-from mtlab.runs.store import Store, read_checked, write_checked
+from mtlab.runs.store import Store
 from mtlab.statistics.stopping import EndedBy, Evidence
 from mtlab.studies.seeds import stopping_rule
 
@@ -134,7 +135,7 @@ def read_looks(store: Store, plan: Mapping[str, Any]) -> Looks | None:
     path = record_path(store, plan)
     empty = Looks(compared_pairs(plan), rule.looks)
     try:
-        data = read_checked(path, "remove it, and `mtlab run` decides anew")
+        data = read_checked_json(path, "remove it, and `mtlab run` decides anew")
     except (FileNotFoundError, NotADirectoryError):
         return empty
     taken = tuple(tuple(LookTest(**test) for test in look["tests"]) for look in data["looks"])
@@ -152,7 +153,7 @@ def append_look(store: Store, plan: Mapping[str, Any], known: Looks, tests: Sequ
             return current
         taken = (*current.taken, tuple(tests))
         looks = [{"tests": [asdict(test) for test in look]} for look in taken]
-        write_checked(path, {"format": FORMAT, "question": question(plan), "looks": looks})
+        write_checked_json(path, {"format": FORMAT, "question": question(plan), "looks": looks})
     return Looks(current.pairs, current.numbers, taken)
 
 

@@ -46,7 +46,7 @@ def test_costs_are_current() -> None:
         assert managers_page.section(entry, base) in WRITTEN, "run `make managers`"
 
 
-@pytest.mark.parametrize("name", findings.SHIPPED)
+@pytest.mark.parametrize("name", [*findings.SHIPPED, "experts"])
 def test_what_was_found_is_the_mean_of_the_published_runs(name: str) -> None:
     results = findings.ROOT / "analysis/results"
     accuracies = defaultdict(list)
@@ -69,7 +69,9 @@ def test_a_difference_names_what_it_is_against() -> None:
     assert all(cells[5] == "bridge 1 3 4" for cells in others)
 
 
-@pytest.mark.parametrize("name", ["sweep_managers_all", "judge_cnn_levels", "judge_vit"])
+@pytest.mark.parametrize(
+    "name", ["sweep_managers_all", "judge_cnn_levels", "judge_vit", "depth_longer", "depth_parts", "depth_vit"]
+)
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
     results = "".join((findings.ROOT / f"docs/{page}.md").read_text() for page in ("results", "results-history"))
     assert "\n".join(findings.comparison(name)) in results, f"run `python tools/findings.py {name}`"
