@@ -12,7 +12,7 @@ from mtlab.runs.store import Store, final_name
 from mtlab.studies.axes import plain_label
 from mtlab.sweeps.spec import Objective
 from mtlab.sweeps.status import CELL, PROBLEM, VALUES
-from mtlab.sweeps.stored import StoredSearch
+from mtlab.sweeps.stored import StoredSearch, compared_with
 from mtlab.sweeps.winners import winners
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _variant(found: StoredSearch, plan: Mapping[str, Any]) -> SweepVariant:
     best = found.best
     return SweepVariant(
         label=found.label,
-        baseline=found.label == plan["baseline"],
+        baseline=found.label == compared_with(plan, found.variant),
         counts={str(word): count for word, count in found.status.counts.items()},
         ended=found.status.ended,
         seconds=found.status.seconds,

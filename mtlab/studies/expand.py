@@ -15,6 +15,8 @@ from mtlab.resolution.resolve import ResolvedCell, resolve_cell
 from mtlab.studies.axes import Axis, Value, holds, lookup, parse_axes, with_value
 from mtlab.studies.spec import StudySpec
 
+Targets = Mapping[int, Value]  #: of an axis of `baseline`: value (by identity) → the value that it is compared with
+
 
 @dataclass(frozen=True)
 class StudyRow:
@@ -56,10 +58,11 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
     shared = _shared(study)
     _check_paths(study, axes)
     _refuse_overwritten(study, axes)
-    base = _baseline_values(study, axes)
+    targets = _baseline_values(study, axes)
     if study.keys.design == "grid":
         assignments = list(_grid(study, axes, shared, {}))
     else:
+        base = {axis: next(iter(values.values())) for axis, values in targets.items()}
         assignments = list(_one_change(study, axes, shared, base))
     drafts = [(values, _with_defaults(study, _with_values(shared, axes, values), values)) for values in assignments]
     rows = [  # what is left out need not work: often that is why
@@ -72,7 +75,7 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
     if not rows:
         raise study.error("leaves no cell", "exclude")
     if study.keys.design == "grid":
-        return tuple(_against_own_baseline(study, axes, rows, base))
+        return tuple(_against_own_baseline(study, axes, rows, targets))
     first = replace(rows[0], baseline=True)
     return (first, *(replace(row, compare_to=0) for row in rows[1:]))
 
@@ -132,22 +135,33 @@ def _refuse_overwritten(study: StudySpec, axes: Sequence[Axis]) -> None:
                     raise study.error(f"would be wiped by axis {axis.name!r}: remove one of the two", key)
 
 
-def _baseline_values(study: StudySpec, axes: Sequence[Axis]) -> dict[str, Value]:
-    chosen: dict[str, Value] = {}
+def _baseline_values(study: StudySpec, axes: Sequence[Axis]) -> dict[str, Targets]:
+    """Return what the values of each axis of `baseline` are compared with: one for all, or, in a grid, one for each."""
+    chosen: dict[str, Targets] = {}
     by_name = {axis.name: axis for axis in axes}
     for name, wanted in (study.keys.baseline or {}).items():
         key = f"baseline.{name}"
         if name not in by_name:
             raise study.error(f"{name!r} is no axis of this study; {nearest(name, by_name)}", key)
-        values = by_name[name].values
-        matching = [value for value in values if value.label == wanted] or [v for v in values if v.matches(wanted)]
-        labels = ", ".join(value.label for value in matching or values)
-        if not matching:
-            raise study.error(f"matches no value of axis {name!r}; its values: {labels}", key)
-        if len(matching) > 1:
-            raise study.error(f"matches {len(matching)} values of axis {name!r}: {labels}; name one by its label", key)
-        chosen[name] = matching[0]
+        axis = by_name[name]
+        listed = study.keys.design == "grid" and isinstance(wanted, list) and len(wanted) == len(axis.values)
+        if listed and not any(value.matches(wanted) for value in axis.values):
+            found = [_axis_value(study, axis, each, f"{key}[{index}]") for index, each in enumerate(wanted)]
+        else:
+            found = [_axis_value(study, axis, wanted, key)] * len(axis.values)
+        chosen[name] = {id(value): target for value, target in zip(axis.values, found, strict=True)}
     return chosen
+
+
+def _axis_value(study: StudySpec, axis: Axis, wanted: Any, key: str) -> Value:
+    """Return the one value of an axis that `wanted` names."""
+    matching = [each for each in axis.values if each.label == wanted] or [v for v in axis.values if v.matches(wanted)]
+    labels = ", ".join(value.label for value in matching or axis.values)
+    if not matching:
+        raise study.error(f"matches no value of axis {axis.name!r}; its values: {labels}", key)
+    if len(matching) > 1:
+        raise study.error(f"matches {len(matching)} values of axis {axis.name!r}: {labels}; name one by its label", key)
+    return matching[0]
 
 
 def _grid(
@@ -263,14 +277,15 @@ def _check_exclusions(
 
 
 def _against_own_baseline(
-    study: StudySpec, axes: Sequence[Axis], rows: Sequence[StudyRow], base: Mapping[str, Value]
+    study: StudySpec, axes: Sequence[Axis], rows: Sequence[StudyRow], targets: Mapping[str, Targets]
 ) -> Iterator[StudyRow]:
-    if not base:
+    if not targets:
         yield from rows
         return
     first = {axis.name: axis.values[0] for axis in axes}
-    candidates = _by_values(rows, base)
+    candidates = _baselines(rows, targets)
     for row in rows:
+        base = _targets_of(row, targets)
         expected = {axis: id(base.get(axis) or row.values.get(axis) or value) for axis, value in first.items()}
         found = sorted(
             index
@@ -289,16 +304,21 @@ def _against_own_baseline(
         yield replace(row, compare_to=found[0], note=note or None)
 
 
-def _by_values(
-    rows: Sequence[StudyRow], base: Mapping[str, Value]
+def _targets_of(row: StudyRow, targets: Mapping[str, Targets]) -> dict[str, Value]:
+    """Return the values of what a row is compared with; where it lacks the axis, that of the axis's first value."""
+    return {axis: values.get(id(row.values.get(axis)), next(iter(values.values()))) for axis, values in targets.items()}
+
+
+def _baselines(
+    rows: Sequence[StudyRow], targets: Mapping[str, Targets]
 ) -> dict[tuple[str, ...], dict[tuple[int, ...], list[int]]]:
-    """Index the rows at the baseline's values: their axes → their values (by identity) → their indices.
+    """Index the rows that are baselines: their axes → their values (by identity) → their indices.
 
     With this index a row is compared without a search over all rows.
     """
     found: dict[tuple[str, ...], dict[tuple[int, ...], list[int]]] = {}
     for index, row in enumerate(rows):
-        if all(row.values.get(axis) is value for axis, value in base.items()):
+        if all(row.values.get(axis) is value for axis, value in _targets_of(row, targets).items()):
             of_axes = found.setdefault(tuple(row.values), {})
             of_axes.setdefault(tuple(map(id, row.values.values())), []).append(index)
     return found

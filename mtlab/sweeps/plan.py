@@ -38,21 +38,24 @@ def to_json(prepared: PreparedSweep) -> dict[str, Any]:
         "storage": keys.storage,
         "finally": None if sweep.final is None else to_plain(sweep.final),
         "recipe": _recipe(prepared),
-        "variants": [_variant(sweep.name, each) for each in prepared.variants],
+        "variants": [_variant(prepared, each) for each in prepared.variants],
         "rows": [],
         "runs": [],
     }
 
 
-def _variant(sweep: str, variant: Variant) -> dict[str, Any]:
+def _variant(prepared: PreparedSweep, variant: Variant) -> dict[str, Any]:
     cell = variant.cell
+    row = cell.row
+    against = variant if row.baseline else None if row.compare_to is None else prepared.variants[row.compare_to]
     return {
         "label": variant.label,
-        "search": study_name(sweep, variant.label),
+        "search": study_name(prepared.sweep.name, variant.label),
         "axes": {axis: value.label for axis, value in cell.row.values.items()},
         "settings": {path: given for value in cell.row.values.values() for path, given in value.settings.items()},
         "config": cell.row.config,
         "cell": cell.id,
+        "compare_to": None if against is None else against.label,
         "space": {each.path: each.to_json() for each in variant.space},
         "start_from": [dict(point) for point in variant.start_points],
         "remarks": list(variant.remarks),

@@ -16,7 +16,7 @@ from mtlab.runs.store import Store, final_name
 from mtlab.studies.axes import Value, lookup, with_value
 from mtlab.sweeps.spec import FinalRules, verdict_of_winners
 from mtlab.sweeps.status import CELL
-from mtlab.sweeps.stored import StoredSearch, open_sweep
+from mtlab.sweeps.stored import StoredSearch, compared_with, open_sweep
 
 AXIS = "variant"  #: of the ablation: a name for the tuned settings, which move together
 
@@ -78,6 +78,7 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
         path: [_setting(each, winner, path) for each, winner in zip(written, chosen, strict=True)] for path in paths
     }
     labels = [winner.label for winner in chosen]
+    against = [compared_with(plan, winner.variant) for winner in chosen]
     verdict = verdict_of_winners(final, given["metrics"]["verdict"])
     study = {
         "kind": "ablation",
@@ -85,7 +86,7 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
         "why": f"{plan['why']} Tuned against tuned, after the sweep {plan['study']}.".strip(),
         "set": _without(shared, paths),
         "axes": {AXIS: {"zip": columns, "labels": labels}},
-        "baseline": {AXIS: plan["baseline"]} if plan["baseline"] in labels else None,
+        "baseline": {AXIS: against[0] if len(set(against)) == 1 else against} if set(against) <= set(labels) else None,
         "seeds": final.study_seeds,
         "metrics": given["metrics"] | {"verdict": verdict},
         "report": given["report"],

@@ -68,6 +68,15 @@ baseline: {manager: bridge}
     assert found[0].note == "has no vision.layers: compared at top3"
 
 
+def test_each_value_of_an_axis_may_have_a_baseline_of_its_own(tmp_path: Path) -> None:
+    settings = "{zip: {manager: [bridge, static, bridge, static], train.lr: [1, 2, 3, 4]}, labels: [a, b, c, d]}"
+    found = rows(tmp_path, f"axes: {{tuned: {settings}}}\nbaseline: {{tuned: [a, a, c, c]}}")
+    assert [row.compare_to for row in found] == [None, 0, None, 2]
+    assert [row.baseline for row in found] == [True, False, True, False]
+    found = rows(tmp_path, "axes: {vision.layers: [[1, 3], all]}\nbaseline: {vision.layers: [1, 3]}")
+    assert [row.compare_to for row in found] == [None, 0]  # a list that is a value
+
+
 def test_a_zip_may_name_its_values(tmp_path: Path) -> None:
     zipped = "{zip: {manager: [last, {name: static}], model.cross_layers: [1, 2]}, labels: [METER, ours]}"
     found = rows(tmp_path, f"axes: {{system: {zipped}}}\nbaseline: {{system: METER}}")
@@ -192,6 +201,14 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
             "exclude[0].manager: 'statc' matches no value of axis 'manager'; its values: last, m",
         ),
         ("axes: {manager: [last]}\nbaseline: {manager: mean}", "baseline.manager: matches no value of axis 'manager'"),
+        (
+            "axes: {manager: [last, mean]}\nbaseline: {manager: [last, men]}",
+            "baseline.manager[1]: matches no value of axis 'manager'; its values: last, mean",
+        ),
+        (
+            "axes: {manager: [last, mean, bridge]}\nbaseline: {manager: [last, last, mean]}",
+            "baseline: matches no cell to compare 'bridge' with",
+        ),
         ("axes: {manager: [last]}\nbaseline: {mngr: last}", "baseline.mngr: 'mngr' is no axis of this study"),
         (
             "axes: {manager: [{name: static, weight: scalar}, {name: static, noise: 1}]}\nbaseline: {manager: static}",

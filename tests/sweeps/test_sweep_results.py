@@ -75,6 +75,34 @@ def test_the_winners_are_an_ablation_of_the_same_cells_on_fresh_seeds(tmp_path: 
     assert not trials & {run.id for run in made.runs}
 
 
+def test_winners_of_a_grid_are_compared_as_the_cells_of_an_ablation(tmp_path: Path) -> None:
+    grid = "{manager: [bridge, static], model.cross_layers: [1, 2]}\nbaseline: {manager: bridge}"
+    text = f"over: {grid}\nspace: {{train.lr: {{float: [1e-3, 1e-2], log: true}}}}\nbudget: {{trials: 1}}"
+    opened = searched(tmp_path, text)
+    cells = make_plan(read_study(winning(opened, tmp_path)), free).cells
+    against = {
+        cell.row.label: None if cell.row.compare_to is None else cells[cell.row.compare_to].row.label for cell in cells
+    }
+    assert against == {
+        "bridge · cross_layers 1": None,
+        "bridge · cross_layers 2": None,
+        "static · cross_layers 1": "bridge · cross_layers 1",
+        "static · cross_layers 2": "bridge · cross_layers 2",
+    }
+    assert [row.baseline for row in described(opened).rows] == [True, True, False, False]
+
+
+def test_a_plan_that_names_one_baseline_for_all_is_read(tmp_path: Path) -> None:
+    opened = searched(tmp_path, TEXT.replace("trials: 5", "trials: 1"))
+    plan = opened.store.plan("hunt")
+    for variant in plan["variants"]:
+        del variant["compare_to"]
+    opened.store.write_plan("hunt", plan)
+    assert [row.baseline for row in described(opened).rows] == [True, False]
+    made = make_plan(read_study(winning(opened, tmp_path)), free)
+    assert [cell.row.compare_to for cell in made.cells] == [None, 0]
+
+
 def test_a_sweep_without_variants_has_one_winner(tmp_path: Path) -> None:
     text = "space: {train.lr: {float: [1e-4, 1e-1], log: true}}\nbudget: {trials: 2}"
     opened = searched(tmp_path, text)
