@@ -69,12 +69,12 @@ def equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def lookup(config: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path, or None if the configuration has no such key."""
+def lookup(config: Mapping[str, Any], path: str, default: Any = None) -> Any:
+    """Return the value at a dotted path, or `default` if the configuration has no such key."""
     found: Any = config
     for part in path.split("."):
         if not isinstance(found, Mapping) or part not in found:
-            return None
+            return default
         found = found[part]
     return found
 

@@ -53,8 +53,9 @@ class StoredSearch:
 
     @cached_property
     def front(self) -> list[FrozenTrial]:
-        """The Pareto-optimal trials that keep all constraints, best in the first objective first."""
-        return [] if self.study is None else best_trials(self.study, self.objectives)
+        """The Pareto-optimal trials that keep all constraints, one of each cell, best in the first objective first."""
+        trials = [] if self.study is None else best_trials(self.study, self.objectives)
+        return list({trial.user_attrs[CELL]: trial for trial in reversed(trials)}.values())[::-1]
 
     @property
     def best(self) -> FrozenTrial | None:

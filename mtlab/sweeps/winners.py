@@ -130,9 +130,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _setting(written: Mapping[str, Any], winner: Winner, path: str) -> Any:
     """Return a winner's setting at a path, or its default where the variant does not set it."""
-    found = lookup(written, path)
-    if found is None:
-        found = lookup(winner.variant["config"], path)
+    found = lookup(written, path, lookup(winner.variant["config"], path))
     return {"name": found} if path in NODES and isinstance(found, str) else found
 
 

@@ -103,6 +103,14 @@ def test_a_plan_that_names_one_baseline_for_all_is_read(tmp_path: Path) -> None:
     assert [cell.row.compare_to for cell in made.cells] == [None, 0]
 
 
+def test_a_winner_keeps_a_searched_null(tmp_path: Path) -> None:
+    text = "space: {train.clip: {choice: [null, 1.0]}}\nstart_from: {train.clip: null}\nbudget: {trials: 1}"
+    opened = searched(tmp_path, text)
+    made = make_plan(read_study(winning(opened, tmp_path)), free)
+    assert [cell.id for cell in made.cells] == [opened.searches[0].study.best_trial.user_attrs["cell"]]
+    assert made.cells[0].config["train"]["clip"] is None
+
+
 def test_a_sweep_without_variants_has_one_winner(tmp_path: Path) -> None:
     text = "space: {train.lr: {float: [1e-4, 1e-1], log: true}}\nbudget: {trials: 2}"
     opened = searched(tmp_path, text)
@@ -205,6 +213,17 @@ def test_several_objectives_have_a_front(tmp_path: Path) -> None:
     fronts = [each.user_attrs["cell"] for search in opened.searches for each in search.study.best_trials]
     assert sorted(cell.id for cell in made.cells) == sorted(fronts)
     assert "What no other trial of its variant beats" in sweep_tables.sweep_markdown(described(opened))
+
+
+def test_trials_of_one_cell_stand_once_on_a_front(tmp_path: Path) -> None:
+    space = "space: {model.cross_layers: {choice: [1, 2]}}\nsampler: random\nbudget: {trials: 6}"
+    opened = searched(tmp_path, f"{space}\n{TWO}")
+    front = opened.searches[0].study.best_trials
+    cells = {each.user_attrs["cell"] for each in front}
+    assert len(cells) < len(front)
+    assert {each.cell for each in described(opened).rows[0].front} == cells
+    made = make_plan(read_study(winning(opened, tmp_path, retrain="front")), free)
+    assert {cell.id for cell in made.cells} == cells
 
 
 def test_training_hours_end_a_search(tmp_path: Path) -> None:
