@@ -36,7 +36,10 @@ class ModelConfig:
         True, "give every channel of every offered level mean 0 and deviation 1 over training data (published: false)"
     )
     init_std: float | None = option(
-        None, "deviation of initial weights (published: 0.02, at width 768); null: 1 / √width", above=0.0, sizing=False
+        None,
+        "deviation of initial weights (published: 0.02, at width 768); null: 1 / √inputs of each layer",
+        above=0.0,
+        sizing=False,
     )
     position_std: float = option(
         0.3,

@@ -38,7 +38,7 @@ class Encoder(nn.Module):
         width: D.
         levels: of each tower that managers may be offered, 1-based; none where a modality has no managers. Recordings
             have a row for each.
-        initial_std: deviation of initial weights.
+        initial_std: deviation of initial weights; None: 1 / √inputs.
         standardise: give every channel of the levels mean 0 and deviation 1, by `calibrate`.
         recompute: compute the activations of each layer again in the backward pass instead of keeping them.
 
@@ -47,7 +47,7 @@ class Encoder(nn.Module):
     width: int
     levels: Mapping[Modality, tuple[int, ...]]
     standardise: bool
-    initial_std: float
+    initial_std: float | None
     projector_modules: tuple[str, ...] = ()  #: what makes up the projector of a language model
     projector_lr_scale: float = 1.0  #: its learning-rate multiplier
     first_layer: ClassVar[int] = 1  #: how a user counts the layer at depth 0

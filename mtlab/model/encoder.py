@@ -29,7 +29,7 @@ from mtlab.managers.base import (
 )
 from mtlab.managers.contributions import measure_removals
 from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
-from mtlab.model.initial import initial_std, initialise
+from mtlab.model.initial import initialise
 from mtlab.model.layers import CrossModalLayer, Pooler
 from mtlab.model.projection import Embeddings, Projections, apply_gate, project
 from mtlab.towers.base import Features, TowerShape
@@ -182,7 +182,7 @@ class CrossModalEncoder(Encoder):
         super().__init__()
         levels_read(model, manager, text, vision)
         self.config = model
-        self.width, self.standardise, self.initial_std = model.width, model.standardise, initial_std(model)
+        self.width, self.standardise, self.initial_std = model.width, model.standardise, model.init_std
         self.levels = {"text": text.levels, "image": vision.levels}
         self.text = ModalityBranch(model, manager, "text", text, vision)
         self.image = ModalityBranch(model, manager, "image", vision, text, token_types=images)

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
-from mtlab.config.schema import ModelConfig
 from mtlab.model.projection import PositionEmbedding
 from mtlab.seeding import derive
 
 
-def initial_std(model: ModelConfig) -> float:
-    """Return the standard deviation of initial weights.
-
-    The published 0.02 goes with width 768. Layers of width 64 started there pass so little from one modality to the
-    other that training stands still for thousands of steps; 1 / √width starts at once.
-    """
-    return model.init_std if model.init_std is not None else 1 / math.sqrt(model.width)
-
-
 @torch.no_grad()
-def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0.02, position_std: float = 0.3) -> None:
+def initialise(
+    module: nn.Module, seed: int, prefix: str = "", *, std: float | None = 0.02, position_std: float = 0.3
+) -> None:
     """Draw the initial values of every submodule from its own generator, seeded by the run's seed and its path.
 
-    Linear and Embedding weights are normal with deviation `std`, their biases 0; LayerNorms scale by 1 and shift by 0.
-    Positions start from sines. All images of a text start with one token type, as published. Other parameters, such as
-    managers' layer scores, keep what their constructor gave.
+    Linear and Embedding weights are normal with deviation `std`, biases 0. Without `std` it is 1 / √inputs (LeCun,
+    *Efficient BackProp*, 1998), for embeddings 1 / √width: outputs are then as large as inputs, so that levels with 24
+    and with 320 channels start alike, and levels that are joined side by side are not louder than one. The published
+    0.02 goes with width 768: layers of width 64 started there pass so little from one modality to the other that
+    training stands still for thousands of steps.
+
+    LayerNorms scale by 1 and shift by 0. Positions start from sines. All images of a text start with one token type, as
+    published. Other parameters, such as managers' layer scores, keep what their constructor gave.
 
     Args:
         module: what is initialised, in place.
         seed: the run's.
         prefix: the module's own path.
-        std: deviation of the weights, see `initial_std`.
+        std: deviation of the weights; None: 1 / √inputs, of an embedding 1 / √width.
         position_std: deviation of position embeddings.
 
     """
@@ -43,7 +38,8 @@ def initialise(module: nn.Module, seed: int, prefix: str = "", *, std: float = 0
         elif isinstance(child, nn.Linear | nn.Embedding):
             generator = torch.Generator().manual_seed(derive(seed, "init", name))
             rows = 1 if name.endswith("embeddings.token_type") else len(child.weight)
-            child.weight.copy_(torch.randn(rows, *child.weight.shape[1:], generator=generator) * std)
+            drawn = torch.randn(rows, *child.weight.shape[1:], generator=generator)
+            child.weight.copy_(drawn * (std or child.weight.shape[1] ** -0.5))
         if isinstance(child, nn.Linear | nn.LayerNorm) and child.bias is not None:
             child.bias.zero_()
         if isinstance(child, nn.LayerNorm) and child.weight is not None:

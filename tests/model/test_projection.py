@@ -2,6 +2,7 @@
 
 import torch
 
+from mtlab.model.initial import initialise
 from mtlab.model.projection import PositionEmbedding, Projections
 from mtlab.towers.base import Features, TokenGrid, TowerShape
 
@@ -29,6 +30,17 @@ def test_levels_of_one_width_may_have_a_map_each() -> None:
     assert shared.linear(1) is shared.linear(2)
     assert not torch.equal(own.linear(1).weight, own.linear(2).weight)
     assert set(dict(own.named_parameters())) == {f"levels.{n}.{part}" for n in (1, 2) for part in ("weight", "bias")}
+
+
+def test_levels_start_alike_however_many_channels_they_have() -> None:
+    shape = TowerShape((16, 320), (1, 5), 5, 8, class_token=False, positions=False)
+    projections = Projections(shape, 64, used={1, 2})
+    initialise(projections, 0, std=None)
+    for expert, channels in enumerate(shape.widths, 1):
+        level = torch.randn(500, channels, generator=torch.Generator().manual_seed(expert))
+        assert abs(projections.linear(expert)(level).std().item() - 1) < 0.1
+    initialise(projections, 0)
+    assert abs(projections.linear(2).weight.std().item() - 0.02) < 0.001, "published: one deviation for all"
 
 
 def test_initial_positions_are_alike_where_tokens_are_near() -> None:
