@@ -88,7 +88,7 @@ class StudyResults:
         """
         split = self.plan["metrics"]["verdict"].partition("/")[0]
         outcomes = frame.outcome_frame(self.store, self.plan, split=split)
-        return rank_variants(self.report.rows, self.runs, outcomes, self.plan)
+        return rank_variants(self.report.rows, self.runs, outcomes, self.plan, self.report.notes)
 
     @cached_property
     def styles(self) -> Mapping[str, Style]:

@@ -14,7 +14,7 @@ from mtlab.cli import main
 from mtlab.errors import UserError
 from mtlab.report.comparison.ranking import rank_variants
 from mtlab.report.figures.ranking import plot_ranking
-from mtlab.report.formats.ranking_table import to_dict
+from mtlab.report.formats.ranking_table import caption, render_text, to_dict
 from mtlab.report.study import StudyResults
 from mtlab.report.study_report import build_report
 from mtlab.statistics.correction import holm
@@ -72,8 +72,52 @@ def test_what_cannot_be_compared_has_no_place(four):
         if row["cell"] == "eyeless":
             row["blind"] = True
     ranking = ranked(four, plan)
-    assert ranking.left_out == {"once": "one seed", "new": "no results yet", "eyeless": "blind"}
+    few = "too few seeds (1 of at least 2)"
+    assert ranking.left_out == {"once": few, "new": "no results yet", "eyeless": "blind"}
     assert [one.row.label for one in ranking.variants] == ["static", "adaptive", "bridge", "last"]
+
+
+def test_uneven_seeds_are_ranked_on_those_that_all_have(fabric):
+    """One variant failed on the three easy seeds: its mean is lower, though it is better on all that both have."""
+    hard, easy = (0.70, 0.71, 0.70, 0.70), (0.93, 0.94, 0.95)
+    for seed, accuracy in enumerate((*hard, *easy)):
+        fabric.finish("bridge", seed, accuracy, outcomes=False)
+    for seed, accuracy in enumerate(hard):
+        fabric.finish("static", seed, accuracy + 0.05 + 0.01 * (seed % 2), outcomes=False)
+    for seed in (4, 5, 6):
+        fabric.fail("static", seed)
+    plan = fabric.plan(["bridge", "static"], 7)
+    ranking = ranked(fabric, plan)
+    assert [(one.row.label, one.row.n, one.letters) for one in ranking.variants] == [
+        ("static", 4, "a"),
+        ("bridge", 4, "b"),
+    ]
+    (pair,) = ranking.pairs
+    assert (pair.better, pair.worse, pair.different) == ("static", "bridge", True)
+    reported = build_report(fabric.store, plan).rows[1]
+    assert pair.difference.difference == pytest.approx(reported.difference.difference)
+    assert "n = 4 seeds that all have (0, 1, 2, 3)" in caption(ranking)
+    assert ranking.notes[:2] == (
+        "provisional: 11 of 14 runs are finished",
+        "failed: static (seeds 4, 5, 6); what is left may flatter these variants",
+    )
+    for text in ("## Notes", "- provisional: 11 of 14"):
+        assert text in render_text(ranking, "md")
+    assert list(ranking.notes) == to_dict(ranking)["notes"]
+
+
+def test_no_letters_without_a_test(fabric):
+    for cell in ("bridge", "static"):
+        for seed in range(3):
+            fabric.finish(cell, seed, 0.7 + 0.01 * seed)
+    few = ranked(fabric, fabric.plan(["bridge", "static"], 3, test="bootstrap"))
+    assert few.left_out == dict.fromkeys(("bridge", "static"), "too few seeds (3 of at least 10)")
+    assert (few.variants, few.pairs) == ((), ())
+    assert caption(few).startswith("No variant can be ranked yet. Without a place: bridge (too few")
+    for seed in range(3, 6):
+        fabric.finish("late", seed, 0.7)
+    apart = ranked(fabric, fabric.plan(["bridge", "late"], 6))
+    assert apart.left_out["late"] == "0 of its seeds are shared by all, 2 are needed"
 
 
 def test_the_figure_has_a_bar_for_each_group(four):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from mtlab.report.comparison.compare import (
     paired_difference,
 )
 from mtlab.report.comparison.paired_examples import split_by_cell
-from mtlab.report.comparison.seed_results import SeedResults
+from mtlab.report.comparison.seed_results import SeedResults, seed_mean
 from mtlab.statistics.letter_display import letter_groups, letters_of
 from mtlab.statistics.paired import Difference
+from mtlab.statistics.seed_tests import lookup_test
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +31,7 @@ class RankedPair:
 
     better: str  #: label of the variant with the better mean
     worse: str
-    difference: Difference | None  #: better − worse; None without shared seeds
+    difference: Difference  #: better − worse
     p_corrected: float | None  #: for all pairs
     different: bool
 
@@ -39,7 +40,7 @@ class RankedPair:
 class RankedVariant:
     """A variant at its place."""
 
-    row: ComparisonRow
+    row: ComparisonRow  #: its results and mean are those of the seeds that all ranked variants have
     letters: str  #: of its groups
 
 
@@ -56,20 +57,27 @@ class Ranking:
     groups: tuple[tuple[int, ...], ...]  #: places of the variants that share a letter, a first
     pairs: tuple[RankedPair, ...]
     left_out: Mapping[str, str]  #: label → why it has no place
+    notes: tuple[str, ...]  #: on its validity
 
 
 def rank_variants(
-    rows: Sequence[ComparisonRow], runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any]
+    rows: Sequence[ComparisonRow],
+    runs: pl.DataFrame,
+    outcomes: pl.DataFrame,
+    plan: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> Ranking:
     """Rank the variants of a study by their means over seeds, with the study's own test and correction.
 
-    Variants that are blind, have not learned or have too few seeds have no place.
+    Variants that are blind, have not learned or have too few seeds for the test have no place. The others are ranked on
+    the seeds that all of them have, so that no order of means contradicts a paired test.
 
     Args:
         rows: the variants as `compare` gives them.
         runs: see `frame.run_frame`.
         outcomes: see `frame.outcome_frame`; may be empty.
         plan: the stored plan.
+        notes: on the validity of the results, as the report has them.
 
     Raises:
         UserError: the number of seeds was decided by looks at them, or `train.length` is an axis.
@@ -81,17 +89,25 @@ def rank_variants(
         raise UserError(f"{problem}: rank a study of a fixed number of seeds", file=study)
     if len({row.block for row in rows}) > 1:
         raise UserError("its variants were trained for several lengths: rank a study of one", file=study)
-    metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
-    left_out = {row.label: reason for row in rows if (reason := _why_left_out(row)) is not None}
-    ranked = sorted((row for row in rows if row.label not in left_out), key=_mean, reverse=mode == "max")
+    metric, mode, needed = plan["metrics"]["verdict"], plan["metrics"]["mode"], lookup_test(plan["test"]).seeds
+    left_out = {row.label: reason for row in rows if (reason := _why_left_out(row, needed)) is not None}
+    kept = [row for row in rows if row.label not in left_out]
+    shared = sorted(set[int].intersection(*(set(row.results) for row in kept))) if kept else []
+    if len(shared) < needed:
+        left_out |= {row.label: f"{len(shared)} of its seeds are shared by all, {needed} are needed" for row in kept}
+        kept = []
+    reduced = [_keep_seeds(row, shared, plan["alpha"], metric) for row in kept]
+    ranked = sorted(reduced, key=_mean, reverse=mode == "max")
     results: dict[str, SeedResults] = {row.cell: row.results for row in ranked}
     by_cell = split_by_cell(outcomes)
     places = list(combinations(range(len(ranked)), 2))
-    found = [
-        paired_difference(results, (ranked[one].cell, ranked[other].cell), runs, by_cell, metric, plan)[0]
-        for one, other in places
-    ]
-    corrected = correct_p_values([None if each is None else each.p for each in found], plan["correct"])
+    found = []
+    for one, other in places:
+        cells = ranked[one].cell, ranked[other].cell
+        difference, _ = paired_difference(results, cells, runs, by_cell, metric, plan)
+        assert difference is not None, "ranked variants share their seeds"
+        found.append(difference)
+    corrected = correct_p_values([each.p for each in found], plan["correct"])
     shown = [
         classify_outcome(each, p, plan["alpha"], mode) in ("better", "worse")
         for each, p in zip(found, corrected, strict=True)
@@ -111,15 +127,21 @@ def rank_variants(
             for (one, other), difference, p, different in zip(places, found, corrected, shown, strict=True)
         ),
         left_out=left_out,
+        notes=tuple(notes),
     )
 
 
-def _why_left_out(row: ComparisonRow) -> str | None:
+def _why_left_out(row: ComparisonRow, needed: int) -> str | None:
     if row.mean is None:
         return "no results yet"
-    if row.n < 2:
-        return "one seed"
-    return row.outcome if row.outcome in WITHHELD - {"baseline not learned"} else None
+    if row.outcome in WITHHELD - {"baseline not learned"}:
+        return row.outcome
+    return f"too few seeds ({row.n} of at least {needed})" if row.n < needed else None
+
+
+def _keep_seeds(row: ComparisonRow, seeds: Sequence[int], alpha: float, metric: str) -> ComparisonRow:
+    results = {seed: row.results[seed] for seed in seeds}
+    return replace(row, results=results, mean=seed_mean(results, alpha, metric))
 
 
 def _mean(row: ComparisonRow) -> float:

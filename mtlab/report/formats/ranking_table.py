@@ -25,7 +25,10 @@ def render_text(ranking: Ranking, format_: str) -> str:
         return csv_table.write_csv(_places(ranking))
     if format_ == "json":
         return json_text(to_dict(ranking))
-    return f"# {ranking.study}: ranking\n\n{markdown_table(ranking_table(ranking))}\n\n{caption(ranking)}\n"
+    parts = [f"# {ranking.study}: ranking", markdown_table(ranking_table(ranking)), caption(ranking)]
+    if ranking.notes:
+        parts += ["## Notes", "\n".join(f"- {note}" for note in ranking.notes)]
+    return "\n\n".join(parts) + "\n"
 
 
 def render_terminal(ranking: Ranking) -> RenderableType:
@@ -33,10 +36,12 @@ def render_terminal(ranking: Ranking) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from mtlab.report.formats.terminal import simple_table
+    from mtlab.report.formats.terminal import simple_table, warnings
 
     title = Text.assemble((ranking.study, "bold"), ": ranking")
-    return Group(title, Text(), simple_table(ranking_table(ranking)), Text(), Text(caption(ranking), style="dim"))
+    table, below = simple_table(ranking_table(ranking)), Text(caption(ranking), style="dim")
+    notes = [Text(), *warnings(ranking.notes)] if ranking.notes else []
+    return Group(title, Text(), table, Text(), below, *notes)
 
 
 def ranking_table(ranking: Ranking) -> ReportTable:
@@ -58,9 +63,11 @@ def ranking_table(ranking: Ranking) -> ReportTable:
 def caption(ranking: Ranking) -> str:
     """Explain the ranking: what its numbers and letters say, and what they do not."""
     if not ranking.variants:
-        return " ".join(["No variant has two seeds yet.", *_left_out(ranking)])
-    counts = sorted({one.row.n for one in ranking.variants})
-    seeds = f"n = {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} seeds"
+        return " ".join(["No variant can be ranked yet.", *_left_out(ranking)])
+    shared = ranking.variants[0].row.results
+    seeds = f"n = {len(shared)} seeds"
+    if len(shared) < max(one.row.planned for one in ranking.variants):
+        seeds += f" that all have ({', '.join(map(str, shared))})"
     points = ", in points" if in_points(ranking.metric) else ""
     level, pairs = numbers.format_level(ranking.alpha), len(ranking.pairs)
     corrected = f"corrected by Holm for all {pairs} pairs" if ranking.correct == "holm" else "not corrected"
@@ -86,15 +93,16 @@ def to_dict(ranking: Ranking) -> dict[str, Any]:
             {
                 "better": pair.better,
                 "worse": pair.worse,
-                "n": 0 if pair.difference is None else pair.difference.n,
-                "difference": None if pair.difference is None else pair.difference.difference,
-                "p": None if pair.difference is None else pair.difference.p,
+                "n": pair.difference.n,
+                "difference": pair.difference.difference,
+                "p": pair.difference.p,
                 "p_corrected": pair.p_corrected,
                 "different": pair.different,
             }
             for pair in ranking.pairs
         ],
         "left_out": dict(ranking.left_out),
+        "notes": list(ranking.notes),
     }
 
 

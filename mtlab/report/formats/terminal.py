@@ -87,7 +87,7 @@ def render_report(report: StudyReport, width: int = 100) -> RenderableType:
     if report.speed is not None:
         parts += [Text(), _speed(report, width), Text(), _caption(speed_table.speed_caption(report))]
     if report.notes:
-        parts += [Text(), *_notes(report.notes)]
+        parts += [Text(), *warnings(report.notes)]
     return Group(*parts)
 
 
@@ -103,7 +103,7 @@ def render_studies(view: SideBySide, width: int = 100) -> RenderableType:
     parts: list[RenderableType] = [*map(_title, view.reports), Text(), *_side_by_side(view, width), Text()]
     parts.append(_caption(captions.side_by_side_caption(view)))
     for report in view.reports:
-        parts += _notes(f"{report.study}: {note}" for note in report.notes)
+        parts += warnings(f"{report.study}: {note}" for note in report.notes)
     return Group(*parts)
 
 
@@ -127,7 +127,8 @@ def _caption(text: str) -> Text:
     return Text(text, style="dim")
 
 
-def _notes(notes: Iterable[str]) -> list[Text]:
+def warnings(notes: Iterable[str]) -> list[Text]:
+    """Mark notes on the validity of what stands above them."""
     return [Text(f"! {note}", style="yellow") for note in notes]
 
 
