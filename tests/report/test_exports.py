@@ -107,6 +107,16 @@ def test_bold_is_the_best_mean_and_not_a_verdict(fabric, tmp_path):
     assert "Bold: highest mean, which alone shows no difference" in text
 
 
+def test_no_label_is_taken_as_an_option_of_the_line_above(four, tmp_path):
+    plan = four.plan(CELLS)
+    for row, label in zip(plan["rows"], ("[8, 10, 12]", "*starred", "[1]", "plain"), strict=True):
+        row["label"] = label
+    text = build_report(four.store, plan).to_latex()
+    pdf(tmp_path, text)
+    assert not re.search(r"\\(\\|[a-z]+)\s*[\[*]", re.sub(r"\\begin.*", "", text))
+    assert "{}[8, 10, 12] & " in text
+
+
 def test_anything_in_a_label_is_printed_as_it_is(four, tmp_path):
     plan = four.plan(CELLS)
     plan["rows"][0]["label"] = NASTY

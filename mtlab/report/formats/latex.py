@@ -132,7 +132,9 @@ def _published(report: StudyReport) -> str:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    line = " & ".join(cells)
+    # LaTeX would take a [ or * that follows \\ or a rule as its option.
+    return ("{}" if line.startswith(("[", "*")) else "") + line + r" \\"
 
 
 def _group_lines(table: ReportTable) -> list[str]:
