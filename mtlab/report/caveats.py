@@ -10,7 +10,6 @@ from mtlab.report.comparison.compare import ComparisonRow, seed_spread, smallest
 from mtlab.report.comparison.verdict import next_for_not_learned, not_learned
 from mtlab.report.formats import numbers
 from mtlab.runs.results import THEN
-from mtlab.runs.store import FINAL
 from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
 
@@ -52,9 +51,7 @@ def collect_caveats(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Map
 
     own = runs.filter(pl.col("cell").is_in([row.cell for row in rows]))
     untrained = not_learned(rows, plan["metrics"]["verdict"])
-    advice = next_for_not_learned(rows, Path(plan["spec_file"]).name)
-    if advice is not None and plan["study"].endswith(FINAL):  # its settings are those of the sweep
-        advice = "search with longer training: raise `train.length` in the sweep's file, under another `name`"
+    advice = next_for_not_learned(rows, plan["study"], Path(plan["spec_file"]).name)
     told = () if untrained is None or advice is None else (f"{untrained}. Next: {advice}",)
     notes = (*told, *_missing(own, rows, plan), *_few_seeds(rows, plan), *row_caveats(rows), *_mixed(own))
     return (*notes, *_old_code(own, plan), *_cut_texts(own))

@@ -9,6 +9,7 @@ from mtlab.report.comparison.compare import seed_spread
 from mtlab.report.comparison.verdict import list_names, next_for_not_learned, verdict_sentence
 from mtlab.report.formats import numbers
 from mtlab.report.formats.run_again import run_again
+from mtlab.runs.store import FINAL
 from mtlab.statistics.power import POWER, seeds_to_detect
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.units import in_points
@@ -58,13 +59,13 @@ def _next_steps(report: StudyReport, file: str) -> list[str]:
     if report.sequential is not None and report.sequential.ended < len(report.sequential.comparisons):
         return [f"{run_again(file)} (goes on until all comparisons are decided)"]
     steps = []
-    if (training := next_for_not_learned(report.rows, file)) is not None:
+    if (training := next_for_not_learned(report.rows, report.study, file)) is not None:
         steps.append(training)
     compared = [row for row in report.rows if row.compared]
     few = [row for row in compared if row.outcome == "too few"]
     if few and report.sequential is None:
         wanted = max(SEEDS, lookup_test(report.test).seeds)
-        steps.append(f"{run_again(file, f'study.seeds={wanted}')} (finished runs are kept)")
+        steps.append(f"{_with_seeds(report, wanted, file)} (finished runs are kept)")
     elif any(row.outcome == "undecided" for row in compared):
         steps.append(_more_seeds(report, [row for row in compared if row.outcome == "undecided"], file))
     if len(report.rows) > 1 and not report.baselines:
@@ -84,11 +85,24 @@ def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], file: s
     row = next(row for row in undecided if row.label == label)
     assert row.difference is not None
     size = numbers.format_score(row.difference.difference, report.metric, sign=True)
-    key = "study.seeds.max" if report.sequential is not None else "study.seeds"
     return (
         f"{needed[label]} seeds would show a difference as large as that of {label}, {size}, with {POWER:.0%} power: "
-        f"{run_again(file, f'{key}={needed[label]}')}"
+        f"{_with_seeds(report, needed[label], file)}"
     )
+
+
+def _with_seeds(report: StudyReport, number: int, file: str) -> str:
+    """Say how a study gets so many seeds and keeps those that it has: a bare number asks for those from 0 on."""
+    counted = report.seeds == tuple(range(len(report.seeds)))
+    if report.study.endswith(FINAL) and not counted:
+        key = "finally.seeds" if report.sequential is None else "finally.seeds.max"
+        return f"set `{key}` to {number} in the file of the sweep {report.study.removesuffix(FINAL)}, and run it again"
+    if report.sequential is not None:
+        return run_again(file, f"study.seeds.max={number}")
+    if counted:
+        return run_again(file, f"study.seeds={number}")
+    more = range(max(report.seeds) + 1, max(report.seeds) + 1 + number - len(report.seeds))
+    return run_again(file, f"study.seeds=[{','.join(map(str, (*report.seeds, *more)))}]")
 
 
 def _seeds_needed(report: StudyReport, row: ComparisonRow) -> int | None:

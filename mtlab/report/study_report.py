@@ -52,6 +52,7 @@ class StudyReport:
     alpha: float
     correct: str
     comparisons: int  #: with a baseline, which the correction counts
+    seeds: tuple[int, ...]  #: that it may ask for, in order
     runs: Mapping[str, int]  #: state → runs of this study
     rows: tuple[ComparisonRow, ...]
     families: Mapping[str, tuple[FamilyRow, ...]]
@@ -175,6 +176,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         alpha=plan["alpha"],
         correct=plan["correct"],
         comparisons=sum(row.compared for row in rows) if looks is None else len(looks.pairs),
+        seeds=tuple(plan["seeds"]),
         runs={"asked": states.total(), **dict(sorted(states.items()))},
         rows=rows,
         families=compare_families(runs, outcomes, plan, looks),

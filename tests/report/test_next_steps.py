@@ -50,6 +50,19 @@ def test_one_seed_asks_for_more(fabric: Fabric) -> None:
     assert step == "next: mtlab run trial.yaml study.seeds=5 (finished runs are kept)"
 
 
+def test_seeds_of_a_list_are_kept_and_more_are_added(fabric: Fabric) -> None:
+    fabric.finish("bridge", 7, 0.7)
+    fabric.finish("static", 7, 0.8)
+    listed = fabric.plan(["bridge", "static"], seeds=8)
+    listed["seeds"], listed["runs"] = [7], [run for run in listed["runs"] if run["seed"] == 7]
+    lines = closing_lines(build_report(fabric.store, listed), "trial.yaml")
+    assert lines[1] == "next: mtlab run trial.yaml 'study.seeds=[7,8,9,10,11]' (finished runs are kept)"
+    winners = closing_lines(build_report(fabric.store, listed | {"study": "hunt-final"}), "final.yaml")
+    assert winners[1] == (
+        "next: set `finally.seeds` to 5 in the file of the sweep hunt, and run it again (finished runs are kept)"
+    )
+
+
 def test_a_study_that_python_declared_goes_on_in_python(fabric: Fabric) -> None:
     fabric.finish("bridge", 0, 0.7)
     report = build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=1))

@@ -200,13 +200,13 @@ def test_the_next_step_is_a_command(five):
     told = not_learned(report.rows, report.metric)
     assert told.startswith("not learned: last (5 of 5 seeds), adaptive (2 of 5 seeds); ")
     assert "(56.0)" in told
-    assert "mtlab run trial.yaml train.length.steps=1600" in next_for_not_learned(report.rows, "trial.yaml")
+    assert "mtlab run trial.yaml train.length.steps=1600" in next_for_not_learned(report.rows, "trial", "trial.yaml")
     assert report.notes[0].startswith(told)
     in_python = build_report(
         five.store, {**five.plan(list(ACCURACIES)), "spec_file": "/runs/studies/trial/declared.yaml"}
     )
     assert '(mtlab.Study.load(…, ["train.length.steps=1600"]).run())' in in_python.notes[0]
-    assert next_for_not_learned(report.rows[1:2], "trial.yaml") is None
+    assert next_for_not_learned(report.rows[1:2], "trial", "trial.yaml") is None
 
 
 def test_a_tracker_learns_it_of_each_run(five):

@@ -56,6 +56,16 @@ def test_without_a_baseline_the_best_mean_is_no_claim(four: Fabric) -> None:
     assert told(four, ["static"], baseline=None).startswith("test/accuracy: static with 80.4")
 
 
+def test_without_a_baseline_what_has_not_learned_is_not_the_best(fabric: Fabric) -> None:
+    for seed in range(3):
+        fabric.finish("last", seed, 0.56 + 0.01 * seed, floor=0.57)
+        fabric.finish("static", seed, 0.80 + 0.01 * seed, floor=0.57)
+    line = told(fabric, ["last", "static"], seeds=3, baseline=None)
+    assert line.startswith("Best mean test/accuracy: static with 81.0 ± ")
+    assert line.endswith("; last has not learned; nothing is compared.")
+    assert told(fabric, ["last"], seeds=3, baseline=None) == "On test/accuracy: last has not learned."
+
+
 def test_many_variants_are_counted(fabric: Fabric) -> None:
     cells = ["bridge", *(f"v{number}" for number in range(6))]
     for cell in cells:

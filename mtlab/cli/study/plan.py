@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def plan(
         typer.echo(f"not written: {name} stays as it is until `mtlab run` is given these settings")
     else:
         typer.echo(f"written to {opened.study(name) / 'plan.json'}")
-    typer.echo(f"next: mtlab run {file}" + "".join(f" {text}" for text in overrides or []))
+    typer.echo(f"next: mtlab run {file}" + "".join(f" {shlex.quote(text)}" for text in overrides or []))
 
 
 def print_plan(data: dict[str, Any], found: PlanStatus) -> None:

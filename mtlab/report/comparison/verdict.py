@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mtlab.report.formats import numbers
 from mtlab.report.formats.run_again import run_again
+from mtlab.runs.store import FINAL
 
 if TYPE_CHECKING:
     from mtlab.report.comparison.compare import ComparisonRow
@@ -39,10 +41,12 @@ def not_learned(rows: Sequence[ComparisonRow], metric: str) -> str | None:
     )
 
 
-def next_for_not_learned(rows: Sequence[ComparisonRow], file: str) -> str | None:
-    """Say what to do about variants that have not learned; None without any."""
+def next_for_not_learned(rows: Sequence[ComparisonRow], study: str, file: str) -> str | None:
+    """Say what to do about variants of a study that have not learned; None without any."""
     if not any(row.outcome == "not learned" for row in rows):
         return None
+    if study.endswith(FINAL):  # its settings are those of the sweep
+        return "search with longer training: raise `train.length` in the sweep's file, under another `name`"
     steps = max((row.cost.steps for row in rows if row.cost.steps is not None), default=None)
     longer = f" ({run_again(file, f'train.length.steps={2 * steps:.0f}')})" if steps else ""
     return (
@@ -71,9 +75,7 @@ def _compared(report: StudyReport) -> str:
     few = [row.label for row in compared if row.outcome == "too few"]
     if few:
         shown.append(f"too few seeds to tell of {list_names(few)}")
-    untrained = [row.label for row in report.rows if row.outcome == "not learned"]
-    if untrained:
-        shown.append(f"{list_names(untrained)} {'has' if len(untrained) == 1 else 'have'} not learned")
+    shown += _untrained(report.rows)
     if not shown:
         return f"On {report.metric}: nothing can be compared."
     corrected = " after Holm" if report.correct == "holm" and report.comparisons > 1 else ""
@@ -82,9 +84,20 @@ def _compared(report: StudyReport) -> str:
 
 
 def _best(rows: Sequence[ComparisonRow], metric: str) -> str:
-    best = [row for row in rows if row.best] or [row for row in rows if row.mean is not None][:1]
+    """Name the best of those that have learned, one for each length of training."""
+    learned = [row for row in rows if row.mean is not None and row.outcome != "not learned"]
+    alike = Counter(row.block for row in learned)
+    best = [row for row in learned if row.best or alike[row.block] == 1]
+    untrained, nothing = _untrained(rows), ["nothing is compared"] if len(rows) > 1 else []
+    if not best:
+        return f"On {metric}: {'; '.join([*untrained, *nothing])}."
     listed = ", ".join(f"{row.label} with {numbers.format_mean(row.mean, metric)}" for row in best)
-    return f"Best mean {metric}: {listed}; nothing is compared." if len(rows) > 1 else f"{metric}: {listed}."
+    return f"{'Best mean ' if len(rows) > 1 else ''}{metric}: {'; '.join([listed, *untrained, *nothing])}."
+
+
+def _untrained(rows: Sequence[ComparisonRow]) -> list[str]:
+    names = [row.label for row in rows if row.outcome == "not learned"]
+    return [f"{list_names(names)} {'has' if len(names) == 1 else 'have'} not learned"] if names else []
 
 
 def list_names(names: Sequence[str]) -> str:

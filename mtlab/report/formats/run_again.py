@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from mtlab.studies.spec import DECLARED
@@ -16,11 +17,13 @@ def run_again(file: str, *settings: str) -> str:
 
     >>> run_again("quickstart", "study.seeds=5")
     'mtlab run quickstart study.seeds=5'
+    >>> run_again("quickstart", "study.seeds=[3,4]")
+    "mtlab run quickstart 'study.seeds=[3,4]'"
     >>> run_again("runs/studies/mine/declared.yaml", "study.seeds=5")
     'mtlab.Study.load(…, ["study.seeds=5"]).run()'
 
     """
     if Path(file).name != DECLARED:
-        return " ".join(["mtlab run", file, *settings])
+        return " ".join(["mtlab run", file, *map(shlex.quote, settings)])
     given = ", ".join(f'"{setting}"' for setting in settings)
     return f"mtlab.Study.load(…{f', [{given}]' if given else ''}).run()"
