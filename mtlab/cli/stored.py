@@ -51,7 +51,9 @@ def _stored_name(file: str, store: Store, folders: list[Path], missing: str) -> 
         return file
     folder = store.root / "studies" / file
     if not Path(file).exists() and (folder / "spec.yaml").is_file():
-        raise UserError("has lost its plan: `mtlab plan FILE` writes it anew", file=folder)
+        from mtlab.runs.store import PLAN_ANEW
+
+        raise UserError(f"has lost its plan: {PLAN_ANEW}", file=folder)
     path = find_study_file(file, folders, stored=known)
     name = str(yaml.read(path).data.get("name", ""))
     if name not in known:

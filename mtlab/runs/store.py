@@ -33,6 +33,7 @@ FORMAT = 1
 FINAL = "-final"  #: ends the name of the study of a sweep's winners
 
 State = Literal["new", "running", "done", "failed", "interrupted", "blocked"]
+PLAN_ANEW = "`mtlab plan FILE` writes it anew (`mtlab sweep plan FILE` that of a sweep)"  #: a damaged or lost plan
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  #: of a study or cell, as it names a folder
 NAME_RULE = "letters, digits, '.', '_' and '-' (80 at most)"
 
@@ -312,7 +313,7 @@ def read_plan(path: Path) -> dict[str, Any]:
         UserError: it has changed since it was written, or is no plan.
 
     """
-    return read_checked_json(path, "`mtlab plan FILE` writes it anew")
+    return read_checked_json(path, PLAN_ANEW)
 
 
 def is_sweep(plan: Mapping[str, Any]) -> bool:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mtlab.config.check import to_plain
+from mtlab.errors import UserError
 from mtlab.runs.store import Store, final_name, is_sweep
 from mtlab.studies import plan as studies
+from mtlab.studies.cells import CostFunction
 from mtlab.sweeps.optuna_helpers import study_name
 from mtlab.sweeps.spec import rules_to_json
-from mtlab.sweeps.stored import StoredSearch
-from mtlab.sweeps.trials import TrialRuns
+from mtlab.sweeps.status import CELL
+from mtlab.sweeps.storage.base import SweepStorage
+from mtlab.sweeps.stored import StoredSearch, load_searches
+from mtlab.sweeps.trials import TrialRuns, trial_runs
 from mtlab.sweeps.variants import PreparedSweep, Variant
 from mtlab.tracking.settings import plain_tracking
 
@@ -127,11 +131,35 @@ def add_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:
 
 
 def with_stored_trials(store: Store, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plan with the trials of the stored one, if that is of the same sweep."""
+    """Return the plan with the trials of the stored one, if that is of the same sweep and whole."""
     if plan["study"] not in store.study_names():
         return dict(plan)
-    stored = store.plan(plan["study"])
+    try:
+        stored = store.plan(plan["study"])
+    except UserError:  # damaged
+        return dict(plan)
     return {**plan, **{key: stored[key] for key in ("rows", "runs") if is_sweep(stored)}}
+
+
+def lost_trials(
+    prepared: PreparedSweep, searches: Sequence[StoredSearch], plan: Mapping[str, Any], price: CostFunction
+) -> Iterator[TrialRuns]:
+    """Yield the trials of the searches that a plan lacks, as its file was lost, damaged or replaced."""
+    known = {row["cell"] for row in plan["rows"]}
+    for variant, search in zip(prepared.variants, searches, strict=True):
+        for trial in search.trials:
+            cell = trial.user_attrs.get(CELL)
+            if cell is not None and cell not in known:
+                made = trial_runs(prepared, variant, trial.number, search.params(trial), price)
+                if made.cell.id == cell:  # not if its code has a new version since
+                    yield made
+
+
+def store_plan(prepared: PreparedSweep, storage: SweepStorage, store: Store, price: CostFunction) -> PlanFile:
+    """Store the plan of a sweep with all trials of its searches. Call it within `SweepStorage.exclusive`."""
+    stored = PlanFile(store, to_json(prepared))
+    stored.add(*lost_trials(prepared, load_searches(storage, stored.plan), stored.plan, price))
+    return stored
 
 
 class PlanFile:
@@ -148,11 +176,11 @@ class PlanFile:
         self.plan = with_stored_trials(store, plan)
         self._write()
 
-    def add(self, trial: TrialRuns) -> None:
-        """Add the runs of a trial."""
+    def add(self, *trials: TrialRuns) -> None:
+        """Add the runs of trials."""
         if self._version() != self._last_version:
             self.plan = with_stored_trials(self.store, self.plan)
-        if add_trial(self.plan, trial):
+        if sum(add_trial(self.plan, trial) for trial in trials):
             self._write()
 
     def _write(self) -> None:

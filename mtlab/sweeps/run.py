@@ -21,7 +21,7 @@ from mtlab.launch.prepare import choose_launcher, fetch_weights, refuse_unavaila
 from mtlab.runs.store import Store
 from mtlab.studies.cost_cache import CostCache
 from mtlab.sweeps.driver import Driver, TrialEvent
-from mtlab.sweeps.plan import PlanFile, to_json
+from mtlab.sweeps.plan import store_plan, to_json
 from mtlab.sweeps.search import Search, check_search, open_search
 from mtlab.sweeps.spec import read_sweep
 from mtlab.sweeps.status import SearchStatus
@@ -180,10 +180,9 @@ def run_searches(
 
     """
     token = secrets.token_hex(8)
-    plan = to_json(prepared)
     with report_storage_loss(), storage.register_launcher(token):
         with storage.exclusive():
-            stored = PlanFile(store, plan)
+            stored = store_plan(prepared, storage, store, price)
             for search in searches:
                 search.release_orphans(search.status(), token)
                 search.retry()
@@ -191,7 +190,7 @@ def run_searches(
         try:
             outcome = launch(
                 store,
-                plan,
+                to_json(prepared),
                 {},
                 pool=pool or make_pool(LocalSettings(), prepared.sweep.keys.resources, configs_of(prepared)),
                 policy=policy,

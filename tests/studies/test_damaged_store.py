@@ -193,7 +193,7 @@ def test_a_damaged_plan_stops_no_other_study_and_clean_sets_it_aside(store: Stor
     assert (code, out) == (0, "demo: 4 runs, 2 done, 1 interrupted, 1 failed")
     assert said == (
         f"damaged: {store.study('other') / 'plan.json'}: has changed since it was written: `mtlab plan FILE` writes it "
-        "anew"
+        "anew (`mtlab sweep plan FILE` that of a sweep)"
     )
     assert "1 of 1" in call("clean", "--only", "store", "--yes")[2]
     assert call("status")[:2] == (0, "")

@@ -155,6 +155,31 @@ def test_a_report_on_a_read_only_store_is_shown(
     assert note.startswith("note: not written: ")
 
 
+@pytest.mark.parametrize("loss", ["damaged", "lost", "replaced"])
+def test_a_plan_that_is_written_anew_has_the_trials_of_its_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], loss: str
+) -> None:
+    opened = searched(tmp_path, TEXT.replace("trials: 5", "trials: 2"))
+    before, path = opened.store.plan("hunt"), opened.store.study("hunt") / "plan.json"
+    file, options = opened.prepared.sweep.path, []
+    if loss == "damaged":
+        path.write_text(path.read_text().replace("trial 1", "trial 9"))
+        with pytest.raises(UserError, match="`mtlab sweep plan FILE` that of a sweep"):
+            opened.store.plan("hunt")
+    elif loss == "lost":
+        path.unlink()
+    else:
+        (tmp_path / "copy").mkdir()
+        file, options = write_sweep(tmp_path / "copy", f"{TEXT}\n# another file"), ["--replace"]
+    code, _, problem = here(monkeypatch, capsys)("sweep", "plan", file, "--store", opened.store.root, *options)
+    assert (code, problem) == (0, "")
+    after = opened.store.plan("hunt")
+    assert len(before["rows"]) == 4
+    assert {run["id"] for run in after["runs"]} == {run["id"] for run in before["runs"]}
+    labels = [[(row["cell"], row["label"], row["axes"]) for row in plan["rows"]] for plan in (before, after)]
+    assert sorted(labels[0]) == sorted(labels[1])
+
+
 def test_unequal_searches_are_told(tmp_path: Path) -> None:
     opened = Opened(write_sweep(tmp_path, TEXT), tmp_path / "runs")
     opened.search(3)

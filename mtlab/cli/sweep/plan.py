@@ -25,15 +25,17 @@ def plan(
     """Show what would be searched: spaces, budgets, costs, time, and the progress so far. Starts nothing."""
     from mtlab.config.load import find_study_file, sweep_recipe_folders
     from mtlab.runs.store import Store, store_root
-    from mtlab.sweeps.plan import PlanFile, plan_left, to_json
+    from mtlab.sweeps.plan import plan_left, store_plan
     from mtlab.sweeps.run import claim_storage, prepare_file
     from mtlab.sweeps.stored import load_searches
 
     opened = Store.open(store_root(store), create=True)
     path = find_study_file(file, sweep_recipe_folders())
-    prepared, _ = prepare_file(path, overrides or [], opened, plugins=not no_plugins)
+    prepared, costs = prepare_file(path, overrides or [], opened, plugins=not no_plugins)
     with claim_storage(prepared, opened, replace=replace) as storage:
-        data = PlanFile(opened, to_json(prepared)).plan
+        with storage.exclusive():
+            data = store_plan(prepared, storage, opened, costs).plan
+        costs.save()
         searches = load_searches(storage, data)
         left = plan_left(prepared, searches, opened)
         estimate = estimate_time(left, dict.fromkeys([run.id for run in left.runs], "new"))
