@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -142,4 +143,4 @@ def _is_local(value: Any) -> bool:
 def _command(plan: Mapping[str, Any]) -> str:
     file = Path(str(plan.get("spec_file") or DECLARED)).name
     file = f"{plan['study']}.yaml" if file == DECLARED else file  # by which the reader saves the text below
-    return " ".join(["mtlab run", file, *map(str, plan.get("overrides") or [])])
+    return shlex.join(["mtlab", "run", file, *map(str, plan.get("overrides") or [])])

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,7 +158,7 @@ def test_a_metric_that_is_no_share_is_shown_as_it_is(four):
     assert "in points" not in shown
 
 
-def test_a_report_imports_neither_torch_nor_pandas_and_is_quick(four):
+def test_a_report_imports_neither_torch_nor_pandas(four):
     (four.store.root / "plan.json").write_text(json.dumps(four.plan(CELLS)))
     code = (
         "import json, sys; from pathlib import Path; from mtlab.runs.store import Store;"
@@ -169,12 +168,10 @@ def test_a_report_imports_neither_torch_nor_pandas_and_is_quick(four):
         "Console().print(report.to_table(80));"
         "print(sorted({'torch', 'pandas', 'statsmodels', 'scipy.stats', 'timm', 'transformers'} & set(sys.modules)))"
     )
-    began = time.monotonic()
     shown = subprocess.run(
         [sys.executable, "-c", code, str(four.store.root)], check=True, capture_output=True, text=True
     )
     assert shown.stdout.splitlines()[-1] == "[]"
-    assert time.monotonic() - began < 5
 
 
 def test_a_hundred_variants(fabric):

@@ -70,7 +70,9 @@ def caption(ranking: Ranking) -> str:
         seeds += f" that all have ({', '.join(map(str, shared))})"
     points = ", in points" if in_points(ranking.metric) else ""
     level, pairs = numbers.format_level(ranking.alpha), len(ranking.pairs)
-    corrected = f"corrected by Holm for all {pairs} pairs" if ranking.correct == "holm" else "not corrected"
+    corrected = "not corrected"
+    if pairs > 1 and ranking.correct == "holm":
+        corrected = f"corrected by Holm for all {pairs} pairs"
     tested = f"{lookup_test(ranking.test).words}, p ≤ {ranking.alpha:g}, {corrected}"
     text = (
         f"{ranking.metric}{points}: mean and {level} interval, {seeds}, best first. Variants that share a letter were "

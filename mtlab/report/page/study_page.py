@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -228,7 +229,7 @@ def _differences(provenance: Provenance) -> Content:
 
 def _reproduction(plan: Mapping[str, Any], provenance: Provenance) -> Content:
     file = f"{plan['study']}.yaml"
-    command = " ".join(["mtlab run", file, *map(str, plan.get("overrides") or [])])
+    command = shlex.join(["mtlab", "run", file, *map(str, plan.get("overrides") or [])])
     cells: dict[tuple[str, str], list[str]] = {}
     for run, state in provenance.states.items():
         seed = str(run.seed) if state == "done" else f"{run.seed} ({state})"
