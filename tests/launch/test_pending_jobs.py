@@ -112,7 +112,7 @@ def test_a_queue_that_does_not_answer_changes_nothing(
     submit(store, "bridge/s1", "seven")
     began = time.monotonic()
     assert states(store) == before
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25, "no answer was waited for"
 
 
 def test_no_question_is_asked_where_no_job_can_wait(store: Store, squeue: Squeue) -> None:

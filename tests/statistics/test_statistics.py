@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -102,17 +101,15 @@ def test_bootstrap_keeps_its_error_rate():
     assert np.mean([bootstrap(row, resamples=500).p <= 0.05 for row in draws]) <= 0.06
 
 
-def test_statistics_start_quickly():
+def test_statistics_import_neither_pandas_nor_torch():
     """A report must not wait for pandas, nor for torch."""
     code = (
         "import sys; from mtlab.statistics.seed_tests import *; from mtlab.statistics.power import *;"
         "paired_t_examples([1, 2, 4], None); smallest_detectable(1, 5);"
         "print(sorted({'torch', 'pandas', 'statsmodels', 'scipy.stats'} & set(sys.modules)))"
     )
-    began = time.monotonic()
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert shown.stdout.strip() == "[]"
-    assert time.monotonic() - began < 5
 
 
 def test_a_level_that_two_seeds_never_reach_ends_without_an_answer() -> None:
