@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of an unfinished run
 
-#: `queued`: a job of it waits in a cluster's queue; `pruned`: the search of a sweep stopped it
+#: `queued`: a job of it waits in a cluster's queue; `pruned`: a sweep needs it no more, as its trial has ended
 RunCondition = State | Literal["queued", "pruned"]
 ORDER: tuple[RunCondition, ...] = ("done", "running", "queued", "pruned", "interrupted", "new", "failed", "blocked")
 STYLES: Mapping[RunCondition, str] = {
@@ -285,12 +285,14 @@ def run_status(
 
 
 def _paused(store: Store, name: str, states: Mapping[str, RunCondition]) -> set[str]:
-    """Return the runs of a sweep that were stopped for good, because a pruner asked for it."""
+    """Return the runs of a sweep that are stopped, or never begun, as their trial was pruned or has failed."""
     last: dict[str, Any] = {}
+    events = ("start", "paused", "pruned", "queued", "failed")
     for event in read_jsonl(store.study(name) / "launch.jsonl"):
-        if isinstance(run := event.get("run"), str) and event.get("event") in ("start", "paused", "queued", "failed"):
+        if isinstance(run := event.get("run"), str) and event.get("event") in events:
             last[run] = event["event"]
-    return {run for run, event in last.items() if event == "paused" and states.get(run) in ("interrupted", "new")}
+    stopped = {run for run, event in last.items() if event in ("paused", "pruned")}
+    return {run for run in stopped if states.get(run) in ("interrupted", "new")}
 
 
 def last_ends(store: Store, name: str) -> dict[str, RunFailure]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
@@ -289,7 +290,7 @@ class Driver:
     def _prune(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
         by_seed = {seed: self._values(trial, seed) for seed in trial.started if self._done(trial, seed)}
         pruned = trial.search.prune(trial.proposed.trial, by_seed, self._seconds(trial))
-        self._pause_runs(trial, board, pause)
+        self._pause_runs(trial, board, pause, ended=pruned)
         if not pruned:
             self._leave(trial)
             return
@@ -299,7 +300,7 @@ class Driver:
     def _fail(self, trial: RunningTrial, job: LaunchedRun, board: Board, pause: list[str]) -> None:
         kind, problem = ("bug", job.note) if job.failure is None else (job.failure.kind, job.failure.error)
         failed = trial.search.fail(trial.proposed.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
-        self._pause_runs(trial, board, pause)
+        self._pause_runs(trial, board, pause, ended=failed)
         if not failed:
             self._leave(trial)
             return
@@ -310,10 +311,19 @@ class Driver:
         """Tell that a trial is another launcher's by now, which took this one for dead, and ends it."""
         self.on_event(TrialEvent(trial.name, "left", "another launcher goes on with it"))
 
-    def _pause_runs(self, trial: RunningTrial, board: Board, pause: list[str]) -> None:
-        """Pause the runs of a trial that no other trial needs; their checkpoints are kept."""
+    def _pause_runs(self, trial: RunningTrial, board: Board, pause: list[str], *, ended: bool) -> None:
+        """Pause the runs of a trial that no other trial needs; their checkpoints are kept.
+
+        If that has ended the trial, the launch log tells it of each, begun or not: `mtlab status` waits for none.
+        """
+        done = {run for seed, run in trial.runs.seeds.items() if self._done(trial, seed)}
+        failed = {job.id for job in board.in_state("failed")}
         needed = {run for other in self.active if other is not trial for run in other.runs.seeds.values()}
-        pause += [run for run in trial.runs.seeds.values() if run in board.jobs and run not in needed]
+        rest = [run for run in trial.runs.seeds.values() if run not in done | failed | needed]
+        pause += [run for run in rest if run in board.jobs]
+        for run in rest if ended else ():
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            self.store.log_launch(self.prepared.sweep.name, {"time": now, "event": "pruned", "run": run})
 
     def _seconds(self, trial: RunningTrial) -> float:
         """Return the training time of a trial's runs in seconds, finished or not."""

@@ -7,8 +7,10 @@ from typing import Any
 import imagined
 import optuna
 import pytest
+from calling import here
 from imagined import BEST, Opened, accuracy, write_sweep
 
+from mtlab.launch.status import study_statuses
 from mtlab.sweeps.algorithms import trial_seed
 
 SPACE = "space:\n  train.lr: {float: [1e-4, 1e-1], log: true}\n  train.weight_decay: {float: [0.0, 1.0]}\n"
@@ -122,6 +124,20 @@ def test_several_seeds_are_reduced_and_only_survivors_have_them(tmp_path: Path) 
             assert each.value == min(by_seed.values()) == by_seed["2"]
             assert each.user_attrs["seconds"] == pytest.approx(1.8)
     assert pruned
+    (shown,) = study_statuses(opened.store, ["hunt"])
+    assert shown.counts == {"done": 3 * (8 - pruned) + pruned, "pruned": 2 * pruned}
+    assert shown.trials == {"done": 8 - pruned, "pruned": pruned}
+
+
+def test_the_other_seeds_of_a_trial_that_failed_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = Opened(sweep(tmp_path, "random", "median", 3, "seeds: 3"), tmp_path / "runs")
+    opened.search(**{"nan above": 0.0})
+    (shown,) = study_statuses(opened.store, ["hunt"])
+    assert (shown.counts, shown.trials) == ({"pruned": 6, "failed": 3}, {"failed": 3})
+    code, out, _ = here(monkeypatch, capsys)("status", "hunt", "--watch", "--store", opened.store.root)
+    assert (code, "failed" in out) == (0, True)  # it ends
 
 
 def test_wilcoxon_stops_before_all_seeds_are_run(tmp_path: Path) -> None:
