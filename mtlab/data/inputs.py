@@ -6,7 +6,7 @@ Shapes: B texts or images, S side of a vision tower's input.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -73,5 +73,6 @@ def to_device(inputs: TowerInputs, device: torch.device) -> TowerInputs:
 def map_tensors(inputs: TowerInputs, change: Callable[[Tensor], Tensor]) -> TowerInputs:
     """Apply a function to every tensor."""
     if isinstance(inputs, Features):
-        return Features(tuple(map(change, inputs.levels)), None if inputs.mask is None else change(inputs.mask))
+        mask = None if inputs.mask is None else change(inputs.mask)
+        return replace(inputs, levels=tuple(map(change, inputs.levels)), mask=mask)
     return tuple(map(change, inputs))

@@ -42,6 +42,12 @@ class Experts:
         mask = None if masks[0] is None or masks[1] is None else torch.cat([masks[0], masks[1]])
         return Experts(torch.cat([self.states, others.states]), mask)
 
+    def without(self, expert: int, fill: float) -> Experts:
+        """Remove an expert (1-based): its states are filled at every dimension, with `Manager.neutral` as a rule."""
+        states = self.states.clone()
+        states[:, expert - 1] = fill
+        return Experts(states, self.mask)
+
     @property
     def levels(self) -> tuple[Tensor, ...]:
         """The states one by one, N times [B, L, D].
@@ -132,7 +138,7 @@ class Manager(nn.Module):
     masks_padding: bool = True  #: are real tokens' outputs independent of padded tokens?
     independent_examples: bool = True  #: does an example's output not depend on the others of its batch?
     starts_as_identity: bool = False  #: newly built, it hands on the previous state (first: the top expert)
-    neutral: ClassVar[float] = 0.0  #: fills the dimensions of a state that is removed
+    neutral: ClassVar[float] = 0.0  #: fills the dimensions of a level or previous state that is removed
     inert: frozenset[str] = frozenset()  #: parameters that by design may receive no gradient
     not_compilable: ClassVar[str | None] = None  #: why `torch.compile(fullgraph=True)` cannot take it
     layer_weight_names: ClassVar[frozenset[str]] = frozenset()  #: parameters in the group `train.lr_layer_weights`

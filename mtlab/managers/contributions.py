@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, share_norms, stack_norms
+from mtlab.managers.base import Aggregated, Inputs, Manager, share_norms, stack_norms
 
 
 @torch.no_grad()
@@ -24,10 +24,10 @@ def measure_removals(manager: Manager, inputs: Inputs, result: Aggregated) -> Ag
 
     """
     experts, history = inputs.experts, inputs.history
-    changed = []
-    for expert in range(experts.states.shape[1]):
-        states = experts.states.index_fill(1, torch.tensor([expert], device=experts.states.device), manager.neutral)
-        changed.append(manager(replace(inputs, experts=Experts(states, experts.mask))).hidden)
+    changed = [
+        manager(replace(inputs, experts=experts.without(expert, manager.neutral))).hidden
+        for expert in range(1, experts.states.shape[1] + 1)
+    ]
     rows = 1 if result.weights is None else result.weights.shape[1] - len(changed)
     one_by_one = rows == len(history)
     for place in range(len(history) if one_by_one else min(1, len(history))):

@@ -20,9 +20,11 @@ def uniform(weights: Tensor) -> Tensor:
 
 
 def without(expert: int) -> Intervention:
-    """Remove one expert (1-based among those offered); if it was the only one, all are 0.
+    """Take an expert's weight (1-based among those offered); if it was the only one, all are 0.
 
-    Weights that sum to one are renormalised, others (`Manager.raw_weights`) are left as they are.
+    A manager may read the level elsewhere, to ask with for example: to remove it, fill its states too, by
+    `Features.removed` or `Experts.without`. Weights that sum to one are renormalised, others (`Manager.raw_weights`)
+    are left as they are.
     """
 
     def intervene(weights: Tensor) -> Tensor:

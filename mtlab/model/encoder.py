@@ -127,7 +127,7 @@ class ModalityBranch(nn.Module):
         opposite = places(model, manager, dict(_PAIRS)[modality], other, shape)
         used = {expert for place in stack for expert in entry.cls.experts_used(config, place)}
         used |= {expert for place in opposite for expert in entry.cls.other_experts_used(config, place)}
-        self.shape = shape
+        self.shape, self.neutral = shape, entry.cls.neutral
         self.reads_other = tuple(bool(entry.cls.other_experts_used(config, place)) for place in stack)
         self.gate = nn.Linear(shape.widths[-1], shape.widths[-1]) if shape.gate else None
         per_level = model.projections == "per_level"
@@ -141,8 +141,9 @@ class ModalityBranch(nn.Module):
         self.pooler = Pooler(model.width, shape.class_token)
 
     def experts(self, features: Features, token_type: int = 0) -> Experts:
-        """Gate and project the tower's levels, see `project`."""
-        return project(self._apply_gate(features), self.projections, self.embeddings, token_type)
+        """Gate and project the tower's levels, see `project`; then remove one, if one is to be removed."""
+        experts = project(self._apply_gate(features), self.projections, self.embeddings, token_type)
+        return experts if features.removed is None else experts.without(features.removed, self.neutral)
 
     def calibrate(self, features: Features) -> None:
         """Standardise the channels of the levels by these, see `Projections.calibrate`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -88,7 +88,7 @@ class ForwardContext:
         runtime: where and how precisely.
         micro_step: of training; None: there is no noise.
         intervene: what is done to managers' weights.
-        edit: what is done to a tower's levels before they enter the encoder.
+        removed: an offered level of a tower, 1-based, that the encoder does without.
         group: the processes that go through the batch together, each with its share.
         auxiliary: managers' auxiliary losses of the passes so far, filled in training.
         reads: what is read of an evaluation; the rest may be left out. primary: the outcomes in the primary metric;
@@ -100,7 +100,7 @@ class ForwardContext:
     runtime: Runtime
     micro_step: RandomKey | None = None
     intervene: Interventions | None = None
-    edit: Mapping[TowerKind, Callable[[Features], Features]] = field(default_factory=dict)
+    removed: Mapping[TowerKind, int] = field(default_factory=dict)
     group: ProcessGroup = SINGLE_PROCESS
     auxiliary: list[Tensor] = field(default_factory=list)
     reads: Literal["primary", "metrics", "all"] = "all"
@@ -118,7 +118,7 @@ class ForwardContext:
         """Run a tower, unless its levels are given."""
         with self.autocast():
             features = self.model.features(kind, inputs)
-        return self.edit[kind](features) if kind in self.edit else features
+        return replace(features, removed=self.removed[kind]) if kind in self.removed else features
 
     def experts(self, modality: Modality, features: Features) -> Experts:
         """Gate and project a tower's levels once, for several fusions."""

@@ -6,6 +6,7 @@ Shapes: B examples, N experts, L tokens, D_n width of level n, D width of the cr
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -81,16 +82,20 @@ def apply_gate(features: Features, gate: nn.Linear) -> Features:
     """Add to the top level a gated sum of those below it: h_N + Σ_{j<N} softmax_j(G h_j) ⊙ h_j, per dimension.
 
     Args:
-        features: at least two offered levels of one width D_m, each [B, L, D_m]; the others stay as they are.
+        features: at least two offered levels of one width D_m, each [B, L, D_m]; the others stay as they are. One that
+            is removed is left out of the sum.
         gate: G, D_m → D_m.
 
     Source: METER (CVPR 2022), its fusion of all layers of a tower, at tower width and before projection.
 
     """
     *below, top = features.levels
-    stacked = torch.stack(below, 1)  # [B, N − 1, L, D_m]
+    added = [level for expert, level in enumerate(below, 1) if expert != features.removed]
+    if not added:
+        return features
+    stacked = torch.stack(added, 1)  # [B, N − 1, L, D_m]
     mixed = (gate(stacked).softmax(1) * stacked).sum(1)
-    return Features((*below, top + mixed), features.mask)
+    return replace(features, levels=(*below, top + mixed))
 
 
 class PositionEmbedding(nn.Embedding):

@@ -173,7 +173,7 @@ class Worth:
 
     metric: str
     undisturbed: float | None
-    by: Mapping[Modality, str]  #: "weights", or "input" where a manager's output is no mixture
+    by: Mapping[Modality, str]  #: "weights", or "input" where managers have no weights
     uniform: Mapping[Modality, float]
     token_mean: Mapping[Modality, float]
     without: Mapping[Modality, Mapping[int, float]]  #: level → value

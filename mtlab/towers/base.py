@@ -6,7 +6,7 @@ Shapes: B examples, L tokens, D_n width of level n. Levels are counted from 1 at
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -100,10 +100,12 @@ class Features:
 
     levels: tuple[Tensor, ...]  #: each [B, L, D_n]
     mask: Tensor | None = None  #: True at real tokens, [B, L]; None: all are real
+    removed: int | None = None  #: an offered level, 1-based, that the encoder does without; see `Experts.without`
 
     def at(self, rows: Tensor | slice) -> Features:
         """Select some examples by their rows in the batch."""
-        return Features(tuple(level[rows] for level in self.levels), None if self.mask is None else self.mask[rows])
+        levels = tuple(level[rows] for level in self.levels)
+        return replace(self, levels=levels, mask=None if self.mask is None else self.mask[rows])
 
 
 class Tower(nn.Module, Generic[Raw]):

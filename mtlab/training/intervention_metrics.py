@@ -1,7 +1,7 @@
 """Validation metrics under interventions: with other weights of the managers, and without each expert.
 
-An expert is removed from every manager of its modality at once: its weight is 0 and the rest renormalised. Managers
-whose output is no mixture cannot do that: there the expert's level is set to 0 before it enters the model.
+A level is removed from all that reads it at once: its projected states are filled with `Manager.neutral`, and in every
+manager that has weights its weight is 0 and the rest renormalised. What the level held can no longer move the output.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.model.network import ImageInterventions, Masks
 from mtlab.tasks.build import TaskModel
 from mtlab.tasks.evaluation import evaluate
-from mtlab.towers.base import Features
 from mtlab.towers.build import TowerKind
 
 _TOWERS: dict[Modality, TowerKind] = {"text": "text", "image": "vision"}
@@ -52,8 +51,9 @@ def measure_interventions(
 
     Returns:
         `{"metric": …, MODALITY: {"by": "weights" | "input", "uniform": value | None, "token_mean": value | None,
-        "without": {LEVEL: value}}}`, token_mean: each example's weights replaced by their mean over its real tokens;
-        without: of the levels that some manager is offered.
+        "without": {LEVEL: value}}}`, by: were there weights to renormalise, or were the level's states filled alone?
+        token_mean: each example's weights replaced by their mean over its real tokens; without: of the levels that some
+        manager is offered.
 
     """
 
@@ -69,11 +69,7 @@ def measure_interventions(
             "uniform": value(with_weights(lambda _: uniform)) if is_weighted else None,
             "token_mean": value(with_weights(token_mean)) if is_weighted else None,
             "without": {
-                str(level): value(
-                    with_weights(partial(_without, expert))
-                    if is_weighted
-                    else _without_level(model, runtime, modality, expert)
-                )
+                str(level): value(replace(with_weights(partial(_without, expert)), removed={_TOWERS[modality]: expert}))
                 for expert, level in enumerate(levels[modality], 1)
                 if level in model.encoder.offered_levels(modality)
             },
@@ -159,14 +155,3 @@ def _with_weights(
 
 def _without(expert: int, _mask: torch.Tensor | None) -> Intervention:
     return without(expert)
-
-
-def _without_level(model: TaskModel, runtime: Runtime, modality: Modality, expert: int) -> ForwardContext:
-    """Set an expert's level to 0 before it enters the model."""
-    return ForwardContext(model, runtime, edit={_TOWERS[modality]: partial(_zero_level, expert)})
-
-
-def _zero_level(expert: int, features: Features) -> Features:
-    levels = list(features.levels)
-    levels[expert - 1] = torch.zeros_like(levels[expert - 1])
-    return Features(tuple(levels), features.mask)

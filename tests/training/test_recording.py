@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 import torch
 from tiny_runs import RunMaker, outcome, stopped_at, train_apart
+from torch import Tensor
 
+from mtlab.inference.intervention import load_run
 from mtlab.managers.base import MANAGERS, Aggregated, register_manager
 from mtlab.managers.mixtures.mean import Mean
 from mtlab.runs import checkpoints
+from mtlab.runs.find_run import find_run
+from mtlab.training.intervention_metrics import measure_interventions
 from mtlab.training.worker import train
 
 RECORDED = ("layers.safetensors", "trace.safetensors", "tokens.safetensors")
@@ -202,6 +206,12 @@ def test_a_manager_that_records_nothing_is_measured_by_removal(make_run: RunMake
         "by_removal",
     }
     assert json.loads((folder / "result.json").read_text())["interventions"]["text"]["by"] == "input"
+
+    run, given = load_run(find_run(str(folder), folder.parents[2]), device="cpu"), list[Tensor]()
+    manager = run.model.encoder.manager("text", 1)
+    manager.register_forward_pre_hook(lambda _, args: given.append(args[0].experts.states))
+    measure_interventions(run.model, run.loader, 64, run.runtime, {"text": (1, 2, 3), "image": ()}, set())
+    assert [states.eq(0).all((0, 2, 3)).tolist() for states in given] == torch.eye(3).bool().tolist()
 
 
 @pytest.mark.parametrize("name", ["last", "bridge", "concat_attention"])

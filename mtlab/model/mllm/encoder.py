@@ -83,7 +83,7 @@ class LanguageModelEncoder(Encoder):
             for layer, place in places.items()
             for expert in entry.cls.experts_used(config, place)
         }
-        self.config, self.levels = model, {"text": (), "image": vision.levels}
+        self.config, self.levels, self.neutral = model, {"text": (), "image": vision.levels}, entry.cls.neutral
         self.width, self.standardise, self.initial_std = text.widths[-1], model.standardise, model.init_std
         projected = taken | {len(vision.levels)}  # the top one is the language model's own
         self.projections = Projections(vision, self.width, projected, per_level=model.projections == "per_level")
@@ -289,7 +289,10 @@ class LanguageModelEncoder(Encoder):
         return [level for row, level in enumerate(self.levels[modality]) if row in rows]
 
     def _image(self, vision: Features) -> tuple[Tensor, Experts]:
-        """Project the image's own tokens, the top level [B, M, D], and what managers are offered [B, N, M, D]."""
+        """Project the image's own tokens, the top level [B, M, D], and what managers are offered [B, N, M, D].
+
+        A level that is removed is removed from both.
+        """
         mapped = {}
         for expert in sorted(self.projections.used):
             projected = self.projector(F.linear(vision.levels[expert - 1], *self.projections.affine(expert)))
@@ -301,7 +304,12 @@ class LanguageModelEncoder(Encoder):
             if level is not None and self.level_embeddings is not None:
                 level = level + self.level_embeddings[expert]
             states.append(torch.zeros_like(own) if level is None else level)
-        return own, Experts(torch.stack(states, 1))
+        experts = Experts(torch.stack(states, 1))
+        if vision.removed == len(vision.levels):
+            own = torch.full_like(own, self.neutral)
+        if vision.removed is not None and vision.removed - 1 in self.expert_rows:
+            experts = experts.without(self.expert_rows.index(vision.removed - 1) + 1, self.neutral)
+        return own, experts
 
     def _requests(
         self, noise: Mapping[ManagerKey, Tensor], intervene: Mapping[ManagerKey, Intervention] | None, *, record: bool

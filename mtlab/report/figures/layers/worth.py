@@ -46,8 +46,8 @@ def plot_worth(
     figure.update_xaxes(title_text="level", row=3)
     by = sorted({how for each in worths.values() for how in each.by.values()})
     how = {
-        "weights": "its weight set to 0 at every layer and the rest renormalised",
-        "input": "the level set to 0 before it enters the model, where a manager is no mixture",
+        "weights": "its projected states and its weight set to 0 in all layers, the rest renormalised",
+        "input": "its projected states set to 0, where managers have no weights",
     }
     averaging = panels.describe_averaging(found.values())
     used = f"Weight and contribution: means over layers, {averaging}. " if found else ""
