@@ -117,6 +117,16 @@ def test_an_expert_is_removed_from_raw_weights_and_the_others_stay() -> None:
     assert torch.equal(less.weights[:, [0, 2, 3]], plain.weights[:, [0, 2, 3]])
 
 
+@pytest.mark.parametrize("options", [{}, {"mode": "block"}, {"null_source": True, "gate": "vector"}])
+def test_attention_residuals_share_the_weight_of_a_removed_level_among_the_others(options: dict[str, Any]) -> None:
+    manager = randomise(make("attention_residual", 1, **options))
+    given = draw_inputs(manager.place)
+    plain, less = (manager(given, intervene=each, record=True).weights for each in (None, without(2)))
+    assert (less[:, 1] == 0).all()
+    torch.testing.assert_close(less[:, :EXPERTS].sum(1), plain[:, :EXPERTS].sum(1))
+    assert torch.equal(less[:, EXPERTS:], plain[:, EXPERTS:])
+
+
 def test_one_query_of_tgif_is_the_mean_of_real_tokens() -> None:
     manager = randomise(make("tgif", 0))
     given = draw_inputs(manager.place)

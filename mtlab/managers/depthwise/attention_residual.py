@@ -32,8 +32,10 @@ class AttentionResidual(DepthSum):
     - `delta`, `delta_block`: what each layer, or finished block, has changed; the sum is added to the newest state.
 
     The newest state is a source of its own, twice where it is in the list already, with β (`recency`) on its score;
-    not so in the delta modes. Source: Attention Residuals (Kimi Team, arXiv 2603.15031), as re-implemented in
-    wdlctc/open-attention-residuals; there in front of each sublayer, here of each cross-modal layer.
+    not so in the delta modes. An intervention keeps what the levels weigh in all, but in the delta modes and with
+    `gate: alpha` or `gate_sources`, where weights are no shares. Source: Attention Residuals (Kimi Team, arXiv
+    2603.15031), as re-implemented in wdlctc/open-attention-residuals; there in front of each sublayer, here of each
+    cross-modal layer.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,7 @@ class AttentionResidual(DepthSum):
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)
         width, self.delta = place.width, config.mode.startswith("delta")
+        self.raw_weights = self.delta or config.gate == "alpha" or config.gate_sources  # else parts of a softmax
         at = {number: index for index, number in enumerate(self.read)}
         self.parts = [(at[plus], None if minus is None else at[minus]) for plus, minus in self.sources(config, place)]
         spread = torch.zeros(len(self.parts), len(self.read))

@@ -81,7 +81,8 @@ class DepthSum(Manager):
         rows = weights.new_zeros(weights.shape[0], len(states), *weights.shape[2:]).index_copy(1, numbers, weights)
         experts, previous = rows[:, :count], rows[:, count:]
         if intervene is not None:
-            experts = intervene(experts)
+            whole = 1.0 if self.raw_weights else experts.sum(1, keepdim=True)
+            experts = intervene(experts / whole) * whole
         parts = [*experts.unbind(1), *previous.unbind(1)]
         terms = [part * state for part, state in zip(parts, states, strict=True)]
         hidden = torch.stack(terms).sum(0) if constant is None else torch.stack([constant, *terms]).sum(0)
