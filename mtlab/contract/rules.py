@@ -27,9 +27,9 @@ from mtlab.contract.case import (
     padding_mask,
     take_example,
 )
+from mtlab.contract.intervention_rules import INTERVENTION_RULES, JOINT_SOFTMAX
 from mtlab.contract.rule import ContractError, NotApplicable, Rule, require, require_close, rule
 from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, Place
-from mtlab.managers.interventions import token_mean, uniform, without
 from mtlab.managers.search_space import corners
 from mtlab.model.initial import initialise
 
@@ -119,18 +119,12 @@ def shares_sum_to_one(case: Case) -> None:
             require(
                 abs(far - 1) <= case.tolerance,
                 f"the experts' weights sum to {far:.6g}{with_previous} (expected 1 over N; say `weights_sum_to_one = "
-                f"False` if that is meant{f'. {_JOINT_SOFTMAX}' if joint else ''})",
+                f"False` if that is meant{f'. {JOINT_SOFTMAX}' if joint else ''})",
             )
         if result.contributions is not None:
             require((result.contributions >= 0).all(), "contributions are negative")
             far = _farthest_from_one(result.contributions.sum(1))
             require(abs(far - 1) <= case.tolerance, f"contributions sum to {far:.6g} (expected 1)")
-
-
-_JOINT_SOFTMAX = (
-    "In a softmax over experts and previous states, `whole` is what the experts weigh in all: give intervene their "
-    "part over it, and multiply the result by it, as static_all does: intervene(experts / whole) * whole"
-)
 
 
 def _farthest_from_one(sums: Tensor) -> float:
@@ -281,45 +275,6 @@ def noise_reaches_the_output(case: Case) -> None:
     require(not torch.allclose(noisy, plain), "noise_scale asks for noise that changes nothing")
 
 
-@rule()
-def interventions(case: Case) -> None:
-    """Recorded weights can be intervened in; without an expert that is read the output is another."""
-    used = case.entry.cls.experts_used(case.config, case.place)
-    if not used or all(plain.weights is None for plain in case.recorded):
-        raise NotApplicable("has no weights to intervene in")
-    for inputs, plain in zip(case.inputs, case.recorded, strict=True):
-        _intervene(case, inputs, plain, used)
-
-
-def _intervene(case: Case, inputs: Inputs, plain: Aggregated, used: Sequence[int]) -> None:
-    given: list[Tensor] = []
-
-    def keep(weights: Tensor) -> Tensor:
-        given.append(weights)
-        return weights
-
-    kept = case.manager(inputs, intervene=keep)
-    require(given, "records weights, and does not call `intervene`")
-    rows = given[0].shape[1]
-    experts = case.place.experts
-    too_many = f". {_JOINT_SOFTMAX}" if experts < rows <= experts + case.place.depth else ""
-    require(
-        rows == experts,
-        f"intervene is given {rows} weights (expected one for each of the {experts} experts, [B|1, N, L|1, D|1]"
-        f"{too_many})",
-    )
-    require_close(kept.hidden, plain.hidden)
-    for name, intervention in (("uniform", uniform), ("token_mean", token_mean(inputs.experts.mask))):
-        changed = case.manager(inputs, intervene=intervention, record=True).hidden
-        require(changed.shape == plain.hidden.shape, f"under the intervention {name} hidden has another shape")
-        require(torch.isfinite(changed).all(), f"under the intervention {name} hidden is not finite")
-    for expert in used:
-        removed = case.manager(inputs, intervene=without(expert), record=True)
-        require(removed.weights is not None, "records no weights under an intervention")
-        require((removed.weights[:, expert - 1] == 0).all(), f"expert {expert} has weight after it was removed")
-        require(not torch.allclose(removed.hidden, plain.hidden), f"without expert {expert} the output is the same")
-
-
 @rule(any_sizes=True)
 def one_expert(case: Case) -> None:
     """A single expert will do."""
@@ -390,4 +345,4 @@ def _compare_compiled(module: nn.Module, backend: str, run: Callable[[Any], Tens
     require_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
-RULES = tuple(each for each in list(globals().values()) if isinstance(each, Rule))  #: in the order of their definition
+RULES = (*(each for each in list(globals().values()) if isinstance(each, Rule)), *INTERVENTION_RULES)  #: in order

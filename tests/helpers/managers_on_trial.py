@@ -38,6 +38,25 @@ class Leaks(Honest):
         return replace(got, hidden=got.hidden + inputs.experts.states.mean((1, 2)).unsqueeze(1))
 
 
+class Divides(Honest):
+    """Divides the states by their length, which is 0 where a level is removed."""
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got, states = super().forward(inputs, **kwargs), inputs.experts.states
+        return replace(got, hidden=got.hidden + (states / states.norm(dim=-1, keepdim=True)).mean(1))
+
+
+class Remembers(Honest):
+    """Adds the levels that it was given in the call before."""
+
+    before: torch.Tensor | None = None
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got, added = super().forward(inputs, **kwargs), self.before
+        self.before = inputs.experts.states.sum(1)
+        return got if added is None else replace(got, hidden=got.hidden + added)
+
+
 class Forgets(Honest):
     """Has a parameter that it never uses."""
 
@@ -311,6 +330,8 @@ BREACHES: list[tuple[str, type[Honest]]] = [
     ("reads_the_experts_that_it_says", Boasts),
     ("is_built_as_declared", Invents),
     ("interventions", Ignores),
+    ("removed_levels_are_gone", Divides),
+    ("removed_levels_are_gone", Remembers),
     ("shares_sum_to_one", Overweighs),
     ("recording_changes_nothing", Attaches),
     ("half_precision", Widens),

@@ -17,6 +17,7 @@ from managers_on_trial import (
     NoisyOverweighs,
     NoisyShrinks,
     ReadsTheOther,
+    Repeats,
     Rounds,
     Unweighs,
 )
@@ -52,9 +53,16 @@ def stacks(node: dict[str, Any]) -> list[list[Place]]:
 
 
 @pytest.mark.parametrize("case", KEEPERS, indirect=True)
-@pytest.mark.parametrize("rule", sorted({name for name, _ in BREACHES} - {"starts_as_identity"}))
+@pytest.mark.parametrize(
+    "rule", sorted({name for name, _ in BREACHES} - {"starts_as_identity", "removed_levels_are_gone"})
+)
 def test_an_honest_manager_passes(case: Case, rule: str) -> None:
     RULE[rule].check(case)
+
+
+@pytest.mark.parametrize("case", [Honest, Repeats, Noisy], indirect=True)
+def test_an_honest_manager_does_without_any_level(case: Case) -> None:
+    RULE["removed_levels_are_gone"].check(case)
 
 
 @pytest.mark.parametrize(("rule", "case"), BREACHES, indirect=["case"])
