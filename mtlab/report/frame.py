@@ -150,9 +150,12 @@ def _finished(file: Path) -> bool:
 
 
 def _to_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Make a data frame of rows with different columns."""
+    """Make a data frame of rows with different columns; of none, with those that every run has."""
     import polars as pl
 
+    if not rows:
+        text = dict.fromkeys(("run", "study", "cell", "label", "state"), pl.String)
+        return pl.DataFrame(schema={**text, "seed": pl.Int64}).select("run", "study", "cell", "seed", "label", "state")
     names = dict.fromkeys(name for row in rows for name in row)
     return pl.DataFrame({name: _uniform([row.get(name) for row in rows]) for name in names}, strict=False)
 

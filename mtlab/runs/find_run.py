@@ -136,6 +136,8 @@ def _in_store(name: str, root: Path) -> dict[str, Path]:
 def _of_study(store: Store, study: str, rest: str, name: str) -> dict[str, str]:
     """Look up `VARIANT:SEED` in a study's stored plan; return the ids of the runs by their full names."""
     runs = store.plan(study)["runs"]
+    if not runs:
+        raise UserError(f"sweep {study!r} has no run yet: `mtlab sweep {study}` begins it")
     labels = sorted({run["label"] for run in runs})
     head, _, tail = rest.rpartition(":")
     label, seed = (head, tail) if tail.isdecimal() and rest not in labels else (rest, None)

@@ -6,6 +6,7 @@ import sys
 import polars as pl
 import pytest
 import runs_table
+from calling import here
 from polars.testing import assert_frame_equal
 
 import mtlab
@@ -22,6 +23,20 @@ def study(fabric):
     (fabric.store.run("static/s0") / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
     fabric.store.write_plan("trial", fabric.plan(["bridge", "static"], seeds=2))
     return fabric
+
+
+def test_a_sweep_that_has_not_begun_has_no_runs_and_hides_no_others(study, monkeypatch, capsys):
+    store = study.store
+    store.write_plan("hunt", study.plan([]) | {"study": "hunt", "kind": "sweep"})
+    call = here(monkeypatch, capsys)
+    assert call("report", "hunt", "--by", "run", "--format", "json", "--store", store.root)[:2] == (0, "[]\n")
+    code, out, _ = call("report", "hunt", "--by", "run", "--store", store.root)
+    assert (code, out.startswith("hunt: 0 runs")) == (0, True)
+    runs = mtlab.frame(store.root)
+    assert_frame_equal(runs, mtlab.frame(store.root, "trial"), check_column_order=False)
+    assert mtlab.frame(store.root, "hunt").columns == ["run", "study", "cell", "seed", "label", "state", "area"]
+    code, _, said = call("logs", "hunt", "--store", store.root)
+    assert (code, said) == (2, "error: sweep 'hunt' has no run yet: `mtlab sweep hunt` begins it\n")
 
 
 @pytest.fixture
