@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from by_hand import attended, make, normed
+from torch.utils.flop_counter import FlopCounterMode
 
-from mtlab.contract.case import BATCH, EXPERTS, LENGTH, WIDTH, draw_inputs, randomise
-from mtlab.managers.base import Experts
+from mtlab.contract.case import BATCH, EXPERTS, LENGTH, OTHER, WIDTH, draw_inputs, randomise
+from mtlab.managers.base import Experts, Inputs
 from mtlab.managers.interventions import without
 
 
@@ -76,3 +77,40 @@ def test_concat_attention_without_an_expert_is_attention_over_the_others() -> No
     got = manager(given, intervene=without(EXPERTS), record=True)
     torch.testing.assert_close(got.hidden, fewer(others).hidden)
     torch.testing.assert_close(got.contributions[:, EXPERTS - 1], torch.zeros(BATCH, LENGTH))
+
+
+MAP = 2 * WIDTH * WIDTH  #: FLOPs of a linear map of one token
+CROSS = MAP * LENGTH * (1 + EXPERTS)  #: of the query and of all experts' keys; the rest is elementwise
+FUSED = MAP * LENGTH + MAP * (LENGTH + OTHER) + 4 * LENGTH * OTHER * WIDTH  #: the query's other half, and attention
+CONCAT = MAP * LENGTH * (1 + 2 * EXPERTS) + 4 * LENGTH * EXPERTS * LENGTH * WIDTH  #: query, keys, values, attention
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+@pytest.mark.parametrize(
+    ("name", "depth", "options", "expected"),
+    [
+        ("cross_attention", 0, {}, CROSS),
+        ("cross_attention", 2, {"query": "own"}, CROSS),
+        ("cross_attention", 2, {"query": "fused"}, CROSS + FUSED),
+        ("concat_attention", 0, {}, 0),
+        ("concat_attention", 0, {"first": "top"}, CONCAT),
+        ("concat_attention", 2, {}, CONCAT),
+    ],
+)
+def test_the_cost_is_that_of_the_formula_however_it_is_computed(
+    name: str, depth: int, options: dict[str, str], expected: int, heads: int
+) -> None:
+    manager = make(name, depth, heads=heads, **options).eval()
+    given = draw_inputs(manager.place)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        manager.to("meta")(_on_meta(given))
+    assert counter.get_total_flops() / BATCH + manager.skipped_flops(LENGTH, OTHER) == expected
+
+
+def _on_meta(given: Inputs) -> Inputs:
+    """Without values, as budgets count: attention on a CPU would count as nothing."""
+    return Inputs(
+        experts=Experts(given.experts.states.to("meta")),
+        history=tuple(state.to("meta") for state in given.history),
+        other=None if given.other is None else given.other.to("meta"),
+    )

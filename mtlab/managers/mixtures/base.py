@@ -288,6 +288,11 @@ def absorb_key_map(queries: Tensor, key: Tensor, heads: int) -> Tensor:
     return torch.einsum("blhk,hkd->bhld", split, key.view(heads, -1, key.shape[1]))
 
 
+def skipped_level_flops(width: int, own: int, experts: int) -> int:
+    """Count the FLOPs avoided where L queries take the map of N · L keys, or L sums that of N · L values."""
+    return 2 * width * width * own * (experts - 1)
+
+
 # How `weighted_sum` is computed.
 
 

@@ -19,6 +19,7 @@ from mtlab.managers.mixtures.base import (
     absorb_key_map,
     expand_groups,
     free_weight,
+    skipped_level_flops,
     split_width,
 )
 
@@ -107,6 +108,12 @@ class ConcatAttention(Mixture):
             factors = torch.where(weights > 0, changed / weights, torch.zeros_like(weights))
             terms, weights = [term * part for term, part in zip(terms, factors.unbind(1), strict=True)], changed
         return WeightedSum(functools.reduce(torch.add, terms), weights, stack_norms(terms) if record else None)
+
+    def skipped_flops(self, own: int, other: int) -> int:  # noqa: ARG002 - the other modality is not read
+        """Count the maps of keys and of values that one head avoids."""
+        return (
+            2 * skipped_level_flops(self.place.width, own, self.place.experts) if self.asks and self.heads == 1 else 0
+        )
 
     def _attention_inputs(self, own: Tensor, experts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give queries [B, H, L, E], and keys and values [B, H, N · L, E]; E is D / H, or D with one head.

@@ -19,6 +19,7 @@ from mtlab.managers.mixtures.base import (
     expand_groups,
     free_weight,
     single_head_attention,
+    skipped_level_flops,
     skipped_map_flops,
     weigh,
 )
@@ -86,8 +87,10 @@ class CrossAttention(Mixture):
         return WeightedSum(hidden, weights, stack_norms(terms) if record else None)
 
     def skipped_flops(self, own: int, other: int) -> int:
-        """Count the key or query maps that the fused query avoids."""
-        return skipped_map_flops(self.place.width, own, other) if self.fused is not None else 0
+        """Count the map of the experts' keys, and the key or query maps that the fused query avoids."""
+        width = self.place.width
+        fused = skipped_map_flops(width, own, other) if self.fused is not None else 0
+        return fused + skipped_level_flops(width, own, self.place.experts)
 
 
 class FusedQuery(nn.Module):
