@@ -1,4 +1,4 @@
-"""How torch takes matrix products in float32: exactly, by the faster of its libraries or by its default one."""
+"""How torch takes products in float32: exactly, by the faster of its libraries or by its default one."""
 
 from __future__ import annotations
 
@@ -26,9 +26,17 @@ def fast_matmul() -> Iterator[None]:
 
 @contextmanager
 def default_matmul() -> Iterator[None]:
-    """Take matrix products in float32 by torch's default, also within `fast_matmul`: the same bits everywhere."""
-    with _precision("highest"):
-        yield
+    """Take matrix products and convolutions in float32 by torch's default library, also within `fast_matmul`.
+
+    TF32, which cuDNN would take for convolutions, is off: what is computed on a GPU is as exact as on a CPU.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with _precision("highest"):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def matmul_error() -> float:

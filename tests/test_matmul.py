@@ -1,4 +1,4 @@
-"""Matrix products in float32: exact whichever library takes them, and the same bits in the expert cache."""
+"""Products in float32: exact whichever library takes them, and the same bits in the expert cache."""
 
 from collections.abc import Iterator
 
@@ -46,10 +46,22 @@ def test_what_the_user_has_set_stays_where_nothing_is_slow(monkeypatch: pytest.M
 
 
 def test_cached_features_have_the_same_bits_in_workers_as_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    tower, seen = build_tower("text", {"name": "tiny_text"}), list[str]()
-    forward = lambda *_: seen.append(torch.get_float32_matmul_precision()) or Features(())  # noqa: E731
+    tower, seen = build_tower("text", {"name": "tiny_text"}), list[tuple[str, bool]]()
+    forward = lambda *_: seen.append(settings()) or Features(())  # noqa: E731
     monkeypatch.setattr(tower, "forward", forward)
     torch.set_float32_matmul_precision("medium")
+    assert settings() == ("medium", True), "cuDNN's default"
     extract_features(tower, ["a word"])
-    assert seen == ["highest"]
-    assert torch.get_float32_matmul_precision() == "medium"
+    assert seen == [("highest", False)]
+    assert settings() == ("medium", True)
+
+
+def test_settings_come_back_after_an_error() -> None:
+    with pytest.raises(KeyError), matmul.default_matmul():
+        raise KeyError
+    assert settings() == ("highest", True)
+
+
+def settings() -> tuple[str, bool]:
+    """Of matrix products, and of convolutions on a GPU: may they be TF32?"""
+    return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
