@@ -16,6 +16,7 @@ from mtlab.config.options import option
 from mtlab.errors import UserError, nearest
 
 Precision = Literal["fp32", "bf16", "bf16_weights"]
+Mode = Literal["max", "min"]  #: which way a metric is better
 
 TWO_TOWERS, MULTIMODAL = "two_towers", "mllm"  #: names of the section `model`; the first is the default
 
@@ -243,7 +244,9 @@ class MetricsConfig:
     """What chooses the checkpoint of a run."""
 
     choose: str = option("val/accuracy", "metric on validation data that chooses the best checkpoint")
-    mode: Literal["max", "min"] = option("max", "whether larger or smaller is better")
+    mode: Mode | None = option(
+        None, "whether it is better large or small; null: as its task says, which a value must not contradict"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -270,9 +270,10 @@ class DashboardData:
             return None
         config = self.store.config(run) or {}
         cell, seed = run.split("/")
-        length = ((config.get("config") or {}).get("train") or {}).get("length") or {}
+        own = config.get("config") or {}
+        length, metrics = (own.get("train") or {}).get("length") or {}, own.get("metrics") or {}
         entry = {"id": run, "cell": cell, "seed": int(seed[1:]), "label": str(config.get("label", cell)), "parents": []}
-        plan = {"metrics": {"choose": "val/accuracy", "mode": "max"}}
+        plan = {"metrics": {"choose": "val/accuracy", "mode": "max"} | metrics}
         return summarize_run(self.store, plan, entry | {"cost": length}, {run: self.store.state(run)}, None)
 
     def _studies_by_run(self) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
 from mtlab.launch.slurm.queue import JobId
 from mtlab.runs.results import numeric_rows
-from mtlab.runs.store import State, Store, final_name, find_blocked, is_sweep
+from mtlab.runs.store import State, Store, final_name, find_blocked, is_sweep, metric_direction
 from mtlab.studies.looks import ENDED_BY, Ended, read_looks
 from mtlab.units import format_metric
 
@@ -261,7 +261,8 @@ def run_status(
 
     """
     state, written = states[run["id"]], {}
-    choose, best = plan["metrics"]["choose"], max if plan["metrics"].get("mode", "max") == "max" else min
+    choose = plan["metrics"]["choose"]
+    best = max if metric_direction(plan, choose) == "max" else min
     if state != "new":
         written = store.run_state(run["id"]) or {}
     step, metric = _progress(store, run["id"], state, choose, best)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.report.comparison.compare import ComparisonRow
 from mtlab.report.comparison.seed_results import column_mean, results_by_seed, seed_mean
+from mtlab.runs.store import metric_direction
 from mtlab.statistics.intervals import MeanInterval
 
 if TYPE_CHECKING:
@@ -68,11 +69,6 @@ def _best_of(
     runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any], metric: str, value: float
 ) -> PublishedResult:
     ours = {row.label: mean for row in rows if (mean := column_mean(runs, row.cell, metric)) is not None}
-    # The plan knows the mode of the verdict metric alone; losses and costs are better small.
-    smaller_is_better = plan["metrics"]["mode"] == "min" if metric == plan["metrics"]["verdict"] else _is_cost(metric)
-    label = (min if smaller_is_better else max)(ours, key=ours.__getitem__) if ours else None
+    best_of = max if metric_direction(plan, metric) == "max" else min
+    label = best_of(ours, key=ours.__getitem__) if ours else None
     return PublishedResult(metric, value, label, None if label is None else ours[label])
-
-
-def _is_cost(metric: str) -> bool:
-    return metric.startswith("cost/") or metric.endswith("/loss")

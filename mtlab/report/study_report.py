@@ -22,7 +22,7 @@ from mtlab.report.learning.speed import LearningSpeed, SpeedRow, compare_speed
 from mtlab.report.published import PublishedResult, PublishedRow, published_by_row, published_overall
 from mtlab.report.sequential.summary import SequentialSummary, summarise_looks
 from mtlab.runs.damage import damaged_runs
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, metric_direction
 from mtlab.statistics.intervals import MeanInterval
 from mtlab.statistics.learning import Learning
 from mtlab.statistics.paired import Difference
@@ -168,9 +168,9 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         why=plan["why"],
         design=plan["design"],
         metric=plan["metrics"]["verdict"],
-        mode=plan["metrics"]["mode"],
+        mode=metric_direction(plan, plan["metrics"]["verdict"]),
         choose=plan["metrics"]["choose"],
-        choose_mode=plan["metrics"]["mode"],
+        choose_mode=metric_direction(plan, plan["metrics"]["choose"]),
         examples=_examples(outcomes, plan["metrics"]["verdict"]),
         test=plan["test"],
         alpha=plan["alpha"],

@@ -12,7 +12,7 @@ from mtlab.config.nodes import own_options
 from mtlab.config.schema import MultimodalConfig, is_multimodal, model_schema
 from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import DatasetFacts
-from mtlab.resolution.metrics import is_metric, list_metrics, metric_names
+from mtlab.resolution.metrics import direction_problem, is_metric, list_metrics, metric_directions
 from mtlab.resolution.nodes import node_entry, node_options
 
 SHOWN = 60  #: letters of a caption in a message
@@ -150,14 +150,17 @@ def _check_captions(config: Mapping[str, Any]) -> None:
 
 
 def _check_metric(config: Mapping[str, Any]) -> None:
-    metric, known = config["metrics"]["choose"], metric_names(config)
+    metric, known = config["metrics"]["choose"], metric_directions(config)
     if not is_metric(metric, known):
-        problem = f"task {config['task']['name']!r} has no metric {metric!r}; {list_metrics(known)}"
-        raise UserError(problem, key="metrics.choose")
+        raise UserError(
+            f"task {config['task']['name']!r} has no metric {metric!r}; {list_metrics(known)}", key="metrics.choose"
+        )
     if not metric.startswith("val/"):
         raise UserError(
             f"{metric!r} cannot choose a checkpoint: only validation data (val/…) may", key="metrics.choose"
         )
+    if problem := direction_problem(metric, [known], config["metrics"]["mode"]):
+        raise UserError(problem, key="metrics.mode")
 
 
 def contrasted_pairs(config: Mapping[str, Any]) -> int | None:

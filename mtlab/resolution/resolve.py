@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mtlab.config.schema import Mode
 from mtlab.resolution.checks import check_together, contrasted_pairs, levels_read
 from mtlab.resolution.dataset_facts import DatasetFacts, dataset_facts, dataset_remarks
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.identity import plugin_digests
 from mtlab.resolution.interventions import fill_interventions
-from mtlab.resolution.metrics import metric_names, name_primary_metric
+from mtlab.resolution.metrics import fill_metrics, metric_directions
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class ResolvedCell:
     config: dict[str, Any]  #: `train.length` as written; a plan turns it into steps when it knows the cost
     dataset: DatasetFacts
     remarks: tuple[str, ...]  #: what a user should know of the data set
-    metrics: tuple[str, ...]
+    metrics: Mapping[str, Mode]  #: see `mtlab.resolution.metrics.metric_directions`
     pairing: Mapping[str, list[list[int]]]  #: see `mtlab.resolution.checks.levels_read`
     contrasted_pairs: int | None
     plugin_digests: Mapping[str, str]
@@ -39,14 +40,14 @@ def resolve_cell(written: Mapping[str, Any]) -> ResolvedCell:
     """
     config = fill_defaults(written)
     dataset = dataset_facts(config["data"])
-    config = name_primary_metric(config)
+    config = fill_metrics(config)
     check_together(config, dataset)
     config = fill_interventions(config, dataset.examples["val"])
     return ResolvedCell(
         config=config,
         dataset=dataset,
         remarks=dataset_remarks(config["data"]),
-        metrics=tuple(metric_names(config)),
+        metrics=metric_directions(config),
         pairing=levels_read(config),
         contrasted_pairs=contrasted_pairs(config),
         plugin_digests=plugin_digests(config),

@@ -321,6 +321,13 @@ def is_sweep(plan: Mapping[str, Any]) -> bool:
     return plan.get("kind") == "sweep"
 
 
+def metric_direction(plan: Mapping[str, Any], metric: str) -> str:
+    """Return which way a metric of a stored plan is better, "max" or "min"; a family's is that of the whole."""
+    # Plans of older stores have one mode for all metrics.
+    directions: Mapping[str, str] = plan.get("directions") or {metric: plan["metrics"]["mode"]}
+    return directions[metric] if metric in directions else directions[metric.rpartition("/")[0]]
+
+
 def final_name(sweep: str) -> str:
     """Return the name of the study that compares a sweep's winners."""
     return f"{sweep}{FINAL}"

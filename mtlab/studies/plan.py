@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mtlab.config.check import to_plain
+from mtlab.config.schema import Mode
 from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.resolution.interventions import intervention_passes
-from mtlab.resolution.metrics import is_metric, list_metrics
+from mtlab.resolution.metrics import direction, direction_problem, is_metric, list_metrics
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
 from mtlab.statistics.spending import spent_alpha
@@ -69,7 +70,7 @@ def make_plan(study: StudySpec, price: CostFunction) -> Plan:
     """
     cells = make_cells(study, price)
     _refuse_duplicates(study, cells)
-    _check_metrics(study, cells)
+    check_metrics(study, cells, study.keys.metrics.verdict)
     _refuse_uneven(study, cells)
     if study.sequential is not None and all(cell.row.compare_to is None for cell in cells):
         raise study.error(
@@ -125,6 +126,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "baseline": baseline,
         "seeds": list(plan.study.seeds),
         "metrics": asdict(keys.metrics),
+        "directions": _directions(plan),
         **asdict(keys.report),
         "equivalence": plan.study.margin,
         "sequential": _sequential(plan),
@@ -142,6 +144,14 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "remarks": list(dict.fromkeys(remark for row in rows for remark in row.resolved.remarks)),
         **entries(plan),
     }
+
+
+def _directions(plan: Plan) -> dict[str, Mode]:
+    """Return which way each metric is better that the study names."""
+    keys = plan.study.keys
+    named = [keys.metrics.choose, keys.metrics.verdict, *keys.metrics.report, *parse_overall(plan.study)]
+    known = [cell.row.resolved.metrics for cell in plan.cells]
+    return {metric: direction(metric, each) for metric in named for each in reversed(known) if is_metric(metric, each)}
 
 
 def _sequential(plan: Plan) -> dict[str, Any] | None:
@@ -300,13 +310,27 @@ def uneven_problem(processes: int, cell: Cell) -> str | None:
     return above and f"{above}, from which {cell.row.label} starts"
 
 
-def _check_metrics(study: StudySpec, cells: Sequence[Cell]) -> None:
+def check_metrics(study: StudySpec, cells: Sequence[Cell], verdict: str) -> None:
+    """Check that cells have the metrics that a study names, and that one way is better.
+
+    Args:
+        study: that names them.
+        cells: its own.
+        verdict: the metric that they are compared on.
+
+    Raises:
+        UserError: a metric is unknown, or better large in one cell and small in another, or not as `mode` says.
+
+    """
     metrics = study.keys.metrics
     known = sorted({name for cell in cells for name in cell.row.resolved.metrics})
-    wanted = [("verdict", metrics.verdict), *((f"report[{index}]", name) for index, name in enumerate(metrics.report))]
+    wanted = [("verdict", verdict), *((f"report[{index}]", name) for index, name in enumerate(metrics.report))]
     for key, name in wanted:
         if not is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {list_metrics(known)}", f"metrics.{key}")
+    for key, name in (("choose", metrics.choose), ("verdict", verdict)):
+        if problem := direction_problem(name, [cell.row.resolved.metrics for cell in cells], metrics.mode):
+            raise study.error(problem, f"metrics.{key}" if metrics.mode is None else "metrics.mode")
     for name in parse_overall(study):
         if not is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {list_metrics(known)}", "published")

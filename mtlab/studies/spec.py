@@ -10,7 +10,7 @@ from typing import Any, Literal
 from mtlab.config.check import check_config
 from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
-from mtlab.config.schema import RunConfig
+from mtlab.config.schema import Mode, RunConfig
 from mtlab.errors import UserError
 from mtlab.runs.store import NAME, NAME_RULE, is_sweep
 from mtlab.studies.seeds import SequentialSeeds, equivalence_margin, parse_seeds
@@ -27,7 +27,9 @@ class Metrics:
 
     choose: str = option("val/accuracy", "chooses checkpoints; on validation data")
     verdict: str = option("test/accuracy", "what is compared: mean, interval and test are on this metric")
-    mode: Literal["max", "min"] = option("max", "whether larger or smaller is better")
+    mode: Mode | None = option(
+        None, "whether they are better large or small; null: each as its task says, which a value must not contradict"
+    )
     report: list[str] = option(list, "further metrics that the report shows")
 
 

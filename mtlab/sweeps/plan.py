@@ -26,13 +26,15 @@ def to_json(prepared: PreparedSweep) -> dict[str, Any]:
     """Return the content of `plan.json`, without any trial."""
     sweep, keys = prepared.sweep, prepared.sweep.keys
     rules, first = rules_to_json(sweep), sweep.objectives[0]
+    shared = studies.to_json(prepared.as_plan)
     return {
-        **studies.to_json(prepared.as_plan),
+        **shared,
         "kind": "sweep",
         "design": "sweep",
         "baseline": next((each.label for each in prepared.variants if each.cell.row.baseline), None),
         # The table of trials shows what the search saw of them: never test data.
-        "metrics": asdict(keys.metrics) | {"verdict": first.metric, "mode": first.mode},
+        "metrics": shared["metrics"] | {"verdict": first.metric},
+        "directions": shared["directions"] | {each.metric: each.mode for each in sweep.objectives},
         "objectives": rules["objectives"],
         "constraints": rules["constraints"],
         "seed_rules": rules["seeds"],
@@ -80,7 +82,7 @@ def _recipe(prepared: PreparedSweep) -> dict[str, Any]:
     return {
         "set": keys.set,
         "init_from": _absolute(keys.init_from, folder),
-        "metrics": asdict(keys.metrics),
+        "metrics": {key: value for key, value in asdict(keys.metrics).items() if value is not None},
         "report": asdict(keys.report),
         "launcher": None if keys.launcher == "local" else keys.launcher,
         "resources": {key: value for key, value in asdict(keys.resources).items() if value is not None},

@@ -19,6 +19,7 @@ from mtlab.config.check import check_config, to_plain
 from mtlab.config.credentials import find_credentials
 from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
+from mtlab.config.schema import Mode
 from mtlab.errors import UserError, nearest
 from mtlab.studies.seeds import UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.studies.spec import Metrics, ReportRules, Resources, StudyKeys, StudySpec, check_places, make_study
@@ -29,7 +30,6 @@ FIRST_FINAL_SEED = 1000  #: seeds from here on are never used by trials
 MAX_NAME = 74  #: characters of a sweep's name: its winners' study has "-final" after it
 JOURNAL = "journal"  #: the storage that is a file in the study's folder
 
-Mode = Literal["max", "min"]
 T = TypeVar("T")
 
 
@@ -85,7 +85,7 @@ class Objective:
     """A metric to optimise."""
 
     metric: str
-    mode: Mode
+    mode: Mode | None = None  #: None: not written, and the task that knows it not asked yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ class Sweep:
     keys: SweepKeys
     study: StudySpec  #: its variants, as an ablation that lists them on its axes
     space: Mapping[str, Any]  #: path → `Parameter`, or `DEFAULT`
-    objectives: tuple[Objective, ...]
+    objectives: tuple[Objective, ...]  #: as written; those of a `PreparedSweep` have a mode
     constraints: Mapping[str, Constraint]
     start_from: tuple[Any, ...]  #: `DEFAULT`, or setting → value
     seeds: SeedRules
@@ -303,12 +303,11 @@ def _objective(source: ComposedFile, given: Any, chosen: Objective, key: str) ->
             raise source.error(f"unknown key; {nearest(word, ('metric', 'mode'))}", f"{key}.{word}")
     metric = written["metric"]
     refuse_test(source, metric, key)
-    falls = metric.startswith("cost/") or "loss" in metric.split("/")
-    default: Mode = chosen.mode if metric == chosen.metric else "min" if falls else "max"
-    mode = written.get("mode", default)
-    if mode not in ("max", "min"):
+    modes: Mapping[Any, Mode] = {"max": "max", "min": "min"}
+    mode = written.get("mode", chosen.mode if metric == chosen.metric else None)
+    if mode not in (*modes, None):
         raise source.error(f"expected max or min, found {mode!r}", f"{key}.mode")
-    return Objective(metric=metric, mode="max" if mode == "max" else "min")
+    return Objective(metric=metric, mode=modes.get(mode))
 
 
 def refuse_test(source: ComposedFile, metric: str, key: str) -> None:

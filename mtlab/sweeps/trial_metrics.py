@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mtlab.config.schema import Mode
 from mtlab.errors import UserError
 from mtlab.files import read_jsonl_from
 from mtlab.runs.results import numbers
-from mtlab.sweeps.spec import Constraint, Mode, Objective, SeedRules
+from mtlab.sweeps.spec import Constraint, Objective, SeedRules
 
 
 def visible_metrics(result: Mapping[str, Any]) -> dict[str, float]:
@@ -36,16 +37,17 @@ def select_metrics(metrics: Mapping[str, float], names: Iterable[str]) -> list[f
     return values
 
 
-def reduce_over_seeds(values: Sequence[float], rules: SeedRules, mode: Mode) -> float:
+def reduce_over_seeds(values: Sequence[float], rules: SeedRules, mode: Mode | None) -> float:
     """Reduce a metric over seeds.
 
     Args:
         values: one per seed.
         rules: mean, median or worst.
-        mode: which direction is better.
+        mode: which direction is better; needed for the worst.
 
     """
     if rules.reduce == "worst":
+        assert mode is not None
         return min(values) if mode == "max" else max(values)
     return statistics.median(values) if rules.reduce == "median" else statistics.fmean(values)
 

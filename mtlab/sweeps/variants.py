@@ -15,15 +15,15 @@ from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.checks import contrasted_pairs
 from mtlab.resolution.defaults import fill_defaults
-from mtlab.resolution.metrics import is_metric, list_metrics
+from mtlab.resolution.metrics import direction, direction_problem, is_metric, list_metrics
 from mtlab.resolution.nodes import known_paths, node_entry
 from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
 from mtlab.studies.cells import Cell, CostFunction, ParentStudies, make_cell, make_cells
 from mtlab.studies.expand import StudyRow
-from mtlab.studies.plan import Plan, runs_of, uneven_problem
+from mtlab.studies.plan import Plan, check_metrics, runs_of, uneven_problem
 from mtlab.sweeps.space import DEFAULT, SearchParameter, encode_point, overlap, parse_parameter
-from mtlab.sweeps.spec import Sweep, rules_to_json
+from mtlab.sweeps.spec import Objective, Sweep, rules_to_json, verdict_of_winners
 
 UNSEARCHED = {
     "metrics": "metrics decide what is compared: they cannot be searched",
@@ -85,6 +85,7 @@ def prepare(sweep: Sweep, price: CostFunction) -> PreparedSweep:
     """
     families = ParentStudies()
     cells = make_cells(sweep.study, price, families)
+    sweep = replace(sweep, objectives=_objectives(sweep, cells))
     _check_metrics(sweep, cells)
     _check_paths(sweep)
     _refuse_set(sweep)
@@ -102,14 +103,29 @@ def prepare(sweep: Sweep, price: CostFunction) -> PreparedSweep:
     return PreparedSweep(sweep, tuple(variants), families)
 
 
-def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
-    known = sorted({name for cell in cells for name in cell.row.resolved.metrics})
-    seen = [name for name in known if not name.startswith("test/")]
-    several = isinstance(sweep.keys.objective, list)
+def _objectives(sweep: Sweep, cells: Sequence[Cell]) -> tuple[Objective, ...]:
+    """Return the objectives, each with the way in which it is better."""
+    seen, known, found = _seen_metrics(cells), [cell.row.resolved.metrics for cell in cells], []
     for index, objective in enumerate(sweep.objectives):
+        key = f"objective[{index}]" if isinstance(sweep.keys.objective, list) else "objective"
         if not is_metric(objective.metric, seen):
-            key = f"objective[{index}]" if several else "objective"
             raise sweep.error(f"its task has no metric {objective.metric!r}; {list_metrics(seen)}", key)
+        if problem := direction_problem(objective.metric, known, objective.mode):
+            raise sweep.error(problem, key)
+        one = next(each for each in known if is_metric(objective.metric, each))
+        found.append(replace(objective, mode=direction(objective.metric, one)))
+    return tuple(found)
+
+
+def _seen_metrics(cells: Sequence[Cell]) -> list[str]:
+    """Return the metrics that a search may see."""
+    return sorted({name for cell in cells for name in cell.row.resolved.metrics if not name.startswith("test/")})
+
+
+def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
+    seen = _seen_metrics(cells)
+    if sweep.final is not None:  # the winners' study would meet it after the search
+        check_metrics(sweep.study, cells, verdict_of_winners(sweep.final, sweep.keys.metrics.verdict))
     for metric in sweep.constraints:
         if not is_metric(metric, seen):
             problem = f"its task has no such metric; {list_metrics(seen)}"

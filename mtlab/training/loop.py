@@ -158,6 +158,7 @@ class Loop:
         if metrics.choose not in values:
             raise UserError(f"no metric {metrics.choose!r}; {nearest(metrics.choose, values)}", key="metrics.choose")
         self._log_metrics(values)
+        assert metrics.mode is not None  # of a resolved configuration
         better = progress.update(values[metrics.choose], metrics.mode, run.train.patience)
         if better:
             tensors = self._model_tensors()

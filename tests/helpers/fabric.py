@@ -137,11 +137,25 @@ class Fabric:
             for cell in cells
             for seed in range(seeds)
         ]
-        metrics = {"choose": "val/accuracy", "verdict": "test/accuracy", "mode": "max", "report": []}
+        metrics = {"choose": "val/accuracy", "verdict": "test/accuracy", "report": []}
         plan = {"format": 1, "study": "trial", "spec_file": "trial.yaml", "why": "Which is best?", "design": "grid"}
         plan |= {"baseline": baseline, "seeds": list(range(seeds)), "metrics": metrics, "test": "paired_t_examples"}
-        plan |= {"correct": "holm", "alpha": 0.05, "published": {}, "code": "c0de", "rows": rows, "runs": runs}
+        plan |= {
+            "directions": DIRECTIONS,
+            "correct": "holm",
+            "alpha": 0.05,
+            "published": {},
+            "code": "c0de",
+            "rows": rows,
+            "runs": runs,
+        }
         return plan | changes
+
+
+DIRECTIONS = {
+    **dict.fromkeys(("val/accuracy", "test/accuracy"), "max"),
+    **dict.fromkeys(("val/loss", "test/loss", "cost/params", "cost/flops", "cost/seconds"), "min"),
+}
 
 
 @pytest.fixture

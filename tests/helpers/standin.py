@@ -56,8 +56,16 @@ def make_plan(rows: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] = (0, 
                 "identity": {key: config.get(key) for key in ("steps", "parent")},
                 "parents": [{"cell": parent, "seed": seed}] if parent else [],
             }
-    metrics = {"choose": "val/accuracy", "verdict": "test/accuracy", "mode": "max", "report": []}
-    return {"format": 1, "study": study, "metrics": metrics, "rows": [], "runs": runs}, configs
+    metrics = {"choose": "val/accuracy", "verdict": "test/accuracy", "report": []}
+    directions = {"val/accuracy": "max", "test/accuracy": "max"}
+    return {
+        "format": 1,
+        "study": study,
+        "metrics": metrics,
+        "directions": directions,
+        "rows": [],
+        "runs": runs,
+    }, configs
 
 
 def until_decided(made: Any, baseline: str, looks: Sequence[int], margin: float) -> Any:

@@ -75,7 +75,7 @@ def results_of(fabric, cell, seeds):
 
 def test_outcomes_of_accuracy_are_not_used_for_a_loss_and_smaller_is_better(four):
     plan = four.plan(CELLS)
-    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
+    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss"}
     rows = rows_of(four, plan)
     assert rows["static"].outcome == "better"
     assert rows["static"].difference.difference < 0

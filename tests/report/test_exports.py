@@ -231,7 +231,7 @@ def test_two_studies_stand_side_by_side_each_tested_by_itself(four, lengths, tmp
 
 def test_studies_that_cannot_stand_side_by_side_are_told(four):
     one, plan = build_report(four.store, four.plan(CELLS)), four.plan(CELLS, study="other")
-    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
+    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss"}
     with pytest.raises(UserError, match="on test/accuracy, that of other on test/loss"):
         side_by_side.compare_studies([one, build_report(four.store, plan)])
     with pytest.raises(UserError, match="name each study once"):
@@ -241,6 +241,8 @@ def test_studies_that_cannot_stand_side_by_side_are_told(four):
 def test_old_plans_without_the_new_keys_are_reported_still(four):
     plan = four.plan(CELLS)
     assert "axis_labels" not in plan["rows"][0]
+    plan["metrics"] |= {"mode": "max"}
+    del plan["directions"]
     report = build_report(four.store, plan)
     assert (report.side_by_side, report.published_rows) == (None, ())
     assert [row.variant for row in report.rows] == CELLS

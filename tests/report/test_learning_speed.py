@@ -22,17 +22,20 @@ CURVES: Mapping[str, Sequence[Sequence[float]]] = {
 }
 
 
-def log(fabric: Fabric, cell: str, seed: int, values: Sequence[float], every: int = 200) -> None:
+def log(
+    fabric: Fabric, cell: str, seed: int, values: Sequence[float], every: int = 200, metric: str = "val/accuracy"
+) -> None:
     """Write a finished run with a validation curve."""
     run = fabric.finish(cell, seed, values[-1])
-    rows = [{"step": every * n, "seconds": n, "val/accuracy": value} for n, value in enumerate(values, 1)]
+    rows = [{"step": every * n, "seconds": n, metric: value} for n, value in enumerate(values, 1)]
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 def report(fabric: Fabric, curves: Mapping[str, Sequence[Sequence[float]]] = CURVES, **plan: Any) -> StudyReport:
+    metric = plan.get("metrics", {"choose": "val/accuracy"})["choose"]
     for cell, seeds in curves.items():
         for seed, values in enumerate(seeds):
-            log(fabric, cell, seed, values)
+            log(fabric, cell, seed, values, metric=metric)
     return build_report(fabric.store, fabric.plan(list(curves), seeds=3, **plan))
 
 
@@ -118,10 +121,13 @@ def test_a_study_may_name_its_target_in_points(fabric: Fabric) -> None:
 
 
 def test_a_loss_falls(fabric: Fabric) -> None:
-    metrics = {"choose": "val/accuracy", "verdict": "test/loss", "mode": "min", "report": []}
+    """It chooses the checkpoints; what is compared is an accuracy, which rises."""
     falling = {"bridge": ((0.9, 0.5, 0.3, 0.2),), "static": ((0.9, 0.2, 0.1, 0.1),)}
-    found = report(fabric, falling, metrics=metrics).speed
+    whole = report(fabric, falling, metrics={"choose": "val/loss", "verdict": "test/accuracy", "report": []})
+    assert (whole.mode, whole.choose_mode) == ("max", "min")
+    found = whole.speed
     assert found is not None
+    assert found.mode == "min"
     assert found.target is not None
     assert found.target.value == pytest.approx(0.9 - 0.9 * 0.8)
     assert [row.reached.by_seed[0] for row in found.rows if row.reached] == [None, 600]

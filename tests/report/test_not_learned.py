@@ -131,7 +131,7 @@ def test_runs_without_a_floor_and_losses_are_not_judged(five):
         five.finish("static", seed, 0.5)
     plan = five.plan(list(ACCURACIES))
     assert rows_of(five, plan)["static"].learning is None
-    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
+    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss"}
     assert {row.learning for row in rows_of(five, plan).values()} == {None}
 
 

@@ -152,7 +152,7 @@ def test_anything_renders(fabric, cells, baseline, seeds):
 
 def test_a_metric_that_is_no_share_is_shown_as_it_is(four):
     plan = four.plan(CELLS)
-    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss", "mode": "min"}
+    plan["metrics"] = plan["metrics"] | {"verdict": "test/loss"}
     shown = drawn(build_report(four.store, plan), 100)
     assert "0.196 ± 0.026" in shown
     assert "in points" not in shown

@@ -217,7 +217,7 @@ def test_adaptivity_needs_room_that_validation_and_test_agree_on(fabric, bed):
 
 def test_too_little_for_a_card(fabric, bed):
     with pytest.raises(UserError, match=r"judged by a share of examples, such as test/accuracy, not by test/loss"):
-        build_card(fabric.store, bed | {"metrics": bed["metrics"] | {"verdict": "test/loss", "mode": "min"}})
+        build_card(fabric.store, bed | {"metrics": bed["metrics"] | {"verdict": "test/loss"}})
     with pytest.raises(UserError, match=r"'trial' is no testbed: no finished row is `last` on a single level"):
         build_card(fabric.store, plan_of(fabric, ["mean", "bridge a"]))
     empty = Store.open(fabric.store.root.parent / "empty", create=True)

@@ -54,7 +54,7 @@ def test_all_pairs_are_compared_as_the_report_compares_one_with_its_baseline(fou
 
 def test_smaller_is_better_where_the_study_says_so(four):
     plan = four.plan(CELLS)
-    plan["metrics"] |= {"mode": "min"}
+    plan["directions"] = {"val/accuracy": "max", "test/accuracy": "min"}
     assert [one.row.label for one in ranked(four, plan).variants] == [
         "last",
         "bridge",

@@ -83,15 +83,15 @@ space:
 
 def test_objectives_have_a_direction(tmp_path: Path) -> None:
     def objectives(text: str) -> list[tuple[str, str]]:
-        return [(each.metric, each.mode) for each in read_sweep(write_sweep(tmp_path, f"{LR}\n{text}")).objectives]
+        return [(each.metric, str(each.mode)) for each in prepared(tmp_path, f"{LR}\n{text}").sweep.objectives]
 
     assert objectives("") == [("val/accuracy", "max")]
-    assert objectives("metrics: {choose: val/loss, mode: min}") == [("val/loss", "min")]
+    assert objectives("metrics: {choose: val/loss}") == [("val/loss", "min")]
     assert objectives("objective: train/loss") == [("train/loss", "min")]
-    assert objectives("objective: [val/accuracy/colour, cost/flops, {metric: cost/seconds, mode: max}]") == [
+    assert objectives("objective: [val/accuracy/colour, cost/flops, {metric: cost/seconds, mode: min}]") == [
         ("val/accuracy/colour", "max"),
         ("cost/flops", "min"),
-        ("cost/seconds", "max"),
+        ("cost/seconds", "min"),
     ]
 
 
@@ -188,6 +188,7 @@ BAD = {
     f"{LR}\nobjective: accuracy": "objective: 'accuracy' is no metric of a search",
     f"{LR}\nobjective: val/acuracy": "objective: its task has no metric 'val/acuracy'; metrics: cost/flops",
     f"{LR}\nobjective: {{metric: val/accuracy, mode: up}}": "objective.mode: expected max or min, found 'up'",
+    f"{LR}\nobjective: {{metric: val/loss, mode: max}}": "objective: max contradicts val/loss, which is better small",
     f"{LR}\nobjective: {{metric: val/accuracy, direction: up}}": "objective.direction: unknown key",
     f"{LR}\nobjective: [val/accuracy, val/accuracy]": "objective[1]: val/accuracy is repeated",
     f"{LR}\nobjective: cost/flops": "objective: a search for low cost alone needs no training",

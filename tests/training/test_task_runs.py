@@ -100,13 +100,13 @@ def test_the_metrics_of_each_task(make_run: RunMaker) -> None:
             *("mlm_loss", "itm_loss", "itc_loss"),
         },
     }
-    from mtlab.resolution.metrics import metric_names
+    from mtlab.resolution.metrics import metric_directions
 
     for name, names in expected.items():
         run = opened(name)
         found = evaluate_run(run).metrics("val")
         assert {key.split("/")[1] for key in found} == {*names, "loss", "primary"}
-        known = {metric for metric in metric_names(run.config) if metric.startswith("val/")}
+        known = {metric for metric in metric_directions(run.config) if metric.startswith("val/")}
         assert known == {f"val/{metric}" for metric in (*names, "loss", "primary")}
 
 

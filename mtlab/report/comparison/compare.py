@@ -11,6 +11,7 @@ from mtlab.report.comparison.paired_examples import PairedExamples, pair_example
 from mtlab.report.formats.numbers import format_margin, format_p_value
 from mtlab.report.sequential.summary import seen_results
 from mtlab.report.side_by_side import block_label, variant_label
+from mtlab.runs.store import metric_direction
 from mtlab.statistics.correction import holm
 from mtlab.statistics.equivalence import equivalence_p
 from mtlab.statistics.example_variance import ExampleVariance
@@ -133,7 +134,8 @@ def compare(
         UserError: the plan names a test that does not exist.
 
     """
-    metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
+    metric = plan["metrics"]["verdict"]
+    mode = metric_direction(plan, metric)
     results = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
     floor = blind_floor(plan, results)
     measured = [_measure(runs, plan, row, results[row["cell"]], floor) for row in plan["rows"]]

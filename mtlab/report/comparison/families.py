@@ -21,6 +21,7 @@ from mtlab.report.comparison.compare import (
 from mtlab.report.comparison.paired_examples import count_family_examples, split_by_cell
 from mtlab.report.comparison.seed_results import judge_variant, results_by_seed, seed_mean
 from mtlab.report.sequential.summary import count_looks, seen_results
+from mtlab.runs.store import metric_direction
 from mtlab.statistics.intervals import MeanInterval
 from mtlab.statistics.learning import Learning
 from mtlab.statistics.paired import Difference
@@ -112,6 +113,7 @@ def _withheld(row: Mapping[str, Any], learning: Learning | None, baseline: Learn
 def _classify(tested: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
     """Correct the p-values over all families together, and classify the differences by them."""
     differences = [row.difference for rows in tested.values() for row in rows if row.compared]
+    mode = metric_direction(plan, plan["metrics"]["verdict"])
     p_values = [None if each is None else each.p for each in differences]
     corrected = iter(correct_p_values(p_values, plan["correct"]))
 
@@ -119,7 +121,7 @@ def _classify(tested: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) ->
         if not row.compared:
             return row
         p = next(corrected)
-        outcome = classify_outcome(row.difference, p, plan["alpha"], plan["metrics"]["mode"])
+        outcome = classify_outcome(row.difference, p, plan["alpha"], mode)
         return replace(row, p_corrected=p, outcome=outcome)
 
     return {family: tuple(map(classify, rows)) for family, rows in tested.items()}

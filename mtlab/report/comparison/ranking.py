@@ -17,6 +17,7 @@ from mtlab.report.comparison.compare import (
 )
 from mtlab.report.comparison.paired_examples import split_by_cell
 from mtlab.report.comparison.seed_results import SeedResults, seed_mean
+from mtlab.runs.store import metric_direction
 from mtlab.statistics.letter_display import letter_groups, letters_of
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.seed_tests import lookup_test
@@ -89,7 +90,8 @@ def rank_variants(
         raise UserError(f"{problem}: rank a study of a fixed number of seeds", file=study)
     if len({row.block for row in rows}) > 1:
         raise UserError("its variants were trained for several lengths: rank a study of one", file=study)
-    metric, mode, needed = plan["metrics"]["verdict"], plan["metrics"]["mode"], lookup_test(plan["test"]).seeds
+    metric, needed = plan["metrics"]["verdict"], lookup_test(plan["test"]).seeds
+    mode = metric_direction(plan, metric)
     left_out = {row.label: reason for row in rows if (reason := _why_left_out(row, needed)) is not None}
     kept = [row for row in rows if row.label not in left_out]
     shared = sorted(set[int].intersection(*(set(row.results) for row in kept))) if kept else []

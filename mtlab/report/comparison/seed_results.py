@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report.formats.numbers import format_score
+from mtlab.runs.store import metric_direction
 from mtlab.statistics.intervals import APART, Bounds, MeanInterval, mean_interval, separate, split_seeds
 from mtlab.statistics.learning import Floor, Learning, floor_metrics, judge_learning
 from mtlab.units import in_points
@@ -61,7 +62,7 @@ def judge_variant(
         None where it is not known, where less is better, or where the variant is blind on purpose.
 
     """
-    if row.get("blind") or plan["metrics"]["mode"] == "min":
+    if row.get("blind") or metric_direction(plan, metric) == "min":
         return None
     scores, errors = (results_by_seed(runs, row["cell"], name) for name in floor_metrics(metric))
     floors = {seed: Floor(max(score, floor or score), errors[seed]) for seed, score in scores.items() if seed in errors}

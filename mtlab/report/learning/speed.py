@@ -12,7 +12,7 @@ from mtlab.report.comparison.seed_results import SeedResults, seed_mean
 from mtlab.report.formats import numbers
 from mtlab.report.learning.validation_curve import ValidationCurve, read_curve
 from mtlab.report.sequential.summary import count_looks, look_seeds
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, metric_direction
 from mtlab.statistics.intervals import MeanInterval, mean_interval
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.seed_tests import lookup_test
@@ -89,7 +89,8 @@ def compare_speed(
         floor: the best blind answer on the validation data, where it is known.
 
     """
-    metric, mode = plan["metrics"]["choose"], plan["metrics"]["mode"]
+    metric = plan["metrics"]["choose"]
+    mode = metric_direction(plan, metric)
     curves = {row.cell: _read_curves(store, runs, row, metric) for row in rows}
     listed = [curve for of_cell in curves.values() for curve in of_cell.values()]
     if not listed:
@@ -126,7 +127,8 @@ def _choose_target(
     curves: Mapping[str, Mapping[int, ValidationCurve]], plan: Mapping[str, Any], floor: float | None
 ) -> tuple[SpeedTarget | None, str]:
     """Return the study's `report.reach`, else 90 % of the way to its best final mean; or why there is no target."""
-    metric, mode = plan["metrics"]["choose"], plan["metrics"]["mode"]
+    metric = plan["metrics"]["choose"]
+    mode = metric_direction(plan, metric)
     reach = plan.get("reach")
     if reach is not None:
         return SpeedTarget(reach / 100 if in_points(metric) else reach), ""
@@ -166,7 +168,8 @@ def _measure(
 
 
 def _steps_to(curves: Mapping[int, ValidationCurve], target: float, plan: Mapping[str, Any]) -> StepsToTarget:
-    steps = {seed: curve.first_step(target, plan["metrics"]["mode"]) for seed, curve in curves.items()}
+    mode = metric_direction(plan, plan["metrics"]["choose"])
+    steps = {seed: curve.first_step(target, mode) for seed, curve in curves.items()}
     reached = [step for step in steps.values() if step is not None]
     length = max(curve.length for curve in curves.values())
     if len(reached) < len(steps):

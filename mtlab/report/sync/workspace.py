@@ -11,7 +11,7 @@ from mtlab import files
 from mtlab.errors import UserError, missing_extra
 from mtlab.recording.reader import MODALITIES
 from mtlab.report.sync.run_data import read_step_metrics, run_summary
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, metric_direction
 from mtlab.tracking.trackers.weights_and_biases import INIT_SECONDS, STEP, WandbSink, describe_error
 
 if TYPE_CHECKING:
@@ -183,6 +183,6 @@ def _runs(plan: Mapping[str, Any], names: Sequence[str]) -> ws.RunsetSettings:
     return ws.RunsetSettings(
         filters=[ws.Tags().isin([plan["study"]])],
         groupby=[ws.Config("variant")],
-        order=[ws.Ordering(ws.Summary(verdict), ascending=plan["metrics"].get("mode") == "min")],
+        order=[ws.Ordering(ws.Summary(verdict), ascending=metric_direction(plan, verdict) == "min")],
         pinned_columns=shown,
     )

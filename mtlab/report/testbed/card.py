@@ -16,7 +16,7 @@ from mtlab.report.comparison.seed_results import blind_floor, recorded_floor, re
 from mtlab.report.testbed.claims import Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
 from mtlab.report.testbed.rows import CardRow, Role, card_rows
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, metric_direction
 from mtlab.statistics.numbers import sample_sd
 from mtlab.statistics.power import smallest_detectable
 from mtlab.units import in_points
@@ -159,7 +159,8 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
             examples, or a file of the store is damaged.
 
     """
-    metric, mode = plan["metrics"]["verdict"], plan["metrics"]["mode"]
+    metric = plan["metrics"]["verdict"]
+    mode = metric_direction(plan, metric)
     if mode != "max" or not in_points(metric) or metric.count("/") != 1:
         raise UserError(
             f"a testbed is judged by a share of examples, such as test/accuracy, not by {metric}", key="metrics.verdict"
