@@ -104,6 +104,22 @@ def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:
         entry.cls.fetch(config)
 
 
+def fetched_digest(kind: TowerKind, node: Mapping[str, Any]) -> str:
+    """Hash the tower's weights, which are downloaded from a hub unless they are on this disk.
+
+    Raises:
+        UserError: as `tower_digest`; or the weights are unavailable.
+
+    """
+    digest = tower_digest(kind, node)
+    if digest is None:
+        fetch_tower(kind, node)
+        digest = tower_digest(kind, node)
+    if digest is None:
+        raise UserError("the weights are not available", key=kind)
+    return digest
+
+
 def token_strings(node: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]] | None:
     """Return the tokens of texts as strings, see `Tower.token_strings`."""
     entry, config = tower_node("text", node)

@@ -34,6 +34,7 @@ from mtlab.runs import schemas
 from mtlab.runs.checkpoints import CorruptError
 from mtlab.runs.lock import LockedError, RunLock
 from mtlab.runs.results import write_result
+from mtlab.towers.build import KINDS, fetched_digest
 from mtlab.training import environment, failures
 from mtlab.training.assemble import assemble
 from mtlab.training.finish import finish
@@ -186,7 +187,7 @@ def _train(
     if device.type == "cuda":
         torch.cuda.set_device(device)
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
-    _check_data(config["data"], run_config["identity"])
+    _check_content(config, run_config["identity"])
     run = assemble(config, seed, group)
     task, batch = run.model.task, run.train.batch
     if problem := batch_sharing_problem(group.world_size, batch, task.contrasts(task.config, batch)):
@@ -208,9 +209,13 @@ def _train(
     print(f"finished after {progress.step} steps: {shown}", flush=True)
 
 
-def _check_data(node: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Raise a UserError if the data are no longer those that the run's id names."""
-    entry, options = lookup_options(DATASETS, node, "data")
-    planned = identity.get("digests", {}).get("data")
-    if planned is not None and entry.cls.digest(options) != planned:
-        raise UserError("the data have changed since this run was planned: `mtlab run FILE` plans it anew", key="data")
+def _check_content(config: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Raise a UserError if the data or the towers' weights are no longer those that the run's id names."""
+    planned = identity.get("digests", {})
+    again = "have changed since this run was planned: `mtlab run FILE` plans it anew"
+    entry, options = lookup_options(DATASETS, config["data"], "data")
+    if "data" in planned and entry.cls.digest(options) != planned["data"]:
+        raise UserError(f"the data {again}", key="data")
+    for kind in KINDS:
+        if kind in planned and fetched_digest(kind, config[kind]) != planned[kind]:
+            raise UserError(f"the weights of the {kind} tower {again}", key=kind)

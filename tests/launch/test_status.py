@@ -121,7 +121,7 @@ def test_table_has_a_line_per_variant_and_a_word_per_seed(store: Store) -> None:
 
 def test_smaller_may_be_better(store: Store) -> None:
     plan = store.plan("demo")
-    plan["metrics"]["mode"] = "min"
+    plan["directions"] |= {plan["metrics"]["choose"]: "min"}
     store.write_plan("demo", plan)
     metrics(store, "bridge/s0", 0.5, 0.2, 0.4)
     assert by_id(study_statuses(store, ["demo"])[0])["bridge/s0"]["metric"] == 0.2

@@ -3,16 +3,20 @@ import os
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_runs import RunMaker, bytes_of, lines, outcome, tiny_config, train_apart
 
 from mtlab.processes import EXIT_LOCKED
+from mtlab.resolution.identity import cell_identity
 from mtlab.runs import checkpoints
 from mtlab.runs.lock import RunLock
+from mtlab.towers.build import build_tower
 from mtlab.training import worker
 from mtlab.training.assemble import assemble
 from mtlab.training.worker import train
@@ -229,3 +233,22 @@ def test_data_that_changed_since_the_plan_are_refused(make_run: RunMaker) -> Non
     assert failure["error"].startswith("data: the data have changed since this run was planned")
     (folder / "config.json").write_text(json.dumps(config | {"identity": {"digests": {"data": ""}}}))
     assert train(folder) == 0
+
+
+def test_weights_of_a_tower_that_were_replaced_since_the_plan_are_refused(make_run: RunMaker, tmp_path: Path) -> None:
+    weights = tmp_path / "vit.safetensors"
+    node = {"name": "clip_vit", "width": 16, "depth": 2, "heads": 2, "patch": 8, "image_size": 16}
+    save_file(build_tower("vision", node).network.state_dict(), weights)
+    folder = make_run(
+        vision=node | {"weights": str(weights)}, data={"name": "shapes", "train": 16, "val": 8, "test": 8}
+    )
+    config = json.loads((folder / "config.json").read_text())
+    content = config | {"identity": cell_identity(config["config"]).hashed}
+    (folder / "config.json").write_text(json.dumps(content))
+    save_file(build_tower("vision", node | {"seed": 1}).network.state_dict(), weights)
+    assert train(folder) == 2
+    failure = json.loads((folder / "failure.json").read_text())
+    assert failure["kind"] == "input"
+    assert failure["error"].startswith(
+        "vision: the weights of the vision tower have changed since this run was planned"
+    )

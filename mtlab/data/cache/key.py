@@ -12,9 +12,8 @@ from mtlab.config.nodes import lookup_options
 from mtlab.config.options import option_of
 from mtlab.config.schema import CacheConfig
 from mtlab.data.base import DATASETS
-from mtlab.errors import UserError
 from mtlab.towers.base import TowerOptions
-from mtlab.towers.build import TowerKind, fetch_tower, tower_digest, tower_node, tower_shape
+from mtlab.towers.build import TowerKind, fetched_digest, tower_node, tower_shape
 from mtlab.towers.loading.disk_cache import content_hash
 
 FORMAT = 1  #: of the folder of an entry
@@ -60,18 +59,8 @@ def _tower(kind: TowerKind, node: Mapping[str, Any]) -> dict[str, Any]:
         "version": entry.version,
         "options": {name: value for name, value in _options(config).items() if name not in ignored},
         "levels": list(tower_shape(kind, node).levels),
-        "weights": _weights(kind, node),
+        "weights": fetched_digest(kind, node),
     }
-
-
-def _weights(kind: TowerKind, node: Mapping[str, Any]) -> str:
-    digest = tower_digest(kind, node)
-    if digest is None:
-        fetch_tower(kind, node)
-        digest = tower_digest(kind, node)
-    if digest is None:
-        raise UserError("the weights are not available: features cannot be computed", key=kind)
-    return digest
 
 
 def _data(node: Mapping[str, Any]) -> dict[str, Any]:
