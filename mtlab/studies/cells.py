@@ -97,7 +97,10 @@ def make_cell(study: StudySpec, row: StudyRow, price: CostFunction, parents: Par
         parent, parent_seed = _parent(study, row, start, price, parents)
         seed = {} if parent_seed is None else {"seed": parent_seed}
         config["init_from"] = {"cell": parent.id} | seed
-        _refuse_lost_towers(study, row, parent)
+        trained = {
+            kind: parent.config[kind]["lora_rank"] for kind in ("text", "vision") if parent.config[kind]["trainable"]
+        }
+        _refuse_lost_towers(study, row, trained)
     elif start is not None:
         config["init_from"] = _checkpoint(study, row, start)
     cost = price(config)
@@ -106,14 +109,21 @@ def make_cell(study: StudySpec, row: StudyRow, price: CostFunction, parents: Par
     return Cell(row, config, identity, cost, study.name, parent, parent_seed)
 
 
-def _refuse_lost_towers(study: StudySpec, row: StudyRow, parent: Cell) -> None:
-    """Refuse a frozen tower that the parent fine-tuned, as a frozen tower is loaded from its own weights."""
-    for kind in ("text", "vision"):
-        if parent.config[kind]["trainable"] and not row.config[kind]["trainable"]:
+def _refuse_lost_towers(study: StudySpec, row: StudyRow, trained: Mapping[str, int | None]) -> None:
+    """Refuse a frozen tower that the parent fine-tuned, as a frozen tower is loaded from its own weights.
+
+    Args:
+        study: of the row.
+        row: whose configuration it is.
+        trained: the parent's fine-tuned towers → rank of their adapters, or None without any.
+
+    """
+    for kind, theirs in trained.items():
+        own = row.config[kind]["lora_rank"]
+        if not row.config[kind]["trainable"]:
             problem = f"{row.label!r} freezes the {kind} tower that its parent fine-tunes: set {kind}.trainable to true"
             raise study.error(problem, "init_from")
-        if parent.config[kind]["trainable"] and parent.config[kind]["lora_rank"] != row.config[kind]["lora_rank"]:
-            own, theirs = (config[kind]["lora_rank"] for config in (row.config, parent.config))
+        if own != theirs:
             problem = (
                 f"{row.label!r} has {kind}.lora_rank {own or 'null'}, its parent {theirs or 'null'}: set them alike"
             )
@@ -133,6 +143,8 @@ def _in_steps(row: StudyRow, cost: CellCost) -> dict[str, Any]:
 
 
 def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
+    from mtlab.training.init_from import trained_towers
+
     name = start.get("checkpoint") if isinstance(start, Mapping) else start
     if not isinstance(name, str):
         raise study.error(
@@ -144,6 +156,11 @@ def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
         return _imported(study, row, path)
     if not path.is_file():
         raise study.error(f"no checkpoint file {path}", "init_from")
+    try:
+        trained = trained_towers(path) if path.suffix == ".safetensors" else {}
+    except UserError as error:
+        raise study.error(str(error), "init_from") from None
+    _refuse_lost_towers(study, row, trained)
     return {"checkpoint": str(path), "digest": files.sha256(path)}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mtlab import checksums
@@ -15,6 +16,7 @@ from mtlab.errors import UserError
 from mtlab.model.network import VisionLanguageModel
 from mtlab.runs import checkpoints
 from mtlab.runs.imported_checkpoint import is_imported_checkpoint, read_imported_checkpoint, weight_files
+from mtlab.towers.build import KINDS
 from mtlab.towers.loading.disk_cache import file_digest, files_digest
 from mtlab.towers.loading.positions import resize_positions
 from mtlab.towers.loading.weights import read_tensors
@@ -92,6 +94,26 @@ def _skip_frozen(prefix: str, kind: str, unused: list[str]) -> Generator[str, No
         count = len(unused) - len(other)
         yield f"  left {count} weights of the {kind} tower: it is frozen, and comes from its own file"
     return other
+
+
+def trained_towers(path: Path) -> dict[str, int | None]:
+    """Return the towers whose weights a run's file holds, by its header → rank of their adapters, or None without any.
+
+    Raises:
+        UserError: the file cannot be read.
+
+    """
+    found: dict[str, int | None] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for kind in KINDS:
+                own = [name for name in file.keys() if name.startswith(f"towers.{kind}.")]  # noqa: SIM118 - no iterator
+                ranks = [file.get_slice(name).get_shape()[0] for name in own if ".lora_A." in name]
+                if own:
+                    found[kind] = next(iter(ranks), None)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot be read: {' '.join(str(error).split())}", file=path) from None
+    return found
 
 
 def enlarge(name: str, loaded: Tensor, own: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from mtlab.tasks.build import build
 from mtlab.towers import lora
 from mtlab.towers.base import TowerShape
 from mtlab.towers.build import build_tower, tower_node
+from mtlab.training.init_from import trained_towers
 
 TEXT = {"name": "tiny_text", "trainable": True, "lora_rank": 2}
 TOWERS = {
@@ -114,6 +115,7 @@ def test_a_run_trains_adapters_alone_and_is_evaluated_and_exported_whole(tmp_pat
     kept, _ = checkpoints.load(store.run(run["id"]) / "checkpoints" / "best.safetensors")
     of_tower = {name: tensor for name, tensor in kept.items() if name.startswith("towers.text.")}
     assert all(".lora_" in name for name in of_tower)
+    assert trained_towers(store.run(run["id"]) / "checkpoints" / "best.safetensors") == {"text": 2}
     assert any(tensor.any() for name, tensor in of_tower.items() if ".lora_B." in name), "it has learned"
     loaded = load(store.run(run["id"]))
     again = checkpoints.model_tensors(loaded.network)

@@ -4,13 +4,17 @@ from typing import Any
 
 import pytest
 import torch
+from imagined import free
 from safetensors.torch import save_file
 from tiny_runs import RunMaker, lines, tiny_config
+from tiny_study import write_study
 
 from mtlab.errors import UserError
 from mtlab.runs import checkpoints
+from mtlab.studies.plan import make_plan
+from mtlab.studies.spec import read_study
 from mtlab.training.assemble import assemble
-from mtlab.training.init_from import find_checkpoint, load_initial_weights
+from mtlab.training.init_from import find_checkpoint, load_initial_weights, trained_towers
 from mtlab.training.worker import train
 
 
@@ -75,3 +79,34 @@ def test_a_child_starts_from_its_parents_best_checkpoint(make_run: RunMaker) -> 
     assert train(child) == 0
     result = json.loads((parent / "result.json").read_text())
     assert lines(child, "val/loss")[0]["val/loss"] == pytest.approx(result["metrics"]["val/loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["text", "vision"])
+def test_a_checkpoint_of_a_fine_tuned_tower_is_refused_where_the_tower_is_frozen(tmp_path: Path, kind: str) -> None:
+    """A frozen tower comes from its own file: what the parent has learned would be dropped."""
+    sections: dict[str, dict[str, Any]] = {
+        "text": {},
+        "vision": {"name": "tiny_vision", "depth": 3, "width": 16, "layers": "all"},
+        "data": {"name": "shapes", "train": 16, "val": 8, "test": 8},
+    }
+    sections[kind]["trainable"] = True
+    config = tiny_config(**sections)
+    checkpoints.save(tmp_path / "best.safetensors", checkpoints.model_tensors(assemble(config, seed=0).model), {})
+    assert trained_towers(tmp_path / "best.safetensors") == {kind: None}
+
+    def plan(settings: str) -> Any:
+        path = write_study(tmp_path, f"init_from: best.safetensors\n{settings}")
+        return make_plan(read_study(path), free)
+
+    with pytest.raises(
+        UserError, match=f"study.yaml:3: init_from: 'base' freezes the {kind} tower that its parent fine-t"
+    ):
+        plan("")
+    (cell,) = plan(f"set: {{{kind}: {{trainable: true}}}}").cells
+    assert cell.config["init_from"]["checkpoint"] == str(tmp_path / "best.safetensors")
+
+
+def test_a_checkpoint_that_is_cut_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "best.safetensors").write_bytes(b"\x99")
+    with pytest.raises(UserError, match=r"init_from: .*best.safetensors: cannot be read: "):
+        make_plan(read_study(write_study(tmp_path, "init_from: best.safetensors")), free)
