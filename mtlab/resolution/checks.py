@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import check_config
-from mtlab.config.nodes import own_options
+from mtlab.config.nodes import lookup_options, own_options
 from mtlab.config.schema import MultimodalConfig, is_multimodal, model_schema
+from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import DatasetFacts
 from mtlab.resolution.metrics import direction_problem, is_metric, list_metrics, metric_directions
 from mtlab.resolution.nodes import node_entry, node_options
+
+if TYPE_CHECKING:
+    from mtlab.managers.base import Place
 
 SHOWN = 60  #: letters of a caption in a message
 
@@ -31,6 +35,7 @@ def check_together(config: Mapping[str, Any], dataset: DatasetFacts) -> None:
     _check_answers_are_known(config)
     _check_contrast(config)
     _check_model(config)
+    _check_batch_statistics(config)
     _check_augment(config)
     _check_mask_token(config)
     _check_captions(config)
@@ -92,6 +97,23 @@ def _check_model(config: Mapping[str, Any]) -> None:
         raise UserError("`model: mllm` is not compiled: set it to false", key="train.compile")
     if config["train"]["grouping"] == "official":
         raise UserError("belongs to two towers: `model: mllm` goes with `grouping: default`", key="train.grouping")
+
+
+def _check_batch_statistics(config: Mapping[str, Any]) -> None:
+    """Refuse a micro-batch that would change what is learnt, as it is no part of a run's id."""
+    from mtlab.towers.build import KINDS, norms_batches
+
+    train = config["train"]
+    if train["micro_batch"] in (None, train["batch"]):
+        return
+    found = [f"a trained {kind} tower with batch norm" for kind in KINDS if norms_batches(kind, config[kind])]
+    if mixes_examples(config):
+        found.append(f"manager {config['manager']['name']!r} with these options")
+    if found:
+        raise UserError(
+            f"{found[0]} computes with all examples of a forward pass: what is learnt would depend on it; leave it out",
+            key="train.micro_batch",
+        )
 
 
 def _check_augment(config: Mapping[str, Any]) -> None:
@@ -185,25 +207,62 @@ def levels_read(config: Mapping[str, Any]) -> dict[str, list[list[int]]]:
     return found
 
 
+def processes_problem(processes: int, config: Mapping[str, Any]) -> str | None:
+    """Say why several processes cannot train a configuration together; None if they can."""
+    if processes > 1 and mixes_examples(config):
+        name = config["manager"]["name"]
+        return f"manager {name!r} with these options computes with all examples of a batch: train in one process"
+    return batch_sharing_problem(processes, config["train"]["batch"], contrasted_pairs(config))
+
+
+def mixes_examples(config: Mapping[str, Any]) -> bool:
+    """Return whether what a manager makes of an example depends on the others of its batch, in evaluation too."""
+    return _mixes_examples(json.dumps([config[key] for key in ("model", "manager", "text", "vision")]))
+
+
+@lru_cache(maxsize=256)
+def _mixes_examples(text: str) -> bool:
+    import torch
+
+    from mtlab.managers.base import MANAGERS
+
+    node, manager, *towers = json.loads(text)
+    entry, options = lookup_options(MANAGERS, manager, "manager")
+    with torch.device("meta"):
+        built = [entry.cls(options, place) for stack in _stacks(node, manager, towers) for place in stack]
+    return not all(each.independent_examples for each in built)
+
+
 @lru_cache(maxsize=4096)
 def _pairing(text: str) -> str:
     from mtlab.contract.trial import try_manager
-    from mtlab.model.encoder import levels_read, places
-    from mtlab.model.mllm.places import injected_levels, injection_places
+    from mtlab.model.encoder import levels_read
+    from mtlab.model.mllm.places import injected_levels
     from mtlab.towers.build import tower_shape
 
     node, manager, *towers = json.loads(text)
     words, vision = tower_shape("text", towers[0]), tower_shape("vision", towers[1])
     model = check_config(model_schema(node), own_options(node))
-    if isinstance(model, MultimodalConfig):
-        injected = injection_places(model, manager, words, vision)
-        try_manager(manager, [list(injected.values())])
-        pairs = injected_levels(model, manager, words, vision)
-    else:
-        own = list(places(model, manager, "text", words, vision))
-        try_manager(manager, [own, list(places(model, manager, "image", vision, words))])
-        pairs = levels_read(model, manager, words, vision)
+    try_manager(manager, _stacks(node, manager, towers))
+    read = injected_levels if isinstance(model, MultimodalConfig) else levels_read
+    pairs = read(model, manager, words, vision)
     stacks: dict[str, list[list[int]]] = {"text": [], "image": []}
     for (modality, _), levels in sorted(pairs.items()):
         stacks[modality].append(levels)
     return json.dumps(stacks)
+
+
+def _stacks(
+    node: Mapping[str, Any], manager: Mapping[str, Any], towers: Sequence[Mapping[str, Any]]
+) -> list[list[Place]]:
+    """Return the places of the managers of each modality, lowest first."""
+    from mtlab.model.encoder import places
+    from mtlab.model.mllm.places import injection_places
+    from mtlab.towers.build import tower_shape
+
+    words, vision = tower_shape("text", towers[0]), tower_shape("vision", towers[1])
+    model = check_config(model_schema(node), own_options(node))
+    if isinstance(model, MultimodalConfig):
+        return [list(injection_places(model, manager, words, vision).values())]
+    text = list(places(model, manager, "text", words, vision))
+    return [text, list(places(model, manager, "image", vision, words))]

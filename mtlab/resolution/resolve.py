@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtlab.config.schema import Mode
-from mtlab.resolution.checks import check_together, contrasted_pairs, levels_read
+from mtlab.resolution.checks import check_together, levels_read
 from mtlab.resolution.dataset_facts import DatasetFacts, dataset_facts, dataset_remarks
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.identity import plugin_digests
@@ -27,7 +27,6 @@ class ResolvedCell:
     remarks: tuple[str, ...]  #: what a user should know of the data set
     metrics: Mapping[str, Mode]  #: see `mtlab.resolution.metrics.metric_directions`
     pairing: Mapping[str, list[list[int]]]  #: see `mtlab.resolution.checks.levels_read`
-    contrasted_pairs: int | None
     plugin_digests: Mapping[str, str]
 
 
@@ -49,7 +48,6 @@ def resolve_cell(written: Mapping[str, Any]) -> ResolvedCell:
         remarks=dataset_remarks(config["data"]),
         metrics=metric_directions(config),
         pairing=levels_read(config),
-        contrasted_pairs=contrasted_pairs(config),
         plugin_digests=plugin_digests(config),
     )
 

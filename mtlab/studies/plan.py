@@ -11,7 +11,7 @@ from typing import Any
 
 from mtlab.config.check import to_plain
 from mtlab.config.schema import Mode
-from mtlab.distributed.ranks import batch_sharing_problem
+from mtlab.resolution.checks import processes_problem
 from mtlab.resolution.interventions import intervention_passes
 from mtlab.resolution.metrics import direction, direction_problem, is_metric, list_metrics
 from mtlab.resolution.training_code import training_code_digest
@@ -303,7 +303,7 @@ def _refuse_uneven(study: StudySpec, cells: Sequence[Cell]) -> None:
 
 def uneven_problem(processes: int, cell: Cell) -> str | None:
     """Say why the processes of a run cannot share its batch, or that of a run it starts from; None if they can."""
-    problem = batch_sharing_problem(processes, cell.config["train"]["batch"], cell.row.resolved.contrasted_pairs)
+    problem = processes_problem(processes, cell.config)
     if problem is not None:
         return f"{problem} ({cell.row.label})"
     above = None if cell.parent is None else uneven_problem(processes, cell.parent)

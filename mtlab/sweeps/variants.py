@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mtlab.config.load import COMMAND_LINE
-from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError, nearest
-from mtlab.resolution.checks import contrasted_pairs
+from mtlab.resolution.checks import processes_problem
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.metrics import direction, direction_problem, is_metric, list_metrics
 from mtlab.resolution.nodes import known_paths, node_entry
@@ -266,17 +265,16 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -
         raise sweep.error(f"{problem}, from which {cell.row.label} starts", "resources.processes")
     deciding = [each for each in space if any(overlap(each.path, path) for path in ("train.batch", "task"))]
     drawn = next((each for each in deciding if overlap(each.path, "train.batch") and not each.conditions), None)
-    if drawn is None:  # else the variant's own batch size is never used
-        batch = cell.config["train"]["batch"]
-        if problem := batch_sharing_problem(processes, batch, cell.row.resolved.contrasted_pairs):
-            raise sweep.error(f"{problem} ({cell.row.label})", "resources.processes")
+    # Where a batch size is drawn, the variant's own is never used.
+    if drawn is None and (problem := processes_problem(processes, cell.config)):
+        raise sweep.error(f"{problem} ({cell.row.label})", "resources.processes")
     for each in sorted(deciding, key=lambda each: each is not drawn):
         config = _enabled(sweep, cell, each, space[: space.index(each)])
         if drawn is not None and drawn is not each:
             config = with_value(config, Value({drawn.path: drawn.values[0]}, ""))
         for value in each.grid(processes):
             tried = fill_defaults(with_value(config, Value({each.path: value}, "")))
-            if problem := batch_sharing_problem(processes, tried["train"]["batch"], contrasted_pairs(tried)):
+            if problem := processes_problem(processes, tried):
                 problem = f"{cell.row.label} may draw {plain_label(value)}: {problem} (resources.processes)"
                 hint = "" if each.kind == "choice" else "; say choice: […]"
                 if each.kind == "int" and not each.log:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from mtlab.config.nodes import lookup_options
 from mtlab.config.registry import Entry
 from mtlab.errors import UserError, place_errors
@@ -102,6 +105,20 @@ def fetch_tower(kind: TowerKind, node: Mapping[str, Any]) -> None:
     entry, config = tower_node(kind, node)
     with place_errors(key=kind):
         entry.cls.fetch(config)
+
+
+def norms_batches(kind: TowerKind, node: Mapping[str, Any]) -> bool:
+    """Return whether the tower is trained and has batch norm: an example then depends on the others of its batch.
+
+    Raises:
+        UserError: as `tower_node`.
+
+    """
+    if not node["trainable"]:
+        return False
+    with torch.device("meta"):
+        modules = build_tower(kind, node, weights=False).modules()
+    return any(isinstance(module, _BatchNorm) for module in modules)
 
 
 def fetched_digest(kind: TowerKind, node: Mapping[str, Any]) -> str:

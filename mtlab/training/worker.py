@@ -20,6 +20,7 @@ from mtlab.distributed import torch_process_group
 from mtlab.distributed.process_group import ProcessGroup
 from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
+from mtlab.managers.base import Manager
 from mtlab.matmul import fast_matmul
 from mtlab.processes import (
     EXIT_DISK,
@@ -192,6 +193,9 @@ def _train(
     task, batch = run.model.task, run.train.batch
     if problem := batch_sharing_problem(group.world_size, batch, task.contrasts(task.config, batch)):
         raise UserError(problem, key="train.batch")
+    mixing = any(isinstance(part, Manager) and not part.independent_examples for part in run.model.modules())
+    if mixing and group.world_size > 1:
+        raise UserError("computes with all examples of a batch: train in one process", key="manager")
     if config["init_from"] is not None:
         path = find_checkpoint(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
         for line in load_initial_weights(run.model, path):

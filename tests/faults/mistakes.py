@@ -110,6 +110,10 @@ IN_STUDIES = (
     ("a metric that no task has", "metrics: {verdict: test/bleu}\n" + STUDY),
     ("checkpoints chosen on test data", "metrics: {choose: test/accuracy}\n" + STUDY),
     ("an unknown mode", "metrics: {mode: biggest}\n" + STUDY),
+    (
+        "a split of a batch that is one for the manager",
+        "set: {train: {micro_batch: 4}}\naxes: {manager: [{name: scalar_mix, layer_norm: true}]}\n",
+    ),
     ("a mode against a metric", "metrics: {choose: val/loss, mode: max}\n" + STUDY),
     ("a mapping where a list belongs", "metrics: {report: {cost: true}}\n" + STUDY),
     ("a target above 100 points", "report: {reach: 180}\n" + STUDY),
