@@ -12,7 +12,7 @@ from pathlib import Path
 
 ENGINE_VERSION = 4  #: raise it when the same configuration and seed give other results
 
-#: The files and folders of the package that train a model.
+#: The files and folders of the package that make examples, the levels of towers, and train a model.
 TRAINING_CODE = (
     *(
         "attention.py",
@@ -23,14 +23,21 @@ TRAINING_CODE = (
         "model",
         "runs/checkpoints.py",
         "tasks",
+        "towers",
         "training",
     ),
     *(
         "data/batches.py",
+        "data/cache/extract.py",
+        "data/captions.py",
+        "data/datasets",
+        "data/image_files.py",
         "data/inputs.py",
         "data/masking.py",
         "data/matching.py",
-        "data/shards/streaming/batch_loader.py",
+        "data/shards/streaming",
+        "data/transforms",
+        "data/worlds",
     ),
 )
 
@@ -45,7 +52,7 @@ def installed_version(package: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def training_code_digest() -> str:
-    """Return the digest of the source that trains; hidden files are an editor's locks."""
+    """Return the digest of the source that makes examples and trains; hidden files are an editor's locks."""
     package = Path(__file__).resolve().parents[1]
     paths = [package / name for name in TRAINING_CODE]
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("[!.]*.py")))]

@@ -174,8 +174,9 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
         lines.append(f"{len(found.dropped)} runs of the stored plan are no longer asked for; they stay in the store")
     if found.other_code:
         lines.append(
-            f"[yellow]{len(found.other_code)} finished runs come from other code of loop or models than this: "
-            "where it changes results, raise mtlab.resolution.training_code.ENGINE_VERSION[/]"
+            f"[yellow]{len(found.other_code)} finished runs come from other code of data, towers, models or loop "
+            "than this: where it changes results, raise mtlab.resolution.training_code.ENGINE_VERSION, or the version "
+            "of the class[/]"
         )
     lines += [
         f"[yellow]the source of plug-in {name} has changed since {count} of the finished runs: "
