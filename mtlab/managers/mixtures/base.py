@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mtlab.attention import fused_attention
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, share_norms, stack_weights
 
@@ -257,12 +258,12 @@ def single_head_attention(
     attendable = mask.unsqueeze(1) if mask is not None else None
     if own.shape[1] < other.shape[1]:
         queries = F.linear(query(own), key.weight.t())
-        return F.scaled_dot_product_attention(queries, other, values, attn_mask=attendable)
+        return fused_attention(queries, other, values, attendable)
     keys = F.linear(other, key.weight)
     bias = (keys @ query.bias).unsqueeze(1) / math.sqrt(own.shape[-1])
     if attendable is not None:
         bias = bias.masked_fill(~attendable, -torch.inf)
-    return F.scaled_dot_product_attention(own, F.linear(keys, query.weight.t()), values, attn_mask=bias)
+    return fused_attention(own, F.linear(keys, query.weight.t()), values, bias)
 
 
 def skipped_map_flops(width: int, own: int, other: int) -> int:

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from mtlab.attention import fused_attention
 from mtlab.config.options import option
 from mtlab.managers.base import Inputs, Intervention, Place, check_heads, register_manager, stack_norms
 from mtlab.managers.mixtures.base import (
@@ -93,7 +93,7 @@ class ConcatAttention(Mixture):
         if mask is not None:
             mask = mask.repeat(1, self.place.experts)[:, None, None]  # [B, 1, 1, N · L]
         if intervene is None and not record:
-            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
+            attended = fused_attention(queries, keys, values, mask, scale=1.0)
             return WeightedSum(self._merge_heads(attended))
         logits = queries @ keys.transpose(2, 3)
         if mask is not None:

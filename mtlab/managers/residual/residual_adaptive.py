@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtlab.attention import fused_attention
 from mtlab.config.options import option
 from mtlab.managers.base import Inputs, Place, register_manager
 from mtlab.managers.residual.base import Residual
@@ -77,7 +78,7 @@ class ResidualAdaptive(Residual):
             return values.gather(1, last.expand(-1, 1, values.shape[2]))
         key, values = (part.expand(len(own), -1, -1) for part in (self.key(other), values))
         attendable = None if mask is None else mask.unsqueeze(1)
-        return F.scaled_dot_product_attention(self.query(own), key, values, attn_mask=attendable)
+        return fused_attention(self.query(own), key, values, attendable)
 
     def noise_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of the scores times the weights, but for the first cross-modal layer's."""
