@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -114,10 +116,13 @@ def norms_batches(kind: TowerKind, node: Mapping[str, Any]) -> bool:
         UserError: as `tower_node`.
 
     """
-    if not node["trainable"]:
-        return False
+    return bool(node["trainable"]) and _has_batch_norm(kind, json.dumps(node, sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _has_batch_norm(kind: TowerKind, node: str) -> bool:
     with torch.device("meta"):
-        modules = build_tower(kind, node, weights=False).modules()
+        modules = build_tower(kind, json.loads(node), weights=False).modules()
     return any(isinstance(module, _BatchNorm) for module in modules)
 
 
