@@ -303,6 +303,7 @@ def test_a_second_signal_stops_at_once(store: Store) -> None:
 
 
 def _worker(store: Store) -> int:
+    wait_for(lambda: events(store, "start"))
     return int(events(store, "start")[-1]["pid"])
 
 
