@@ -71,7 +71,7 @@ def test_what_cannot_be_decided_is_refused(tmp_path: Path, text: str, problem: s
 
 def test_equivalence_of_a_fixed_number_of_seeds_is_in_the_metrics_own_unit(tmp_path: Path) -> None:
     assert to_json(planned(tmp_path, "3", f"{COMPARED}\nreport: {{equivalence: 0.5}}"))["equivalence"] == 0.005
-    loss = f"{COMPARED}\nmetrics: {{verdict: test/loss, mode: min}}\nreport: {{equivalence: 0.02}}"
+    loss = f"{COMPARED}\nmetrics: {{verdict: test/loss}}\nreport: {{equivalence: 0.02}}"
     assert to_json(planned(tmp_path, "3", loss))["equivalence"] == 0.02
     with pytest.raises(UserError, match=r"report\.test: equivalence is tested by paired_t"):
         planned(tmp_path, "12", f"{COMPARED}\nreport: {{equivalence: 0.5, test: bootstrap}}")
