@@ -64,8 +64,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
     the input, checks for rows without a single key, and scales queries and keys separately.
     """
     mask = mask[:, None, None, :] if mask is not None else None
-    if not dropout or query.device.type != "cpu":
-        return fused_attention(query, key, value, mask, dropout=dropout)
+    if not dropout:
+        return fused_attention(query, key, value, mask)
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     logits = (query / query.shape[-1] ** 0.5) @ key.transpose(2, 3)
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
@@ -73,12 +75,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
 
 
 def fused_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scale: float | None = None, dropout: float = 0.0
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scale: float | None = None
 ) -> Tensor:
     """Attend by torch's fused kernel, in narrow heads as fast within `fast_matmul` as without.
 
     On a CPU that kernel takes the products of each head by themselves. Within `fast_matmul` oneDNN takes them, unless
-    they are very small, and needs ten times as long as torch's default library.
+    they are very small, and is much slower than torch's default library at products of that size.
 
     Args:
         query: [..., L, D].
@@ -86,17 +88,16 @@ def fused_attention(
         value: [..., M, V].
         mask: True where to attend, or added to the logits, [..., L or 1, M]; None: everywhere.
         scale: what the logits are multiplied by; None: 1 / √D.
-        dropout: probability of dropping a weight.
 
     Returns:
         [..., L, V]
 
     """
-    exact = query.dtype == torch.float32 and query.device.type == "cpu" and not torch.compiler.is_compiling()
+    concerned = query.dtype == torch.float32 and query.device.type == "cpu" and not torch.compiler.is_compiling()
     small = query.shape[-2] * key.shape[-2] * query.shape[-1] <= SMALL_PRODUCT
-    if small or not exact or torch.get_float32_matmul_precision() == "highest":
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale, dropout_p=dropout)
-    attended: Tensor = _DefaultAttention.apply(query, key, value, mask, scale, dropout)  # type: ignore[no-untyped-call]  # torch
+    if small or not concerned or torch.get_float32_matmul_precision() == "highest":
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    attended: Tensor = _DefaultAttention.apply(query, key, value, mask, scale)  # type: ignore[no-untyped-call]  # torch
     return attended
 
 
@@ -106,11 +107,11 @@ class _DefaultAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         """Attend; arguments as of `fused_attention`."""
-        *tensors, scale, dropout = inputs
+        *tensors, scale = inputs
         ctx.own = [each if each is None else each.detach().requires_grad_(each.requires_grad) for each in tensors]
         query, key, value, mask = ctx.own
         with default_matmul(), torch.enable_grad():
-            attended = F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scale)
+            attended = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
         ctx.attended = attended
         return attended.detach()
 
@@ -120,4 +121,4 @@ class _DefaultAttention(torch.autograd.Function):
         wanted = [each for each in ctx.own if each is not None and each.requires_grad]
         with default_matmul():
             found = iter(torch.autograd.grad(ctx.attended, wanted, gradients))
-        return *(next(found) if each is not None and each.requires_grad else None for each in ctx.own), None, None
+        return *(next(found) if each is not None and each.requires_grad else None for each in ctx.own), None

@@ -154,8 +154,8 @@ def _to_frame(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     import polars as pl
 
     if not rows:
-        text = dict.fromkeys(("run", "study", "cell", "label", "state"), pl.String)
-        return pl.DataFrame(schema={**text, "seed": pl.Int64}).select("run", "study", "cell", "seed", "label", "state")
+        text = dict.fromkeys(("run", "study", "cell", "seed", "label", "state"), pl.String)
+        return pl.DataFrame(schema={**text, "seed": pl.Int64})
     names = dict.fromkeys(name for row in rows for name in row)
     return pl.DataFrame({name: _uniform([row.get(name) for row in rows]) for name in names}, strict=False)
 

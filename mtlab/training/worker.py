@@ -18,9 +18,7 @@ from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
 from mtlab.distributed import torch_process_group
 from mtlab.distributed.process_group import ProcessGroup
-from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
-from mtlab.managers.base import Manager
 from mtlab.matmul import fast_matmul
 from mtlab.processes import (
     EXIT_DISK,
@@ -31,6 +29,7 @@ from mtlab.processes import (
     EXIT_PEER_LOST,
     LAUNCHER,
 )
+from mtlab.resolution.checks import processes_problem
 from mtlab.runs import schemas
 from mtlab.runs.checkpoints import CorruptError
 from mtlab.runs.lock import LockedError, RunLock
@@ -190,12 +189,8 @@ def _train(
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
     _check_content(config, run_config["identity"])
     run = assemble(config, seed, group)
-    task, batch = run.model.task, run.train.batch
-    if problem := batch_sharing_problem(group.world_size, batch, task.contrasts(task.config, batch)):
+    if problem := processes_problem(group.world_size, config):
         raise UserError(problem, key="train.batch")
-    mixing = any(isinstance(part, Manager) and not part.independent_examples for part in run.model.modules())
-    if mixing and group.world_size > 1:
-        raise UserError("computes with all examples of a batch: train in one process", key="manager")
     if config["init_from"] is not None:
         path = find_checkpoint(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
         for line in load_initial_weights(run.model, path):

@@ -24,12 +24,7 @@ from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
 from mtlab.model.initial import initialise
 from mtlab.model.layers import to_full_precision
 from mtlab.model.mllm.answers import AnswerScorer, grow_tree
-from mtlab.model.mllm.continuations import (
-    AnswerTokens,
-    Continuation,
-    continuation_likelihoods,
-    embed_continuation,
-)
+from mtlab.model.mllm.continuations import AnswerTokens, Continuation, continuation_likelihoods, embed_continuation
 from mtlab.model.mllm.offered import offered_rows
 from mtlab.model.mllm.passing import Pass, Requests
 from mtlab.model.mllm.places import injection_places
@@ -289,27 +284,21 @@ class LanguageModelEncoder(Encoder):
         return [level for row, level in enumerate(self.levels[modality]) if row in rows]
 
     def _image(self, vision: Features) -> tuple[Tensor, Experts]:
-        """Project the image's own tokens, the top level [B, M, D], and what managers are offered [B, N, M, D].
-
-        A level that is removed is removed from both.
-        """
+        """Project the image's own tokens, the top level [B, M, D], and what managers are offered [B, N, M, D]."""
         mapped = {}
         for expert in sorted(self.projections.used):
             projected = self.projector(F.linear(vision.levels[expert - 1], *self.projections.affine(expert)))
             mapped[expert - 1] = to_full_precision(projected)
         own = mapped[len(vision.levels) - 1]
+        if vision.removed is not None:  # from both
+            mapped[vision.removed - 1] = torch.full_like(own, self.neutral)
         states = []
         for expert, row in enumerate(self.expert_rows):
             level = mapped.get(row)
-            if level is not None and self.level_embeddings is not None:
+            if level is not None and self.level_embeddings is not None and row + 1 != vision.removed:
                 level = level + self.level_embeddings[expert]
             states.append(torch.zeros_like(own) if level is None else level)
-        experts = Experts(torch.stack(states, 1))
-        if vision.removed == len(vision.levels):
-            own = torch.full_like(own, self.neutral)
-        if vision.removed is not None and vision.removed - 1 in self.expert_rows:
-            experts = experts.without(self.expert_rows.index(vision.removed - 1) + 1, self.neutral)
-        return own, experts
+        return mapped[len(vision.levels) - 1], Experts(torch.stack(states, 1))
 
     def _requests(
         self, noise: Mapping[ManagerKey, Tensor], intervene: Mapping[ManagerKey, Intervention] | None, *, record: bool
