@@ -14,7 +14,7 @@ PACKAGE = Path(mtlab.__file__).parent
 ELSEWHERE = (
     *("config/", "runs/", "data/", "__", "checksums.py", "errors.py", "files.py", "plugin_errors.py"),
     *("processes.py", "units.py"),  # the latter formats lines of the log
-    *("resolution/__init__.py", "resolution/training_code.py"),  # the digest itself
+    "resolution/",  # questions asked of settings, and the digest itself
     "statistics/",  # floors of metrics: reported, not trained on
     "recording/",  # looks on: tests/training/test_recording.py holds it to change no result
 )
