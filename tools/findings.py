@@ -28,10 +28,11 @@ SHIPPED = {
         "results-history.md#is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge",
         "CNN",
     ),
-    "sweep_managers_all": (
+    "sweep_managers_all_first": (
         "results-history.md#twenty-one-managers-tuned-alike-preliminary",
         "CNN, 21 managers, preliminary",
     ),
+    "sweep_managers_all": ("results.md#which-of-all-managers", "CNN, all mechanisms"),
     "judge_cnn_levels": ("results-history.md#a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
     "depth": ("results.md#how-many-cross-modal-layers", "CNN, one to six layers"),
     "depth_longer": ("results.md#how-many-cross-modal-layers", "CNN, one layer, 2,000 steps"),
@@ -161,10 +162,13 @@ def layers() -> Iterator[str]:
 
 
 def _study(name: str) -> StudySpec:
-    if name.startswith("sweep_"):
-        return read_sweep(ROOT / f"sweeps/{name.removeprefix('sweep_')}.yaml").study
-    recipe = ROOT / f"experiments/{name}.yaml"
-    return read_study(recipe if recipe.exists() else ROOT / f"analysis/candidates/{name}.yaml")
+    short = name.removeprefix("sweep_")
+    recipe = next(
+        path
+        for folder in ("experiments" if short == name else "sweeps", "analysis/candidates")
+        if (path := ROOT / folder / f"{short}.yaml").exists()
+    )
+    return read_study(recipe) if short == name else read_sweep(recipe).study
 
 
 def _read(name: str, table: str) -> list[dict[str, str]]:

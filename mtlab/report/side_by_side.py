@@ -98,8 +98,10 @@ def variant_label(row: Mapping[str, Any]) -> str:
 
 
 def _is_length(axis: str, value: Any) -> bool:
+    """Tell whether an axis is the length of training, by itself or zipped with other settings of training alone."""
     paths = value if isinstance(value, Mapping) and axis.partition(".")[0] != "train" else (axis,)
-    return any(path == LENGTH or path.startswith(f"{LENGTH}.") for path in paths)
+    lengths = [path for path in paths if path == LENGTH or path.startswith(f"{LENGTH}.")]
+    return bool(lengths) and all(path.startswith("train.") for path in paths)
 
 
 def _variants(blocks: Sequence[ReportBlock]) -> tuple[str, ...]:

@@ -70,7 +70,16 @@ def test_a_difference_names_what_it_is_against() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sweep_managers_all", "judge_cnn_levels", "judge_vit", "depth_longer", "depth_parts", "depth_vit"]
+    "name",
+    [
+        "sweep_managers_all",
+        "sweep_managers_all_first",
+        "judge_cnn_levels",
+        "judge_vit",
+        "depth_longer",
+        "depth_parts",
+        "depth_vit",
+    ],
 )
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
     results = "".join((findings.ROOT / f"docs/{page}.md").read_text() for page in ("results", "results-history"))

@@ -212,6 +212,21 @@ def test_equal_steps_and_equal_flops_stand_side_by_side(lengths, tmp_path):
     pdf(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("axis", "value", "block"),
+    [
+        ("train.length", {"steps": 800}, "long"),
+        ("schedule", {"train.length.steps": 800, "train.eval_every": 80}, "long"),
+        ("variant", {"manager": "bridge", "train.length": {"steps": 1380}}, None),  # a control among variants
+        ("manager", "bridge", None),
+    ],
+)
+def test_a_length_of_training_is_a_block_where_it_is_an_axis_of_its_own(axis, value, block):
+    row = {"label": "long", "axes": {axis: value}, "axis_labels": {axis: "long"}}
+    assert side_by_side.block_label(row) == block
+    assert side_by_side.variant_label(row) == ("base" if block else "long")
+
+
 def test_two_studies_stand_side_by_side_each_tested_by_itself(four, lengths, tmp_path):
     other = build_report(four.store, four.plan(CELLS))
     view = side_by_side.compare_studies([other, lengths])
