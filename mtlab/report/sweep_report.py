@@ -12,7 +12,7 @@ from mtlab.runs.store import Store, final_name
 from mtlab.studies.axes import plain_label
 from mtlab.sweeps.spec import Objective
 from mtlab.sweeps.status import CELL, PROBLEM, VALUES
-from mtlab.sweeps.stored import StoredSearch, compared_with
+from mtlab.sweeps.stored import StoredSearch
 from mtlab.sweeps.winners import winners
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def build_sweep_report(
         final: compare the winners, too.
 
     """
-    rows = tuple(_variant(found, plan) for found in searches)
+    rows = tuple(_variant(found) for found in searches)
     name = final_name(plan["study"])
     wanted = final and plan["finally"] and name in store.study_names()
     winners_report = reports.build_report(store, store.plan(name)) if wanted else None
@@ -139,7 +139,7 @@ def describe_trial(found: StoredSearch, trial: FrozenTrial) -> BestTrial:
     )
 
 
-def _variant(found: StoredSearch, plan: Mapping[str, Any]) -> SweepVariant:
+def _variant(found: StoredSearch) -> SweepVariant:
     failed = [
         str((trial.user_attrs.get(PROBLEM) or {}).get("kind", "unknown"))
         for trial in found.trials
@@ -148,7 +148,7 @@ def _variant(found: StoredSearch, plan: Mapping[str, Any]) -> SweepVariant:
     best = found.best
     return SweepVariant(
         label=found.label,
-        baseline=found.label == compared_with(plan, found.variant),
+        baseline=found.label == found.variant["compare_to"],
         counts={str(word): count for word, count in found.status.counts.items()},
         ended=found.status.ended,
         seconds=found.status.seconds,

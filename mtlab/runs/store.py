@@ -323,8 +323,7 @@ def is_sweep(plan: Mapping[str, Any]) -> bool:
 
 def metric_direction(plan: Mapping[str, Any], metric: str) -> str:
     """Return which way a metric of a stored plan is better, "max" or "min"; a family's is that of the whole."""
-    # Plans of older stores have one mode for all metrics.
-    directions: Mapping[str, str] = plan.get("directions") or {metric: plan["metrics"]["mode"]}
+    directions: Mapping[str, str] = plan["directions"]
     return directions[metric] if metric in directions else directions[metric.rpartition("/")[0]]
 
 

@@ -78,12 +78,6 @@ def check_is_sweep(plan: Mapping[str, Any]) -> None:
         raise UserError(f"{plan['study']!r} is a study, no sweep: see `mtlab status` and `mtlab report`")
 
 
-def compared_with(plan: Mapping[str, Any], variant: Mapping[str, Any]) -> str | None:
-    """Return the label of what a variant of a plan is compared with: its own if it is a baseline; None for nothing."""
-    label: str | None = variant.get("compare_to", plan["baseline"])  # older plans name one baseline for all
-    return label
-
-
 @contextmanager
 def open_sweep(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[SweepStorage, tuple[StoredSearch, ...]]]:
     """Open the searches of a stored sweep for reading.

@@ -16,7 +16,7 @@ from mtlab.runs.store import Store, final_name
 from mtlab.studies.axes import Value, lookup, with_value
 from mtlab.sweeps.spec import FinalRules, verdict_of_winners
 from mtlab.sweeps.status import CELL
-from mtlab.sweeps.stored import StoredSearch, compared_with, open_sweep
+from mtlab.sweeps.stored import StoredSearch, open_sweep
 
 AXIS = "variant"  #: of the ablation: a name for the tuned settings, which move together
 
@@ -78,7 +78,7 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
         path: [_setting(each, winner, path) for each, winner in zip(written, chosen, strict=True)] for path in paths
     }
     labels = [winner.label for winner in chosen]
-    against = [compared_with(plan, winner.variant) for winner in chosen]
+    against = [winner.variant["compare_to"] for winner in chosen]
     verdict = verdict_of_winners(final, given["metrics"]["verdict"])
     study = {
         "kind": "ablation",

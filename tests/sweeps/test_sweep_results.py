@@ -92,17 +92,6 @@ def test_winners_of_a_grid_are_compared_as_the_cells_of_an_ablation(tmp_path: Pa
     assert [row.baseline for row in described(opened).rows] == [True, True, False, False]
 
 
-def test_a_plan_that_names_one_baseline_for_all_is_read(tmp_path: Path) -> None:
-    opened = searched(tmp_path, TEXT.replace("trials: 5", "trials: 1"))
-    plan = opened.store.plan("hunt")
-    for variant in plan["variants"]:
-        del variant["compare_to"]
-    opened.store.write_plan("hunt", plan)
-    assert [row.baseline for row in described(opened).rows] == [True, False]
-    made = make_plan(read_study(winning(opened, tmp_path)), free)
-    assert [cell.row.compare_to for cell in made.cells] == [None, 0]
-
-
 def test_a_winner_keeps_a_searched_null(tmp_path: Path) -> None:
     text = "space: {train.clip: {choice: [null, 1.0]}}\nstart_from: {train.clip: null}\nbudget: {trials: 1}"
     opened = searched(tmp_path, text)

@@ -56,7 +56,6 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> Non
     from rich.console import Console
     from rich.markup import escape
 
-    from mtlab.sweeps.stored import compared_with
     from mtlab.units import format_si
 
     console = Console(highlight=False, soft_wrap=False)
@@ -66,7 +65,7 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> Non
     for variant, found in zip(plan["variants"], searches, strict=True):
         cost = variant["cost"]
         table.add_row(
-            variant["label"] + (" (baseline)" if variant["label"] == compared_with(plan, variant) else ""),
+            variant["label"] + (" (baseline)" if variant["label"] == variant["compare_to"] else ""),
             ", ".join(f"{count} {word}" for word, count in found.status.counts.items()) or "none yet",
             str(len(variant["space"])),
             f"{variant['steps']:,}",
