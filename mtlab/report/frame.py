@@ -129,7 +129,8 @@ def run_area(store: Store, run: str) -> tuple[str, float | None]:
     """
     config = (store.config(run) or {}).get("config", {})
     metric = (config.get("metrics") or {}).get("choose", "val/accuracy")
-    curve = read_curve(store.metrics(run), metric, (store.result(run) or {}).get("steps"))
+    length = (config.get("train") or {}).get("length") or {}  # as planned: a run may have stopped early
+    curve = read_curve(store.metrics(run), metric, length.get("steps"))
     return metric, None if curve is None else curve.area
 
 

@@ -120,6 +120,25 @@ def test_a_study_may_name_its_target_in_points(fabric: Fabric) -> None:
     assert "set by report.reach" in speed_table.speed_caption(found)
 
 
+def test_areas_of_other_lengths_are_no_evidence_of_speed(fabric: Fabric) -> None:
+    """The longer of two trainings that rise alike is higher on average; at equal FLOPs, both had the same to spend."""
+    for cell, seeds in CURVES.items():
+        for seed, values in enumerate(seeds):
+            log(fabric, cell, seed, values)
+    plan = fabric.plan(list(CURVES), seeds=3)
+    for run in plan["runs"]:
+        other = {"static": {"steps": 1600, "flops": 2e12}, "adaptive": {"steps": 400}}.get(run["cell"], {})
+        run["cost"] = run["cost"] | other
+    found = build_report(fabric.store, plan)
+    assert found.speed is not None
+    _, static, adaptive = found.speed.rows
+    assert static.area is not None
+    assert (static.compare_to, static.difference, static.outcome) == (None, None, "not compared")
+    assert adaptive.compare_to == "bridge"
+    assert "Areas of other lengths than the baseline's are not compared: static." in speed_table.speed_caption(found)
+    assert "Holm for 1 comparison;" in speed_table.speed_caption(found)
+
+
 def test_a_loss_falls(fabric: Fabric) -> None:
     """It chooses the checkpoints; what is compared is an accuracy, which rises."""
     falling = {"bridge": ((0.9, 0.5, 0.3, 0.2),), "static": ((0.9, 0.2, 0.1, 0.1),)}

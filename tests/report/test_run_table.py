@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 import mtlab
 from mtlab.cli import main
+from mtlab.report.study_report import build_report
 
 
 @pytest.fixture
@@ -58,6 +59,18 @@ def test_the_area_is_the_mean_height_of_the_curve(study):
     areas = dict(runs.select("run", "area").iter_rows())
     assert areas["static/s0"] == pytest.approx((200 * 0.5 + 400 * 0.7) / 600)
     assert areas["bridge/s1"] is None
+
+
+def test_the_area_of_a_run_that_stopped_early_reaches_to_the_planned_end_as_in_the_report(study):
+    path = study.store.run("static/s0") / "config.json"
+    planned = {"train": {"length": {"steps": 1600}}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": planned}))
+    plan = study.plan(["bridge", "static"], seeds=2)
+    for run in plan["runs"]:
+        run["cost"]["steps"] = 1600
+    (_, static) = build_report(study.store, plan).speed.rows
+    runs = mtlab.frame(study.store.root)
+    assert runs.filter(run="static/s0")["area"].item() == static.areas[0] == pytest.approx((380 + 800 * 0.8) / 1400)
 
 
 def test_the_terminal_shows_a_line_for_each_run(report):

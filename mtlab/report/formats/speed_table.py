@@ -68,6 +68,10 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
     number = sum(row.compare_to is not None for row in speed.rows)
     if number and marks:
         sentences.append(captions.explain_marks(report, number, words=("faster", "slower"), test=speed.test))
+    compared = {row.label for row in report.rows if row.compared}
+    others = [row.label for row in speed.rows if row.label in compared and row.compare_to is None]
+    if others:
+        sentences.append(f"Areas of other lengths than the baseline's are not compared: {', '.join(others)}.")
     if speed.target is None:
         sentences.append(f"No steps to a target: {speed.why_no_target}.")
     else:

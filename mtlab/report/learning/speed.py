@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mtlab.report.comparison.compare import ComparisonRow, ComparisonVerdict, classify_outcome, correct_p_values
+from mtlab.report.comparison.compare import (
+    ComparisonRow,
+    ComparisonVerdict,
+    VariantCost,
+    classify_outcome,
+    correct_p_values,
+)
 from mtlab.report.comparison.seed_results import SeedResults, seed_mean
 from mtlab.report.formats import numbers
 from mtlab.report.learning.validation_curve import ValidationCurve, read_curve
@@ -57,7 +63,7 @@ class SpeedRow:
     areas: SeedResults  #: of each finished run with at least two validations
     area: MeanInterval | None
     reached: StepsToTarget | None  #: None without a target or a curve
-    compare_to: str | None = None  #: cell
+    compare_to: str | None = None  #: cell; None, too, where that is trained for another length
     difference: Difference | None = None  #: of areas, on shared seeds
     p_corrected: float | None = None
     outcome: ComparisonVerdict = "not compared"
@@ -99,7 +105,7 @@ def compare_speed(
     # Outcomes of validation examples are recorded at the end of training alone: no variance over examples.
     test = "paired_t" if plan["test"] == "paired_t_examples" else plan["test"]
     areas = {cell: _areas(of_cell) for cell, of_cell in curves.items()}
-    measured = [_measure(row, areas, curves[row.cell], target, {**plan, "test": test}) for row in rows]
+    measured = [_measure(row, rows, areas, curves[row.cell], target, {**plan, "test": test}) for row in rows]
     gaps = [b - a for curve in listed for a, b in zip(curve.steps, curve.steps[1:], strict=False)] or [listed[0].length]
     return LearningSpeed(
         metric,
@@ -145,6 +151,7 @@ def _choose_target(
 
 def _measure(
     row: ComparisonRow,
+    rows: Sequence[ComparisonRow],
     areas: Mapping[str, SeedResults],
     curves: Mapping[int, ValidationCurve],
     target: SpeedTarget | None,
@@ -152,7 +159,7 @@ def _measure(
 ) -> SpeedRow:
     """Describe the speed of one variant, with the difference of its area to its baseline's."""
     own, alpha = areas[row.cell], plan["alpha"]
-    difference, compare_to = None, row.compare_to if row.compared else None
+    difference, compare_to = None, row.compare_to if row.compared and _equally_long(row, rows) else None
     if compare_to is not None:
         other = areas.get(compare_to, {})
         seen = look_seeds(plan, row.look) if plan.get("sequential") else own
@@ -165,6 +172,23 @@ def _measure(
     outcome: ComparisonVerdict = "baseline" if row.is_baseline else "not compared"
     area = seed_mean(own, alpha, plan["metrics"]["choose"])
     return SpeedRow(row.label, row.cell, own, area, reached, compare_to, difference, outcome=outcome)
+
+
+def _equally_long(row: ComparisonRow, rows: Sequence[ComparisonRow]) -> bool:
+    """Return whether a row and its baseline are trained for the same steps, or the same FLOPs.
+
+    A longer curve is higher on average, however fast it rises.
+    """
+    others = [other.cost for other in rows if other.cell == row.compare_to]
+    return not others or any(row.cost.steps == cost.steps or _same_flops(row.cost, cost) for cost in others)
+
+
+def _same_flops(one: VariantCost, other: VariantCost) -> bool:
+    """Return whether the FLOPs of two trainings are the same but for less than a step."""
+    if not (one.training_flops and one.steps and other.training_flops and other.steps):
+        return False
+    step = max(one.training_flops / one.steps, other.training_flops / other.steps)
+    return abs(one.training_flops - other.training_flops) < step
 
 
 def _steps_to(curves: Mapping[int, ValidationCurve], target: float, plan: Mapping[str, Any]) -> StepsToTarget:
