@@ -34,11 +34,16 @@ managers = list(dict.fromkeys(row.axes["manager"]["name"] for row in study.repor
 styles = theme.assign_styles(managers)
 for manager in managers:
     rows = [row for row in study.report.rows if row.axes["manager"]["name"] == manager and row.mean is not None]
-    intervals = [row.mean.interval or (row.mean.mean, row.mean.mean) for row in rows]
+    means = [100 * row.mean.mean for row in rows]
+    ends = [[100 * end for end in row.mean.interval or (row.mean.mean, row.mean.mean)] for row in rows]
     curves.add_scatter(
         x=[row.axes["model.cross_layers"] for row in rows],
-        y=[100 * row.mean.mean for row in rows],
-        error_y={"array": [100 * (high - low) / 2 for low, high in intervals]},
+        y=means,
+        error_y={
+            "symmetric": False,
+            "array": [high - mean for mean, (_, high) in zip(means, ends, strict=True)],
+            "arrayminus": [mean - low for mean, (low, _) in zip(means, ends, strict=True)],
+        },
         mode="markers" if manager == "bridge" else "lines+markers",
         marker={"color": styles[manager].colour, "size": 8},
         name=manager,

@@ -81,6 +81,7 @@ class StudySelection:
             parts.append(f"{len(self.kept)} of {self.total} variants are shown")
         if self.group is not None:
             parts.append(f"Grouped by {self.group}: lines stand for all runs of a group, and n counts these runs")
+            parts.append("Levels that not all of them are offered are left out")
         return f"{'. '.join(parts)}." if parts else ""
 
 

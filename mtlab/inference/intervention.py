@@ -158,7 +158,7 @@ def measure(
         value | None, "image": value | None, "both": value | None}`, None where its managers have no weights.
 
     Raises:
-        UserError: a seed is not finished; or see `load_run`.
+        UserError: a seed is not finished, the disk is full; or see `load_run`.
 
     """
     path, store = results_path(found), cast("Store", found.store)
@@ -170,6 +170,8 @@ def measure(
             key="--swap",
         )
     others = [_find_other(found, store, seed) for seed in seeds]
+    with suppress(files.ReadOnlyError):
+        Store.open(store.root, create=True)  # a disk that is full says so before all is measured
     run = load_run(found, device=device)
     modalities = _weighted_modalities(run)
     size = -(-len(run.loader) // run.batch)

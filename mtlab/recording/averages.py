@@ -17,10 +17,9 @@ from mtlab.model.base import Encoder
 from mtlab.recording.attention import EntropySum
 from mtlab.recording.layer_similarity import LayerSimilarity
 from mtlab.recording.probe import RecordedBatch, Recorder, dimension_spreads, labels, manager_rows, removed
+from mtlab.recording.reader import ROWED
 
 EXAMPLES = 128  #: enough for a mean over tokens to settle
-KINDS = ("weights", "contributions")
-SPREADS = ("", "_tokens", "_examples")  #: suffixes of a kind in the names of arrays with a row for every expert
 
 
 def record_averages(
@@ -147,7 +146,7 @@ def describe_averages(
         first_layer: how a user counts the layer at depth 0.
 
     """
-    named = {name: len(held) for name, held in arrays.items() if name.split("/")[0] in _ROWED}
+    named = {name: len(held) for name, held in arrays.items() if name.split("/")[0] in ROWED}
     return {
         "levels": {modality: list(offered) for modality, offered in levels.items()},
         "labels": labels(list(named), named, levels),
@@ -167,6 +166,3 @@ def _outputs(recorded: RecordedBatch, modality: Modality) -> Tensor:
     real = recorded.real(modality)
     held = [each.hidden[real].float() for (own, _), each in sorted(recorded.managers.items()) if own == modality]
     return torch.stack(held)
-
-
-_ROWED = frozenset(f"{kind}{spread}" for kind in KINDS for spread in SPREADS) | {"weights_dimensions"}

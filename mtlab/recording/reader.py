@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +24,11 @@ Array = npt.NDArray[Any]
 K = TypeVar("K")
 
 MODALITIES: tuple[Modality, ...] = ("text", "image")
+#: kinds of arrays with a row for each level and previous state
+ROWED = frozenset(
+    {f"{kind}{what}" for kind in ("contributions", "weights") for what in ("", "_tokens", "_examples")}
+    | {"weights_dimensions"}
+)
 LAYERS, TRACE, TOKENS = "layers.safetensors", "trace.safetensors", "tokens.safetensors"
 
 
@@ -80,6 +85,23 @@ class Layers:
         """Number the layers of `number` managers as the user counts them; 1, 2, … where that is not known."""
         depths = self.depths("contributions", modality) or self.depths("weights", modality)
         return [depth + self.first_layer for depth in depths] if len(depths) == number else list(range(1, number + 1))
+
+    def over(self, levels: Mapping[Modality, tuple[int, ...]]) -> Layers:
+        """Lay the rows out over more levels, ascending; those that these managers are not offered are NaN."""
+        values = dict(self.values)
+        for name, rows in self.values.items():
+            kind, _, where = name.partition("/")
+            modality = next((each for each in MODALITIES if where.startswith(f"{each}/")), None)
+            if modality is None or kind not in ROWED or self.levels.get(modality) in (None, levels[modality]):
+                continue
+            own = self.levels[modality]
+            if len(rows) < len(own):
+                continue
+            laid = np.full(len(levels[modality]) + len(rows) - len(own), np.nan, rows.dtype)
+            laid[[levels[modality].index(level) for level in own]] = rows[: len(own)]
+            laid[len(levels[modality]) :] = rows[len(own) :]
+            values[name] = laid
+        return replace(self, values=values, levels=levels, labels={})
 
     def offered(self, modality: Modality, rows: Array) -> int:
         """Count the rows that are experts."""
@@ -236,7 +258,7 @@ def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None
         later: what was measured on demand: `interventions.json` of the run's derived folder, if there is one.
 
     """
-    measured = (result or {}).get("interventions") or (later or {}).get("standard")
+    measured = (later or {}).get("standard") or (result or {}).get("interventions")  # `--again` asks for it anew
     if measured is None:
         if result is None:
             return Missing("what single levels are worth was not measured (the run is not finished)")

@@ -77,6 +77,15 @@ class RunRecordings(Generic[T]):
         )
 
 
+def align_levels(found: Mapping[K, Layers]) -> dict[K, Layers]:
+    """Lay the rows of all runs out over the levels that any of them is offered, so that they can be averaged."""
+    levels = {
+        modality: tuple(sorted({level for each in found.values() for level in each.levels.get(modality, ())}))
+        for modality in MODALITIES
+    }
+    return {run: each.over(levels) for run, each in found.items()}
+
+
 def most_telling(found: Mapping[K, Layers]) -> K | None:
     """Return the run to look at first: the one whose weights of levels vary most from token to token.
 

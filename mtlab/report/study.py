@@ -75,8 +75,11 @@ class StudyResults:
         """
         import polars as pl
 
-        axes = {row["cell"]: row["axis_labels"] for row in reversed(self.plan["rows"])}
-        return pl.DataFrame([_table_row(row, axes[row.cell]) for row in self.report.rows], infer_schema_length=None)
+        # Row by row: one cell may be two rows, at equal steps and at equal FLOPs.
+        pairs = zip(self.report.rows, self.plan["rows"], strict=True)
+        return pl.DataFrame(
+            [_table_row(row, planned["axis_labels"]) for row, planned in pairs], infer_schema_length=None
+        )
 
     @cached_property
     def ranking(self) -> Ranking:

@@ -56,6 +56,7 @@ class StudyReport:
     runs: Mapping[str, int]  #: state → runs of this study
     rows: tuple[ComparisonRow, ...]
     families: Mapping[str, tuple[FamilyRow, ...]]
+    family_comparisons: int  #: over all families, which the correction of the table by family counts
     speed: LearningSpeed | None  #: None where no finished run was validated while it was trained
     published: tuple[PublishedResult, ...]
     published_rows: tuple[PublishedRow, ...]
@@ -72,11 +73,6 @@ class StudyReport:
     def has_verdicts(self) -> bool:
         """Whether anything is said of a variant: in comparison with another, or that it has not learned."""
         return any(row.compare_to is not None or row.outcome == "not learned" for row in self.rows)
-
-    @property
-    def family_comparisons(self) -> int:
-        """Comparisons over all families, which the correction of the table by family counts."""
-        return sum(row.compared for rows in self.families.values() for row in rows)
 
     @property
     def side_by_side(self) -> blocks.SideBySide | None:
@@ -161,6 +157,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
     outcomes = frame.outcome_frame(store, plan, split=split)
     looks = read_looks(store, plan)
     rows = compare(runs, outcomes, plan, looks)
+    families = compare_families(runs, outcomes, plan, looks)
     cells = {row.cell for row in rows}
     states = Counter(state for cell, state in runs.select("cell", "state").iter_rows() if cell in cells)
     return StudyReport(
@@ -179,7 +176,8 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         seeds=tuple(plan["seeds"]),
         runs={"asked": states.total(), **dict(sorted(states.items()))},
         rows=rows,
-        families=compare_families(runs, outcomes, plan, looks),
+        families=families,
+        family_comparisons=sum(row.compared for of_family in families.values() for row in of_family),
         speed=compare_speed(store, runs, rows, plan, recorded_floor(runs, plan["metrics"]["choose"])),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),

@@ -1,7 +1,9 @@
 """`mtlab intervene`: what weights are worth, asked of a finished run, which stays as it is."""
 
+import errno
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from calling import Told, here
 
 from mtlab import files
+from mtlab.inference import intervention
 from mtlab.inference.intervention import load_run
 from mtlab.model.forward import ForwardContext
 from mtlab.runs.find_run import find_run
@@ -131,6 +134,17 @@ def test_a_read_only_store_shows_the_result_and_keeps_none(
     code, out, err = told("worth:static:1", "--swap", 0)
     assert (code, "of seed 0" in out, "written to" in out) == (0, True, False)
     assert "note: not written, as the store is read-only" in err
+
+
+def test_a_full_disk_is_told_before_anything_is_measured(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(intervention, "load_run", lambda *_, **__: pytest.fail("the model was loaded"))
+    code, out, err = told("worth:static:1")
+    assert (code, out) == (2, "")
+    assert "the disk is full" in " ".join(err.split())
 
 
 def test_a_run_alone_in_its_cell_has_no_weights_to_take(told: Told, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mtlab.errors import UserError
 from mtlab.report import side_by_side
 from mtlab.report.export import render_svg, render_text
 from mtlab.report.formats import latex, markdown
+from mtlab.report.study import StudyResults
 from mtlab.report.study_report import build_report
 
 CELLS = ["last", "bridge", "static", "adaptive"]
@@ -43,8 +44,8 @@ def pdf(tmp_path, text):
 
 
 @pytest.fixture
-def lengths(four):
-    """Give a study whose variants were trained for equal steps and for equal FLOPs; bridge needs the same for both."""
+def lengths_plan(four):
+    """Plan a study whose variants were trained for equal steps and equal FLOPs; bridge needs the same for both."""
     for cell in ("static", "last"):
         for seed in range(5):
             four.finish(f"{cell}-short", seed, 0.6 + 0.01 * seed + (0.1 if cell == "static" else 0.0))
@@ -63,7 +64,17 @@ def lengths(four):
                     for run in plan["runs"]
                     if run["cell"] == row["cell"]
                 ]
-    return build_report(four.store, plan | {"rows": rows, "runs": runs, "study": "lengths"})
+    return plan | {"rows": rows, "runs": runs, "study": "lengths"}
+
+
+@pytest.fixture
+def lengths(four, lengths_plan):
+    return build_report(four.store, lengths_plan)
+
+
+def test_a_notebooks_table_names_the_length_of_each_row_though_two_rows_are_one_cell(four, lengths_plan):
+    table = StudyResults(four.store, lengths_plan).table
+    assert table["axis/train.length"].to_list() == ["length equal steps"] * 3 + ["length equal FLOPs"] * 3
 
 
 @pytest.fixture

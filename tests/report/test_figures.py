@@ -26,7 +26,7 @@ from mtlab.report.figures.layers import (
     training_signals,
     worth,
 )
-from mtlab.report.recordings import StudyRun, most_telling
+from mtlab.report.recordings import StudyRun, align_levels, most_telling
 
 FIGURES: dict[str, Callable[[Study, str], go.Figure]] = {
     "aggregation": lambda study, _: aggregation.plot_aggregation(study.layers),
@@ -215,6 +215,37 @@ def test_many_variants_do_not_crowd_a_panel(tmp_path: Path) -> None:
     assert "Shown: 8 of 11 variants" in figure.layout.meta["caption"]
 
 
+def test_a_long_legend_leaves_the_panels_their_height(tmp_path: Path) -> None:
+    few, many = (
+        aggregation.plot_aggregation(Study(tmp_path / f"{number}", [f"variant {n}" for n in range(number)], 1).layers)
+        for number in (3, 30)
+    )
+    assert few.layout.meta["height"] == 430
+    assert many.layout.meta["height"] >= 430 + 3 * 29
+
+
+def test_runs_with_different_levels_are_averaged_level_by_level(tmp_path: Path) -> None:
+    """As where the dashboard groups variants by an axis."""
+    found = {}
+    for seed, text in enumerate(([4, 5, 6], [5, 6, 7])):
+        recordings.write_layers(tmp_path / f"s{seed}", seed, levels={"text": text, "image": [2, 3]})
+        found[StudyRun("group", seed, f"x/s{seed}")] = reader.read_layers(tmp_path / f"s{seed}")
+    first, second = (each.experts("contributions", "text", 1) for each in found.values())
+    figure = aggregation.plot_aggregation(align_levels(found))
+    (line,) = lines(figure, "group", 1, 2)[:1]
+    assert list(line.x) == [5, 6]
+    np.testing.assert_allclose(line.y, [(first[1] + second[0]) / 2, (first[2] + second[1]) / 2])
+    (previous,) = lines(figure, "group", 1, 2)[1:]
+    assert previous.y[0] == pytest.approx(0.4)
+
+
+def test_a_manager_of_one_level_has_contributions_and_nothing_to_choose(tmp_path: Path) -> None:
+    one = Study(tmp_path / "one", ["last"], levels={"text": [6], "image": [5]}).layers
+    figure = specialisation.plot_entropy({**Study(tmp_path / "several", ["adaptive"]).layers, **one})
+    assert "Not shown: last (a single level)." in figure.layout.meta["caption"]
+    assert "Without contributions" not in figure.layout.meta["caption"]
+
+
 def test_heatmaps_and_differences_are_of_means_over_seeds(study: Study) -> None:
     made = aggregation.level_matrix(study.of("last"), "weights", "text")
     runs = [[each.experts("weights", "text", depth) for depth in range(3)] for each in study.of("last").values()]
@@ -311,6 +342,8 @@ def test_worth_sets_drops_beside_weights(study: Study) -> None:
     ]
     np.testing.assert_allclose(line.y, 100 * np.mean(drops, 0), rtol=1e-6)
     assert "renormalised" in figure.layout.meta["caption"]
+    without = {source: dataclasses.replace(each, by={"text": "input"}) for source, each in study.worths.items()}
+    assert "set to 0, to 1 in a product" in worth.plot_worth(study.layers, without).layout.meta["caption"]
     assert "mtlab intervene" in words(worth.plot_worth(study.layers, {}))
 
 

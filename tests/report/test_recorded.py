@@ -122,6 +122,9 @@ def test_interventions_become_drops() -> None:
     # measured on demand, where training did not
     on_demand = reader.read_worth({**result, "interventions": None}, {"standard": result["interventions"], **swaps})
     assert on_demand == read
+    # measured in training and, `--again`, on demand
+    older = {**result, "interventions": recordings.interventions(accuracy=0.5)}
+    assert reader.read_worth(older, {"standard": result["interventions"], **swaps}) == read
     # a manager that is no mixture, and a metric that was not measured
     result["interventions"]["text"] = {"by": "input", "uniform": None, "without": {"4": 0.1}}
     read = reader.read_worth({**result, "metrics": {}})

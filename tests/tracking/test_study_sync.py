@@ -193,6 +193,11 @@ def test_a_comparison_that_has_changed_is_sent_anew_under_its_name(store: Store)
     make_sync(store, notebook)[0].finish()
     compared = notebook.named("comparison")
     assert (compared.steps, compared.summary["runs"]) == ([1, 2], 4)
+    # a floor says which variants have learned
+    path = next(store.root.glob("studies/*/plan.json")).parent
+    store.write_plan(path.name, store.plan(path.name) | {"floor": 99.0})
+    make_sync(store, notebook)[0].finish()
+    assert notebook.named("comparison").steps == [1, 2, 3]
 
 
 def unfinished(store: Store, steps: int) -> tuple[Path, list[str]]:

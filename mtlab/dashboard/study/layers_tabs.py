@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from dash import dcc, html
@@ -15,6 +16,7 @@ from mtlab.dashboard import components, controls
 from mtlab.dashboard.address import page_href
 from mtlab.dashboard.components import Component
 from mtlab.dashboard.page import StudyRequest, StudyTab
+from mtlab.dashboard.selection import StudySelection
 from mtlab.recording.reader import Layers
 from mtlab.report import recordings
 from mtlab.report.figures.curves import logged_metrics, metric_choices, plot_curves
@@ -30,7 +32,7 @@ from mtlab.report.figures.layers.training_signals import (
     plot_temperatures,
 )
 from mtlab.report.figures.layers.worth import plot_worth
-from mtlab.report.recordings import StudyRun
+from mtlab.report.recordings import RunRecordings, StudyRun
 
 MEASURES = {"cka": "CKA", "cosine": "cosine"}
 #: name in the address → the ways to draw curves, the first one unless chosen
@@ -48,7 +50,7 @@ def draw_layers_tab(request: StudyRequest) -> StudyTab:
     recorded = data.layers(selection.plan)
     if not recorded.found:
         return StudyTab([_nothing_recorded(recorded.why)], [request.kind_switch()])
-    layers = selection.relabel(recorded)
+    layers = _relabelled(selection, recorded)
     worths = selection.relabel(recordings.study_worths(data.store, selection.plan))
     figures = {
         "aggregation": plot_aggregation(layers, selection.styles, kind),
@@ -89,6 +91,12 @@ def draw_seeds_tab(request: StudyRequest) -> StudyTab:
     ]
     body = [request.figure(figure, name) for name, figure in figures.items()]
     return StudyTab([*body, missing_note(recorded.why)], bar)
+
+
+def _relabelled(selection: StudySelection, recorded: RunRecordings[Layers]) -> dict[StudyRun, Layers]:
+    """Label layers as `StudySelection.relabel`; the runs of a group may be offered different levels."""
+    layers = selection.relabel(recorded)
+    return layers if selection.group is None else recordings.align_levels(layers)
 
 
 def _telling(layers: Mapping[StudyRun, Layers], names: Sequence[str]) -> str:
@@ -140,6 +148,13 @@ def draw_evolution_tab(request: StudyRequest) -> StudyTab:
     selection = request.selection
     recorded = request.data.traces(selection.plan)
     traces = selection.relabel(recorded)
+    if selection.group is not None:
+        steps = {(run, at): each for run, trace in traces.items() for at, each in enumerate(trace.layers)}
+        aligned = recordings.align_levels(steps)
+        traces = {
+            run: replace(trace, layers=tuple(aligned[run, at] for at in range(len(trace.layers))))
+            for run, trace in traces.items()
+        }
     names = list(dict.fromkeys(run.label for run in traces))
     if not names:
         message = "No run of these variants has recorded its training: that is kept when a run finishes."

@@ -141,29 +141,37 @@ def plot_families(report: StudyReport) -> go.Figure:
     title = f"{report.study}: {report.metric} by family of questions"
     if not report.families:
         return theme.empty(title, captions.NO_FAMILIES)
-    names, labels = list(report.families), [row.label for row in report.rows]
-    scale = metric_scale(report.metric)
-    gaps, texts = [], []
-    for index in range(len(labels)):
-        rows = [report.families[name][index] for name in names]
-        gaps.append([None if row.difference is None else scale * row.difference.difference for row in rows])
+    names, scale = list(report.families), metric_scale(report.metric)
+    labels, gaps, texts, told = [], [], [], []
+    for rows in zip(*report.families.values(), strict=True):
+        if all(row.mean is None for row in rows):
+            continue
+        labels.append(rows[0].label)
+        found = [None if row.difference is None else row.difference.difference for row in rows]
+        gaps.append([0 if gap is None else scale * gap for gap in found])
+        signed = [numbers.format_score(gap, report.metric, sign=True) for gap in found]
+        told.append(["" if gap == numbers.NONE else f" (difference {gap})" for gap in signed])
         texts.append(
             [
                 numbers.add_mark(numbers.format_score(row.mean.mean if row.mean else None, report.metric), row.outcome)
                 for row in rows
             ]
         )
-    largest = max((abs(gap) for row in gaps for gap in row if gap is not None), default=0) or 1
+    if not labels:
+        return theme.empty(title, captions.NO_FAMILIES)
+    largest = max(abs(gap) for row in gaps for gap in row) or 1
     figure = panels.make_panels([""], [""])
     figure.add_trace(
         go.Heatmap(
             x=[theme.axis_label(name) for name in names],
             y=[theme.axis_label(name) for name in labels],
-            z=[[0 if gap is None else gap for gap in row] for row in gaps],
+            z=gaps,
+            name="difference to the baseline",
             text=texts,
             texttemplate="%{text}",
+            customdata=told,
             coloraxis="coloraxis",
-            hovertemplate="%{y}, %{x}: %{text} (difference %{z:+.1f})<extra></extra>",
+            hovertemplate="%{y}, %{x}: %{text}%{customdata}<extra></extra>",
         )
     )
     figure.update_yaxes(autorange="reversed")

@@ -27,6 +27,8 @@ WIDTH = 760  #: pixels of a figure, see `resize`
 _LETTER = 0.49  #: mean width of a letter, in font sizes
 _TITLE, _CAPTION, _EDGE = 16, 12, 14  #: font sizes; pixels left of the title
 _TEXT = 13  #: font size of the main text, in pixels
+_ENTRY, _LINE = 50, 29  #: pixels of the legend: of an entry but for its name, and of a line
+_LINES = 2  #: of the legend, for which a figure's height has room
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,27 @@ def level_colours(number: int) -> list[str]:
 
 
 def finish(figure: go.Figure, title: str, caption: str, height: int = 420) -> go.Figure:
-    """Apply theme, title and caption to a figure; `layout.meta` keeps both for pages that show them as text."""
+    """Apply theme, title and caption to a figure; `layout.meta` keeps both for pages that show them as text.
+
+    A legend of many lines makes the figure higher: its panels keep their height.
+    """
+    height += _LINE * max(0, _legend_lines(figure) - _LINES)
     figure.update_layout(template=LIGHT, meta={"title": title, "caption": caption, "height": height})
     return resize(figure)
+
+
+def _legend_lines(figure: go.Figure) -> int:
+    """Return about how many lines the legend takes at the usual width."""
+    shown = [trace for trace in figure.data if trace.type != "heatmap" and trace.showlegend is not False and trace.name]
+    if figure.layout.showlegend is False or len(shown) < 2:
+        return 0
+    lines, filled = 1, 0.0
+    for trace in shown:
+        width = _ENTRY + _LETTER * _CAPTION * len(html.unescape(trace.name))
+        if filled and filled + width > WIDTH - 5 * _EDGE:
+            lines, filled = lines + 1, 0.0
+        filled += width
+    return lines
 
 
 def resize(figure: go.Figure, width: int = WIDTH, height: int | None = None) -> go.Figure:

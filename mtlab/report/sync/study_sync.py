@@ -38,6 +38,7 @@ _COMPARED = (
     "correct",
     "alpha",
     "equivalence",
+    "floor",
     "sequential",
 )  #: keys of a plan that a comparison depends on
 Progress = Callable[[dict[str, Any]], None]  #: takes the fields of `mtlab.report.sync.process.SyncProgress`

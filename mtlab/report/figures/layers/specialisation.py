@@ -23,7 +23,8 @@ def plot_entropy(
         f"Entropy of the levels' {panels.KINDS[kind]}s at a token, without the previous state's, divided by that of "
         "all levels alike"
     )
-    return _by_layer(found, styles, kind, "How sharply managers choose", _entropy, "entropy", caption, top=1.0)
+    title, alone = "How sharply managers choose", "a single level"
+    return _by_layer(found, styles, kind, title, _entropy, "entropy", caption, alone, top=1.0)
 
 
 def plot_specialisation(
@@ -34,7 +35,8 @@ def plot_specialisation(
         f"Standard deviation of a level's {panels.KINDS[kind]} over the real tokens of an example, mean over levels: 0 "
         "where all tokens are treated alike"
     )
-    return _by_layer(found, styles, kind, "How far managers choose by token", _spread, "spread over tokens", caption)
+    title = "How far managers choose by token"
+    return _by_layer(found, styles, kind, title, _spread, "spread over tokens", caption, "no spread")
 
 
 def plot_previous(
@@ -42,9 +44,8 @@ def plot_previous(
 ) -> go.Figure:
     """Plot the share of each manager's output that comes from the cross-modal layers below."""
     caption = f"{panels.KINDS[kind].capitalize()} of the previous states, all of them together"
-    return _by_layer(
-        found, styles, kind, "How much comes from the layers below", _previous, panels.KINDS[kind], caption
-    )
+    title, alone = "How much comes from the layers below", "no previous states"
+    return _by_layer(found, styles, kind, title, _previous, panels.KINDS[kind], caption, alone)
 
 
 def _previous(layers: Layers, kind: Kind, modality: Modality, depth: int) -> float | None:
@@ -68,6 +69,7 @@ def _by_layer(
     measure: LayerMeasure,
     name: str,
     meaning: str,
+    alone: str,
     top: float | None = None,
 ) -> go.Figure:
     names, depths = panels.variant_labels(found), panels.recorded_depths(found.values(), kind)
@@ -89,8 +91,13 @@ def _by_layer(
     figure.update_xaxes(dtick=1, tickformat="d")
     figure.update_yaxes(rangemode="tozero", range=None if top is None else [0, 1.04 * top])
     missing = [variant for variant in names if variant not in shown]
+    silent = [
+        variant for variant in missing if not panels.recorded_depths(panels.runs_of(found, variant).values(), kind)
+    ]
+    rest = ", ".join(variant for variant in missing if variant not in silent)
+    others = f" Not shown: {rest} ({alone})." if rest else ""
     caption = (
         f"{meaning}. {panels.describe_sample(found)}."
-        f"{panels.list_without(missing, kind)}{panels.hide_beyond_limit(figure, names)}"
+        f"{panels.list_without(silent, kind)}{others}{panels.hide_beyond_limit(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=330)

@@ -47,7 +47,7 @@ def plot_worth(
     by = sorted({how for each in worths.values() for how in each.by.values()})
     how = {
         "weights": "its projected states and its weight set to 0 in all layers, the rest renormalised",
-        "input": "its projected states set to 0, where managers have no weights",
+        "input": "its projected states set to 0, to 1 in a product, where managers have no weights",
     }
     averaging = panels.describe_averaging(found.values())
     used = f"Weight and contribution: means over layers, {averaging}. " if found else ""
@@ -82,9 +82,9 @@ def _mean_of_known(values: Array) -> Array:
     return mean
 
 
-def _drops(runs: Mapping[StudyRun, Worth], modality: Modality, scale: float) -> tuple[tuple[int, ...], Array | None]:
+def _drops(runs: Mapping[StudyRun, Worth], modality: Modality, scale: float) -> tuple[Sequence[int], Array | None]:
     levels = tuple(sorted({level for each in runs.values() for level in each.without.get(modality, {})}))
     drops = [[each.drop(modality, level) for level in levels] for each in runs.values()]
     values = scale * np.array(drops, dtype=float)
-    values = values[np.isfinite(values).all(1)] if values.size else values
-    return levels, values if values.size else None
+    values = values[np.isfinite(values).any(1)] if values.size else values
+    return panels.select_offered(levels, values) if values.size else (levels, None)
