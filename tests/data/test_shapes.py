@@ -210,7 +210,8 @@ def test_an_unknown_picture_is_a_key_error(key: str) -> None:
     ("options", "key", "problem"),
     [
         ({"objects": [5, 2]}, "objects", "swap"),
-        ({"objects": [2, 3]}, "objects", "colour needs pictures of up to 4"),
+        ({"objects": [2, 3], "families": ["colour"]}, "objects", "colour needs pictures of up to 4"),
+        ({"objects": [2, 4], "families": ["count"]}, "objects", "count needs pictures of up to 5"),
         ({"objects": [1, 5]}, "objects", "at least 2"),
         ({"families": []}, "families", "at least one"),
         ({"families": ["count", "count"]}, "families", "once"),

@@ -113,7 +113,8 @@ FAMILIES: Mapping[str, Family] = {
     "spatial": spatial,
     "comparison": comparison,
 }
-FEWEST = {"existence": 2, "count": 3, "colour": 4, "shape": 4, "spatial": 3, "comparison": 2}  #: things in an image
+#: things that an image may have to have: two of one colour and three of another, where `count` asks for both
+FEWEST = {"existence": 2, "count": 5, "colour": 4, "shape": 4, "spatial": 3, "comparison": 2}
 ANSWERS = ("yes", "no", "0", "1", "2", "3", *COLOURS, *SHAPES, "left", "right", "above", "below")
 
 
