@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtlab.data.image_files import check_header, read_image
+from mtlab.data.image_files import check_header, decode_image, read_image
+from mtlab.data.shards.streaming.decode import decode_pixels
 from mtlab.errors import UserError
 
 RED = (255, 0, 0)
@@ -35,6 +36,18 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, colour: object, expec
     pixels = read_image(path)
     assert (pixels.shape, pixels.dtype) == ((2, 3, 3), np.uint8)
     assert pixels[0, 0].tolist() == list(expected)
+
+
+def test_a_png_of_16_bits_a_channel_is_streamed_as_it_is_read() -> None:
+    rows = b"".join(bytes((0, *range(row, row + 18))) for row in range(4))  # 3 × 4 pixels; no filter
+    sizes = struct.pack(">IIBBBBB", 3, 4, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", sizes), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(held)) + name + held + struct.pack(">I", zlib.crc32(name + held)) for name, held in chunks
+    )
+    pixels = decode_pixels(data, "deep")
+    assert (pixels.permute(1, 2, 0).numpy() == decode_image(data, "deep")).all()
+    assert pixels[:, 0, 0].tolist() == [0, 2, 4]  # the upper bytes
 
 
 def test_palettes_with_and_without_transparency(tmp_path: Path) -> None:

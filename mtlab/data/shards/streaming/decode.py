@@ -39,7 +39,10 @@ def decode_pixels(data: bytes, name: str) -> Tensor:
             encoded = torch.frombuffer(data, dtype=torch.uint8)
         try:
             pixels: Tensor = decode(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True)
-            return pixels
+            if (
+                pixels.dtype == torch.uint8
+            ):  # a PNG with 16 bits a channel comes with all of them, by PIL with the upper 8
+                return pixels
         except RuntimeError:
             pass  # damaged, or odd: PIL says which
     return torch.from_numpy(decode_image(data, name)).permute(2, 0, 1)
