@@ -133,7 +133,8 @@ class JsonlConverter(Converter):
                 yield {**kept, "text": each}
 
     def _lines(self) -> Iterator[_Line | RejectedRow]:
-        groups: dict[str, str] = {}  # of each image that has one
+        groups: dict[str, str] = {}  # of each sample's first image; without one it is the image
+        drawn: dict[str, Split] = {}  # image → the split that it fell into
         first: dict[bool, str] = {}  # whether a line names its split → the first such line
         for path, of_file in jsonl_files(self.root).items():
             for place, row in stream_json_lines(path):
@@ -154,13 +155,19 @@ class JsonlConverter(Converter):
                     yield RejectedRow(of_file, place, f"split: {named!r} in the file of {of_file!r}")
                     continue
                 group = checked.get("group", images[0])
-                if groups.get(images[0], group) != group:
-                    problem = f"group: {images[0]!r} has {group!r} here and {groups[images[0]]!r} before"
+                if groups.setdefault(images[0], group) != group:
+                    shown = [repr(each) if each != images[0] else "none" for each in (group, groups[images[0]])]
+                    problem = f"group: {images[0]!r} has {shown[0]} here and {shown[1]} before"
                     yield RejectedRow(of_file or "train", place, problem)
                     continue
-                if "group" in checked:
-                    groups[images[0]] = group
-                part = of_file or named or draw_split(group, self.config.shares)
+                part = of_file or named
+                if part is None:
+                    part = draw_split(group, self.config.shares)
+                    if torn := next((image for image in images if drawn.get(image, part) != part), None):
+                        known = f"images: {torn!r} is in {drawn[torn]} by another pair"
+                        yield RejectedRow(part, place, f"{known}: give pairs that share images one group")
+                        continue
+                    drawn |= dict.fromkeys(images, part)
                 yield _Line(part, place, images, checked)
 
 

@@ -10,8 +10,9 @@ import pytest
 from raw_trees import copied
 
 from mtlab.config.nodes import lookup_options
-from mtlab.data.converters.base import CONVERTERS, Annotation
+from mtlab.data.converters.base import CONVERTERS, Annotation, RejectedRow
 from mtlab.data.converters.jsonl import JsonlConverter
+from mtlab.data.converters.scratch_database import ScratchDatabase
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
@@ -98,6 +99,43 @@ def test_a_picture_with_several_captions_under_one_link_is_no_collision(tmp_path
     records = [record for record in ShardFolder(tmp_path / "out").records("train") if "6224654226" in record.images[0]]
     assert [record.text for record in records] == ["Sky dog grass umbrella tree person.", "once more"]
     assert index.parts["train"].bad == 0
+
+
+SPLIT_BY_HASH: dict[str, tuple[str, list[dict[str, Any]], str]] = {
+    "a group that comes later": (
+        "captions",
+        [{"image": "a.png", "caption": "one"}, {"image": "a.png", "caption": "two", "group": "scene"}],
+        "group: 'a.png' has 'scene' here and none before",
+    ),
+    "a pair with another's image": (
+        "pairs",
+        [
+            {"images": ["a.png", "b.png"], "statement": "one", "label": True},  # by a hash: a is in train, e in test
+            {"images": ["e.png", "b.png"], "statement": "two", "label": True},
+        ],
+        "images: 'b.png' is in train by another pair: give pairs that share images one group",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPLIT_BY_HASH)
+def test_no_image_falls_into_two_splits(case: str, tmp_path: Path) -> None:
+    kind, lines, told = SPLIT_BY_HASH[case]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    converter = JsonlConverter(tmp_path, JsonlConverter.Config(kind=kind, shares=(0.1, 0.4)))
+    kept, rejected = converter.rows(ScratchDatabase(tmp_path / "scratch.db"))
+    assert isinstance(kept, Annotation)
+    assert isinstance(rejected, RejectedRow)
+    assert rejected.reason == told
+
+
+def test_pairs_of_one_group_may_share_images(tmp_path: Path) -> None:
+    line = {"statement": "so", "label": True, "group": "scene"}
+    pairs = [{**line, "images": [image, "b.png"]} for image in ("a.png", "e.png")]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    converter = JsonlConverter(tmp_path, JsonlConverter.Config(kind="pairs"))
+    first, second = converter.rows(ScratchDatabase(tmp_path / "scratch.db"))
+    assert first.part == second.part
 
 
 def test_one_key_for_other_pictures_in_another_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
