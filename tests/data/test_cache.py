@@ -1,5 +1,9 @@
 """The expert cache: right numbers, the same bits whoever computes them, and keys that tell what differs."""
 
+import importlib
+from pathlib import Path
+
+import cached_words
 import pytest
 import torch
 from cached_words import DATA, FLOAT32, TEXT, VISION, own_cache, relative, texts, words  # noqa: F401 - the fixture
@@ -121,6 +125,17 @@ def test_whatever_changes_a_number_names_another_entry(changed):
     name = cache_key("text", known["node"], known["data"], known["cache"]).name
     known |= changed
     assert cache_key("text", known["node"], known["data"], known["cache"]).name != name
+
+
+def test_an_edited_plug_in_names_another_entry(tmp_path, monkeypatch):
+    file = tmp_path / "edited_words.py"
+    file.write_text(Path(cached_words.__file__).read_text().replace('("words")', '("edited_words")'))
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("edited_words")
+    data = {"name": "edited_words", "items": 300}
+    before = cache_key("vision", VISION, data, FLOAT32).name
+    file.write_text(file.read_text().replace("% 251", "% 7"))
+    assert cache_key("vision", VISION, data, FLOAT32).name != before
 
 
 def test_what_changes_no_number_keeps_the_entry():

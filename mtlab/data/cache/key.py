@@ -10,6 +10,7 @@ from typing import Any
 from mtlab.config.check import to_plain
 from mtlab.config.nodes import lookup_options
 from mtlab.config.options import option_of
+from mtlab.config.registry import Entry
 from mtlab.config.schema import CacheConfig
 from mtlab.data.base import DATASETS
 from mtlab.towers.base import TowerOptions
@@ -60,7 +61,7 @@ def _tower(kind: TowerKind, node: Mapping[str, Any]) -> dict[str, Any]:
         "options": {name: value for name, value in _options(config).items() if name not in ignored},
         "levels": list(tower_shape(kind, node).levels),
         "weights": fetched_digest(kind, node),
-    }
+    } | _source(entry)
 
 
 def _data(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +72,12 @@ def _data(node: Mapping[str, Any]) -> dict[str, Any]:
         "version": entry.version,
         "options": {name: value for name, value in _options(config).items() if name not in ignored},
         "digest": entry.cls.digest(config),
-    }
+    } | _source(entry)
+
+
+def _source(entry: Entry[Any]) -> dict[str, str]:
+    """Return the digest of a plug-in's source: ideas are edited more often than their version is raised."""
+    return {} if entry.source is None else {"source": entry.source}
 
 
 def _options(config: Any) -> dict[str, Any]:
