@@ -104,8 +104,11 @@ def same_image(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def negative_weights(scores: Tensor, positives: Tensor) -> Tensor:
-    """Weigh the candidates for each row's hard negative: softmax of [B, B], in which positives are then set to 0."""
-    return scores.softmax(1).masked_fill(positives, 0.0)
+    """Weigh the candidates for each row's hard negative: softmax of [B, B], in which positives are then set to 0.
+
+    A row of no numbers has no weight: the loss, which is none either, tells that training has diverged.
+    """
+    return scores.softmax(1).nan_to_num(0.0).masked_fill(positives, 0.0)
 
 
 @torch.no_grad()

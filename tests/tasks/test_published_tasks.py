@@ -175,6 +175,11 @@ class TestObjectives:
             assert not positives[torch.arange(5), drawn].any()
         assert objectives.draw_negatives(torch.zeros(2, 2)).shape == (2,)
 
+    def test_negatives_are_drawn_when_training_has_diverged(self) -> None:
+        """The loss, which is no number, then ends the run with a message of its own."""
+        weights = objectives.negative_weights(torch.full((3, 3), torch.nan), torch.eye(3, dtype=torch.bool))
+        assert objectives.draw_negatives(weights).max() < 3
+
 
 def test_a_checkpoint_grows_with_the_model() -> None:
     name = "encoder.image.embeddings.token_type.weight"
