@@ -168,6 +168,7 @@ def test_own_data_take_the_task_of_their_kind(folders: dict[str, Path], tmp_path
         ({"name": "vqav2", "folder": "nowhere"}, "no such folder of shards"),
         ({"name": "shards"}, "needs a folder of shards: `mtlab data convert jsonl --root RAW --out FOLDER`"),
         ({"name": "shards", "folder": "coco", "val": "vall"}, "has no part 'vall'; did you mean 'val'?"),
+        ({"name": "shards", "folder": "vqav2", "val": "val[:0]", "test": "val"}, r"data\.val: val\[:0\] has no text"),
         ({"name": "vqav2", "folder": "pipe:cat {}"}, "allow"),
         ({"name": "shards", "folder": "vqav2", "val": "test", "test": "val"}, "has no right answers in val"),
     ],

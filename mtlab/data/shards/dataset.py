@@ -109,8 +109,18 @@ class ShardedDataset(Dataset):
 
     @classmethod
     def sizes(cls, config: Any) -> Mapping[Split, int]:
-        """Number of texts of each split."""
-        return {split: sum(map(_size, parts)) for split, parts in cls.split_sources(config).items()}
+        """Number of texts of each split.
+
+        Raises:
+            UserError: as `split_sources`; or a split has no text.
+
+        """
+        sources = cls.split_sources(config)
+        sizes = {split: sum(map(_size, parts)) for split, parts in sources.items()}
+        for split, size in sizes.items():
+            if not size:
+                raise UserError(f"{', '.join(part.selection for part in sources[split])} has no text", key=split)
+        return sizes
 
     @classmethod
     def digest(cls, config: Any) -> str | None:
