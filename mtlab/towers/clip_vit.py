@@ -5,6 +5,7 @@ Shapes: B images, S side of the input, G side of the token grid, D width.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -108,7 +109,8 @@ def _load(network: Any, file: Path) -> None:
         given = read_tensors(file)
     own = network.state_dict()
     if "pos_embed" in given and given["pos_embed"].ndim == 3:
-        given["pos_embed"] = resize_positions(given["pos_embed"], own["pos_embed"].shape[1])
+        with suppress(ValueError):  # no square grid: told below
+            given["pos_embed"] = resize_positions(given["pos_embed"], own["pos_embed"].shape[1])
     wrong = [name for name in own if name not in given or given[name].shape != own[name].shape]
     wrong += [name for name in given if name not in own]
     if wrong:

@@ -55,6 +55,13 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         build_tower("vision", NODE | {"depth": 4, "weights": str(tmp_path / "vit.safetensors")})
 
 
+def test_positions_without_a_square_grid_are_refused(tmp_path: Path) -> None:
+    weights = build_tower("vision", NODE).network.state_dict()
+    save_file(weights | {"pos_embed": weights["pos_embed"][:, :-1].contiguous()}, tmp_path / "vit.safetensors")
+    with pytest.raises(UserError, match=r"1 weights differ \(pos_embed\)"):
+        build_tower("vision", NODE | {"weights": str(tmp_path / "vit.safetensors")})
+
+
 def test_resizing_keeps_the_class_token_and_a_constant_grid() -> None:
     positions = torch.cat([torch.randn(1, 1, 4), torch.ones(1, 9, 4)], 1)
     larger = resize_positions(positions, 26)
