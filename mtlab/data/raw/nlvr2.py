@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtlab.data.base import Dataset, Split
 from mtlab.data.raw.numbered_images import (
-    BLOCK,
     NumberedImage,
     Progress,
     numbered_images,
@@ -24,7 +24,7 @@ FOLDERS = 100  #: over which training images are spread
 def write(data: Dataset, root: Path, progress: Progress) -> None:
     """Write sentences with their labels, and the images, without loss.
 
-    A pair is a set of its own in its identifier. All pairs of dev and test1 count as balanced.
+    Pairs of one group are a set in their identifiers. All pairs of dev and test1 count as balanced.
 
     Args:
         data: has pairs of images, and the answers false and true.
@@ -34,29 +34,36 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
     """
     for split, part in PARTS.items():
         grouped = numbered_images(data, split)
+        names = dict(zip(grouped, _names(part, grouped), strict=True))
         for pair in with_progress(grouped, f"{part} pictures", progress):
             folder = root / "images" / "train" / str(_directory(pair)) if split == "train" else root / part
             for side, key in enumerate(pair.keys):
-                write_png(folder / f"{_name(part, pair)}-img{side}.png", data.image(key))
-        rows = [row for pair in grouped for row in _rows(data, part, pair)]
+                write_png(folder / f"{names[pair]}-img{side}.png", data.image(key))
+        rows = [row for pair in grouped for row in _rows(data, part, pair, names[pair])]
         sentences = root / "nlvr2" / "data"
         write_lines(sentences / f"{part}.json", rows)
         if split != "train":
             write_lines(sentences / "balanced" / f"balanced_{part}.json", rows)
 
 
-def _name(part: str, pair: NumberedImage) -> str:
-    return f"{part}-{pair.number % BLOCK}-0"
+def _names(part: str, pairs: Sequence[NumberedImage]) -> Iterator[str]:
+    """Name pairs as PART-SET-PAIR."""
+    sets: dict[str, int] = {}
+    pairs_of: Counter[str] = Counter()
+    for pair in pairs:
+        group = pair.examples[0].cluster
+        yield f"{part}-{sets.setdefault(group, len(sets))}-{pairs_of[group]}"
+        pairs_of[group] += 1
 
 
 def _directory(pair: NumberedImage) -> int:
     return pair.number % FOLDERS
 
 
-def _rows(data: Dataset, part: str, pair: NumberedImage) -> Iterator[dict[str, Any]]:
+def _rows(data: Dataset, part: str, pair: NumberedImage, name: str) -> Iterator[dict[str, Any]]:
     for at, example in enumerate(pair.examples):
         yield {
-            "identifier": f"{_name(part, pair)}-{at}",
+            "identifier": f"{name}-{at}",
             "sentence": example.text,
             "label": data.answers[example.target].capitalize(),
             **({"directory": _directory(pair)} if part == "train" else {}),

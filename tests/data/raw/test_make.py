@@ -1,6 +1,7 @@
 """Worlds as raw files in public layouts: the field's converters read them, and find what the world itself tells."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def keys(layout: str, part: str, number: int) -> tuple[str, ...]:
     """How the field's converters call the images of a picture, or of a pair, with this number."""
     if layout == "vqav2":
         return (f"COCO_{part}{2015 if part == 'test' else 2014}_{number:012d}",)
-    return tuple(f"{part}-{number % BLOCK}-0.{side}" for side in range(2)) if layout == "nlvr2" else (str(number),)
+    four, pair = divmod(number % BLOCK, 2)  # two pairs of `shapes_pairs` have the same two statements
+    return tuple(f"{part}-{four}-{pair}.{side}" for side in range(2)) if layout == "nlvr2" else (str(number),)
 
 
 def silent(*_: Any) -> None:
@@ -79,6 +81,16 @@ def test_converted_files_hold_the_same_examples(name: str, layout: str, tmp_path
                 apart = abs(shards.image(image).astype(int) - data.image(own))
                 assert apart.mean() < (3 if layout != "nlvr2" else 1e-9)  # JPEG changes a little, PNG nothing
         assert not texts
+
+
+def test_pairs_that_were_drawn_together_stay_one_cluster(tmp_path: Path) -> None:
+    data = opened("shapes_pairs", SMALL)
+    _, shards = written("shapes_pairs", SMALL, tmp_path)
+    clusters = [
+        sorted(Counter(each.cluster for each in found.examples("test")).values())
+        for found in (data, opened("nlvr2", {"folder": str(shards.storage.name)}))
+    ]
+    assert clusters[0] == clusters[1]
 
 
 def right(record: Any, shards: ShardFolder) -> str | None:
