@@ -37,7 +37,7 @@ class Nlvr2Converter(Converter):
                 (row["identifier"], name)
                 for name, file in sets.items()
                 for _, row in stream_json_lines(self.root / file)
-                if isinstance(row.get("identifier"), str)
+                if isinstance(row, dict) and isinstance(row.get("identifier"), str)
             )
             yield from self._part(part, scratch, in_sets)
 

@@ -11,7 +11,7 @@ from struct import pack
 from typing import Any
 
 import pytest
-from raw_trees import copied
+from raw_trees import copied, raw
 
 from mtlab.data.shards.check import check_shards
 from mtlab.data.shards.folder import ShardFolder
@@ -236,6 +236,14 @@ def test_ids_that_are_taken(tmp_path: Path) -> None:
     assert index.parts["train"].texts() == 1
     assert index.parts["train"].bad == 5
     assert "id 'same' is taken" in (tmp_path / "out/bad.jsonl").read_text()
+
+
+def test_a_subset_with_a_line_that_is_no_json(tmp_path: Path) -> None:
+    root = copied("nlvr2", tmp_path)
+    with (root / "nlvr2/data/balanced/balanced_dev.json").open("a") as lines:
+        lines.write("<html>\n")
+    before, after = (convert("nlvr2", each, tmp_path / name) for name, each in {"a": raw("nlvr2"), "b": root}.items())
+    assert after.parts["dev"] == before.parts["dev"]
 
 
 def test_names_that_lead_elsewhere(tmp_path: Path) -> None:
