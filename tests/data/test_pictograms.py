@@ -13,7 +13,7 @@ import pytest
 from mtlab import files
 from mtlab.config.check import check_config
 from mtlab.data.base import SPLITS
-from mtlab.data.worlds import pictogram_names, pictograms
+from mtlab.data.worlds import pictogram_names, pictograms, svg
 from mtlab.data.worlds.pictogram_names import concept, is_toned, split_concept
 from mtlab.data.worlds.pictograms import Pictograms
 from mtlab.errors import UserError
@@ -97,6 +97,16 @@ def test_pictures_are_drawn_once(data: Pictograms, monkeypatch: pytest.MonkeyPat
     assert np.array_equal(opened(image_size=32).image("1F600"), picture)
     with pytest.raises(KeyError):
         data.image("1F600.svg")
+
+
+def test_a_damaged_archive_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTLAB_CACHE", str(tmp_path))
+    source = tmp_path / "a.svg"
+    source.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>')
+    drawn = svg.draw_once("drawn", {"a": source}, 9)
+    archive = tmp_path / "drawn.zip"
+    archive.write_bytes(archive.read_bytes().replace(drawn["a"], bytes(len(drawn["a"]))))
+    assert svg.draw_once("drawn", {"a": source}, 9) == drawn
 
 
 def test_the_digest_is_of_pictures_and_names(data: Pictograms, monkeypatch: pytest.MonkeyPatch) -> None:

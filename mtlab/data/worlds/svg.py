@@ -71,8 +71,14 @@ def draw_once(
 
     """
     archive = files.cache_root() / f"{name}.zip"
-    if not zipfile.is_zipfile(archive):  # not there yet, or damaged
+    try:
+        return _read_all(archive)
+    except (FileNotFoundError, zipfile.BadZipFile):  # not there yet, or damaged
         _draw_all(archive, paths, size, background, finish)
+    return _read_all(archive)
+
+
+def _read_all(archive: Path) -> Mapping[str, bytes]:
     with zipfile.ZipFile(archive) as opened:
         return {entry.removesuffix(".png"): opened.read(entry) for entry in opened.namelist()}
 
