@@ -29,8 +29,8 @@ class ShapesEntailment(ShapesWorld):
 
     Of what lies under the lid nothing but its colour shows; its shape was never even drawn. "There is a red circle" is
     neutral where none is seen but the hole shows red: no closer look could tell. Each image goes with one sentence of
-    each label, and colours, shapes and wordings are drawn without regard to it, so that neither images nor words
-    alone tell more than a third.
+    each label, before half of the sentences of a hard world are negated; colours, shapes and wordings are drawn without
+    regard to the label, so that neither images nor words alone tell more than a third.
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 Through a hole in the lid one sees the colour of what lies under it, never its shape. That is all that is not known: one
 thing, of a known colour and of any of the four shapes.
 
-How labels are kept from leaking: each scene has one sentence of each label; the colours and shapes that a sentence
-names, its wording, and whether it denies are drawn independently of its label.
+How labels are kept from leaking: each scene has one sentence of each label, before some are denied; the colours and
+shapes that a sentence names, its wording, and whether it denies are drawn independently of its label.
 """
 
 from __future__ import annotations
