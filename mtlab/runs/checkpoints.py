@@ -49,7 +49,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         FileNotFoundError: there is no such file.
         CorruptError: it is cut off, changed in any bit, or no checkpoint of ours.
-        DiskError: its file system is not there any more, and tells nothing of the file.
+        DiskError: its file system does not answer, and tells nothing of the file.
+        ReadOnlyError: it may not be read.
 
     """
     try:
@@ -62,8 +63,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, OSError) and error.errno in files.GONE:
-            raise files.as_user_error(error, path, action="read") from error
+        explained = files.as_user_error(error, path, action="read")
+        if isinstance(explained, files.DiskError | files.ReadOnlyError):  # it tells nothing of what the file holds
+            raise explained from error
         raise CorruptError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
     if not intact:
         raise CorruptError(f"{path.name} has changed since it was written (its checksum differs)")

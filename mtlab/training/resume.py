@@ -95,8 +95,9 @@ def read_last_checkpoint(
     intact, step = check_best_checkpoint(best, progress, log)
     if intact:
         return tensors, progress
-    if step > progress.step or not progress.best_step:
-        # Written after the last checkpoint by a process that was killed: chosen again as the steps repeat.
+    if step > progress.validated or not progress.best_step:
+        # Written after the last checkpoint by a process that was killed: chosen again as the validations repeat. It may
+        # be of the very step of the last checkpoint, if a signal came between that step and its validation.
         progress.forget_best()
         return tensors, progress
     log(f"the best checkpoint so far, of step {progress.best_step}, is lost: {FROM_START}")

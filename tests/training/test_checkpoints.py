@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from mtlab import checksums
+from mtlab.files import DiskError, ReadOnlyError
 from mtlab.runs import checkpoints
 from mtlab.runs.checkpoints import CorruptError
 
@@ -46,6 +50,24 @@ def test_every_cut_and_every_changed_bit_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit % 8]) + whole[place + 1 :])
         with pytest.raises(CorruptError, match=r"checksum|cannot be read"):
             checkpoints.load(path)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, DiskError), (errno.EACCES, ReadOnlyError)])
+def test_a_file_that_cannot_be_read_now_is_not_called_corrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    """Else a good checkpoint would be set aside, and its steps lost, since a disk did not answer for a moment."""
+    path = tmp_path / "last.safetensors"
+    checkpoints.save(path, TENSORS, {"step": 3})
+
+    def fail(_: Path) -> bool:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checksums, "verify", fail)
+        with pytest.raises(kind, match="cannot be"):
+            checkpoints.load(path)
+    assert checkpoints.load(path)[1] == {"step": 3}
 
 
 def test_a_stranger_s_file_is_no_checkpoint(tmp_path: Path) -> None:

@@ -76,6 +76,22 @@ def test_interrupted_before_a_validation_it_validates_after_resuming(make_run: R
     assert outcome(stopped) == outcome(whole)
 
 
+def test_killed_after_the_validation_of_the_step_at_which_it_was_interrupted_it_keeps_its_steps(
+    make_run: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The best checkpoint is newer than the last one, and of the same step."""
+    settings = {"train": {"eval_every": 3, "checkpoint_every": 1000}}
+    whole, broken = make_run("whole", **settings), make_run("broken", **settings)
+    train(whole)
+    chosen = json.loads((whole / "result.json").read_text())["best_step"]
+    assert chosen > 3
+    assert stopped_at(broken, chosen) == 143
+    (broken / "checkpoints" / "best.safetensors").write_bytes((whole / "checkpoints" / "best.safetensors").read_bytes())
+    assert train(broken) == 0
+    assert f"resuming after step {chosen}/30" in capsys.readouterr().out
+    assert outcome(broken) == outcome(whole)
+
+
 def test_a_best_checkpoint_ahead_of_the_last_one_is_chosen_anew(make_run: RunMaker) -> None:
     settings = {"train": {"checkpoint_every": 10}}
     whole, broken = make_run("whole", **settings), make_run("broken", **settings)
