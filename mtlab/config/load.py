@@ -76,12 +76,14 @@ def find_study_file(name: str, folders: Sequence[Path] | None = None, *, stored:
 
     """
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     folders = recipe_folders() if folders is None else folders
     for folder in folders:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
+    if path.exists():
+        return path  # a folder, which reading refuses
     known = [
         str(found.relative_to(folder).with_suffix(""))
         for folder in folders

@@ -51,7 +51,7 @@ def collect_caveats(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Map
 
     own = runs.filter(pl.col("cell").is_in([row.cell for row in rows]))
     untrained = not_learned(rows, plan["metrics"]["verdict"])
-    advice = next_for_not_learned(rows, plan["study"], Path(plan["spec_file"]).name)
+    advice = next_for_not_learned(rows, plan["study"], Path(plan["spec_file"]).name, plan.get("overrides") or ())
     told = () if untrained is None or advice is None else (f"{untrained}. Next: {advice}",)
     notes = (*told, *_missing(own, rows, plan), *_few_seeds(rows, plan), *row_caveats(rows), *_mixed(own))
     return (*notes, *_old_code(own, plan), *_cut_texts(own))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mtlab.report.comparison.compare import seed_spread
@@ -21,18 +22,21 @@ if TYPE_CHECKING:
 SEEDS = 5  #: to start with, where a study has too few
 MOST_SEEDS = 100  #: beyond these no number of seeds is advised
 
+RunAgain = Callable[..., str]  #: settings to add → what runs the study again
 
-def closing_lines(report: StudyReport, file: str) -> list[str]:
+
+def closing_lines(report: StudyReport, file: str, overrides: Sequence[str] = ()) -> list[str]:
     """Say what a study has found and what to do next, in a few lines that are true however much of it has run.
 
     Args:
         report: of the study.
         file: the study's file, or its name, as commands take it.
+        overrides: KEY=VALUE each, that it was planned with: without them its runs would be others.
 
     """
     lines = [f"found: {verdict_sentence(report)}"]
     lines += [line for line in (_speed(report),) if line is not None]
-    lines += [f"next: {step}" for step in _next_steps(report, file)]
+    lines += [f"next: {step}" for step in _next_steps(report, file, overrides)]
     return [*lines, f"all figures on one page: mtlab report {file} --format html"]
 
 
@@ -50,30 +54,31 @@ def _speed(report: StudyReport) -> str | None:
     return f"speed: {'; '.join(told)} (area under {speed.metric})" if told else None
 
 
-def _next_steps(report: StudyReport, file: str) -> list[str]:
+def _next_steps(report: StudyReport, file: str, overrides: Sequence[str]) -> list[str]:
     """Choose the next steps: first to finish, then to train, then to add seeds."""
+    again = partial(run_again, file, *overrides)
     if report.runs.get("done", 0) < report.runs["asked"]:
         failed = report.runs.get("failed", 0)
         why = [f"mtlab status {report.study} (why {failed} run{'s' if failed > 1 else ''} failed)"] if failed else []
-        return [*why, f"{run_again(file)} (does the rest)"]
+        return [*why, f"{again()} (does the rest)"]
     if report.sequential is not None and report.sequential.ended < len(report.sequential.comparisons):
-        return [f"{run_again(file)} (goes on until all comparisons are decided)"]
+        return [f"{again()} (goes on until all comparisons are decided)"]
     steps = []
-    if (training := next_for_not_learned(report.rows, report.study, file)) is not None:
+    if (training := next_for_not_learned(report.rows, report.study, file, overrides)) is not None:
         steps.append(training)
     compared = [row for row in report.rows if row.compared]
     few = [row for row in compared if row.outcome == "too few"]
     if few and report.sequential is None:
         wanted = max(SEEDS, lookup_test(report.test).seeds)
-        steps.append(f"{_with_seeds(report, wanted, file)} (finished runs are kept)")
+        steps.append(f"{_with_seeds(report, wanted, again)} (finished runs are kept)")
     elif any(row.outcome == "undecided" for row in compared):
-        steps.append(_more_seeds(report, [row for row in compared if row.outcome == "undecided"], file))
+        steps.append(_more_seeds(report, [row for row in compared if row.outcome == "undecided"], again))
     if len(report.rows) > 1 and not report.baselines:
         steps.append("give the study a `baseline:`, to have the variants compared")
     return steps
 
 
-def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], file: str) -> str:
+def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], again: RunAgain) -> str:
     """Say how many seeds would show the observed differences, that of the variant that needs the fewest."""
     needed = {row.label: seeds for row in undecided if (seeds := _seeds_needed(report, row)) is not None}
     if not needed:
@@ -87,22 +92,22 @@ def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], file: s
     size = numbers.format_score(row.difference.difference, report.metric, sign=True)
     return (
         f"{needed[label]} seeds would show a difference as large as that of {label}, {size}, with {POWER:.0%} power: "
-        f"{_with_seeds(report, needed[label], file)}"
+        f"{_with_seeds(report, needed[label], again)}"
     )
 
 
-def _with_seeds(report: StudyReport, number: int, file: str) -> str:
+def _with_seeds(report: StudyReport, number: int, again: RunAgain) -> str:
     """Say how a study gets so many seeds and keeps those that it has: a bare number asks for those from 0 on."""
     counted = report.seeds == tuple(range(len(report.seeds)))
     if report.study.endswith(FINAL) and not counted:
         key = "finally.seeds" if report.sequential is None else "finally.seeds.max"
         return f"set `{key}` to {number} in the file of the sweep {report.study.removesuffix(FINAL)}, and run it again"
     if report.sequential is not None:
-        return run_again(file, f"study.seeds.max={number}")
+        return again(f"study.seeds.max={number}")
     if counted:
-        return run_again(file, f"study.seeds={number}")
+        return again(f"study.seeds={number}")
     more = range(max(report.seeds) + 1, max(report.seeds) + 1 + number - len(report.seeds))
-    return run_again(file, f"study.seeds=[{','.join(map(str, (*report.seeds, *more)))}]")
+    return again(f"study.seeds=[{','.join(map(str, (*report.seeds, *more)))}]")
 
 
 def _seeds_needed(report: StudyReport, row: ComparisonRow) -> int | None:

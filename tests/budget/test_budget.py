@@ -205,10 +205,10 @@ def test_the_command_tells_what_it_timed(
     command: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mtlab.studies.budget.calibration.MIN_SECONDS", 0.0)
-    assert command("--calibrate", "train.device=cpu") == 0
+    assert command("--calibrate", "train.device=cpu", "data.families=[count, shape]") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "timed: bridge: 3 steps of 8 examples on cpu, threads 1" in told
-    assert "next: mtlab plan" in told
+    assert "train.device=cpu 'data.families=[count, shape]'" in told.partition("next: mtlab plan")[2]
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_ctrl_c_leaves_a_sweep_that_goes_on(mtlab: Command, sweep: Callable[...,
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert f"interrupted; `mtlab sweep {path}` goes on from here" in errors
+    assert "interrupted; the same command goes on from here" in errors
     status = json.loads(ok(mtlab("sweep", "status", path, "--json")))
     assert status["variants"][0]["trials"] == {"waiting": 1}
 

@@ -2,13 +2,20 @@ from pathlib import Path
 
 import pytest
 
-from mtlab.config.load import compose, merge
+from mtlab.config.load import compose, find_study_file, merge
 from mtlab.errors import UserError
 
 
 def write(folder: Path, **files: str) -> None:
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text)
+
+
+def test_a_folder_of_the_same_name_hides_no_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert find_study_file("quickstart").name == "quickstart.yaml"
+    assert find_study_file(".") == Path()
 
 
 def test_later_bases_win_and_lists_replace(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_study_goes_on_in_the_background_until_it_is_cancelled(tmp_path: Path)
         assert (stopped.returncode, launcher.alive()) == (0, False)
     finally:
         launcher.send(signal.SIGKILL)
-    assert "long is stopped; `mtlab run long` goes on from here" in stopped.stdout
+    assert "long is stopped; the command that began it goes on from here" in stopped.stdout
     plan = store.plan("long")
     assert sorted(store.states(plan).values()) == ["interrupted", "new"]
     assert "interrupted" in (store.study("long") / "detached.log").read_text()
@@ -64,8 +64,8 @@ def test_a_sweep_goes_on_in_the_background_until_it_is_cancelled(tmp_path: Path)
         assert (stopped.returncode, launcher.alive()) == (0, False), stopped.stderr
     finally:
         launcher.send(signal.SIGKILL)
-    assert "tune is stopped; `mtlab sweep hunt.yaml` goes on from here" in stopped.stdout
-    assert "interrupted; `mtlab sweep hunt.yaml`" in (store.study("tune") / "detached.log").read_text()
+    assert "tune is stopped; the command that began it goes on from here" in stopped.stdout
+    assert "interrupted; the same command goes on" in (store.study("tune") / "detached.log").read_text()
     assert find_launchers(store, "tune").here == ()
 
 

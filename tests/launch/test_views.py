@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,26 @@ def test_progress_is_read_on_and_survives_a_resumed_run(board: Board) -> None:
     assert progress.fraction_done(job) == 0.6
     files.write_text(job.directory / "metrics.jsonl", '{"step": 30}\n')
     assert progress.read(board)["static/s0"].step == 30
+    become(board, "static/s0", "running", 40)
+    progress.read(board)
     assert progress.seconds_left(board) is not None
+
+
+def test_what_an_earlier_launch_has_done_is_no_measure_of_the_pace(board: Board) -> None:
+    """Two runs were cut off at 90 of 100 steps: the time left follows from the steps since."""
+    progress = LaunchProgress()
+    for run in ("static/s0", "static/s1"):
+        become(board, run, "queued", 90)
+    board.jobs["bridge/s1"].state = "done"
+    progress.read(board)
+    assert progress.seconds_left(board) is None
+    become(board, "static/s0", "running", 95)
+    progress.read(board)
+    started, now = progress._started, time.monotonic()
+    assert started is not None
+    left = progress.seconds_left(board)
+    assert left is not None
+    assert left >= 3 * (now - started), "5 steps are done since, 15 are left"
 
 
 def test_a_pipe_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,16 @@ def test_seeds_of_a_list_are_kept_and_more_are_added(fabric: Fabric) -> None:
     )
 
 
+def test_settings_of_the_command_line_are_kept_as_runs_without_them_are_others(fabric: Fabric) -> None:
+    fabric.finish("bridge", 0, 0.7)
+    plan, given = fabric.plan(["bridge", "static"], seeds=1), ["train.lr=1e-4", "study.seeds=1"]
+    unfinished = closing_lines(build_report(fabric.store, plan), "trial.yaml", given)
+    assert unfinished[1] == "next: mtlab run trial.yaml train.lr=1e-4 study.seeds=1 (does the rest)"
+    fabric.finish("static", 0, 0.8)
+    more = closing_lines(build_report(fabric.store, plan), "trial.yaml", given)
+    assert more[1] == "next: mtlab run trial.yaml train.lr=1e-4 study.seeds=5 (finished runs are kept)"
+
+
 def test_a_study_that_python_declared_goes_on_in_python(fabric: Fabric) -> None:
     fabric.finish("bridge", 0, 0.7)
     report = build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=1))

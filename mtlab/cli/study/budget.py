@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,7 +67,7 @@ def budget(
         )
         return
     print_budget(plan.study.name, rows, whole, calibrated=calibrate, tflops=tflops)
-    typer.echo(f"next: mtlab plan {file}" + "".join(f" {text}" for text in overrides or []))
+    typer.echo(f"next: mtlab plan {file}" + "".join(f" {shlex.quote(text)}" for text in overrides or []))
 
 
 def print_budget(

@@ -22,21 +22,20 @@ def cancel(
 ) -> None:
     """Stop a study or sweep that runs on this machine or from here: its workers write their state, as after Ctrl-C.
 
-    Where no launcher of it runs, jobs that one has left in Slurm's queue are cancelled. The same command goes on from
-    there.
+    Where no launcher of it runs, jobs that one has left in Slurm's queue are cancelled. The command that began it goes
+    on from there.
     """
     from mtlab.launch.slurm.queue import SlurmError
-    from mtlab.runs.store import Store, is_sweep, store_root
+    from mtlab.runs.store import Store, store_root
     from mtlab.workflow.detached import cancel_jobs, find_launchers, stop_launchers
 
     opened = Store.open(store_root(store))
     name = stored_launch_name(file, opened)
-    command = "mtlab sweep" if is_sweep(opened.plan(name)) else "mtlab run"
     found = find_launchers(opened, name)
     if found.here:
         typer.echo(f"stopping {', '.join(map(str, found.here))}: workers write their state", err=True)
         stop_launchers(found.here)
-        typer.echo(f"{name} is stopped; `{command} {file}` goes on from here")
+        typer.echo(f"{name} is stopped; the command that began it goes on from here")
         return
     if found.elsewhere and not force:  # it would submit again what is cancelled here
         where = ", ".join(map(str, found.elsewhere))

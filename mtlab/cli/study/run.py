@@ -123,7 +123,7 @@ def run_study(
     for line in describe_problems(done, store):
         typer.echo(line, err=True)
     if report and done.outcome.interrupted:
-        typer.echo(f"interrupted; `mtlab run {study.file}` goes on from here", err=True)
+        typer.echo("interrupted; the same command goes on from here", err=True)
     elif report:
         print_report(store, dict(done.plan), study.file)
     if done.sync is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def plan(
     if estimate is not None:
         typer.echo(f"time: at most {estimate.describe()}; trials and winners as the variants are without a search")
     typer.echo(f"written to {opened.study(prepared.sweep.name) / 'plan.json'}")
-    typer.echo(f"next: mtlab sweep {file}" + "".join(f" {text}" for text in overrides or []))
+    typer.echo(f"next: mtlab sweep {file}" + "".join(f" {shlex.quote(text)}" for text in overrides or []))
 
 
 def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> None:

@@ -173,12 +173,12 @@ def _conclude(outcome: SweepOutcome, store: Store, name: str, file: str, code: i
     if outcome.launch.message:
         typer.echo(outcome.launch.message, err=True)
     if outcome.launch.interrupted or code == 130:
-        typer.echo(f"interrupted; `mtlab sweep {file}` goes on from here", err=True)
+        typer.echo("interrupted; the same command goes on from here", err=True)
         return 130
     print_report(store, store.plan(name))
     if not outcome.complete:
-        typer.echo(f"not finished; `mtlab sweep {file}` goes on from here", err=True)
+        typer.echo("not finished; the same command goes on from here", err=True)
     elif outcome.external_failures:
-        typer.echo(f"{outcome.external_failures} trials failed; `mtlab sweep {file}` tries them again", err=True)
+        typer.echo(f"{outcome.external_failures} trials failed; the same command tries them again", err=True)
     typer.echo(f"next: mtlab sweep best {file} --as {name}-best.yaml · mtlab sweep dashboard {file}")
     return code

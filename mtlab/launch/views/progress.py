@@ -44,27 +44,40 @@ class LaunchProgress:
     def __init__(self) -> None:
         self.runs: dict[str, RunProgress] = {}
         self._started: float | None = None
-        self._done_before: float = 0.0  #: cost of the runs that were done before this launch
+        self._before: dict[str, float] = {}  #: run → its fraction that was done before this launch
 
     def read(self, board: Board) -> Mapping[str, RunProgress]:
         """Update all jobs that run, here or elsewhere; return their progress."""
         if self._started is None:
             self._started = time.monotonic()
-            self._done_before = sum(job.cost for job in board.in_state("done"))
+            self._before = {job.id: _fraction_before(job, board.metric) for job in board.jobs.values()}
         running = board.in_state("running", "elsewhere")
         for job in running:
             self.runs.setdefault(job.id, RunProgress()).read(job, board.metric)
+            # It resumes from its last checkpoint, which may lie before what it had logged.
+            self._before[job.id] = min(self._before.get(job.id, 0.0), self.fraction_done(job))
         return {job.id: self.runs[job.id] for job in running}
 
     def fraction_done(self, job: LaunchedRun) -> float:
         """Return the fraction of a job that is done, 0 to 1."""
         run = self.runs.get(job.id)
-        return 1.0 if job.state == "done" else min(1.0, run.step / job.steps) if run is not None else 0.0
+        if job.state == "done":
+            return 1.0
+        return self._before.get(job.id, 0.0) if run is None else min(1.0, run.step / job.steps)
 
     def seconds_left(self, board: Board) -> float | None:
         """Estimate the seconds to the end of the study; None before there is a pace."""
         wanted = board.in_state("done", "running", "elsewhere", "pending", "queued")
-        done = sum(job.cost * self.fraction_done(job) for job in wanted) - self._done_before
+        done = sum(job.cost * (self.fraction_done(job) - self._before.get(job.id, 0.0)) for job in wanted)
         left = sum(job.cost * (1 - self.fraction_done(job)) for job in wanted)
         elapsed = time.monotonic() - (self._started or time.monotonic())
         return left * elapsed / done if done > 0 and elapsed > 0 else None
+
+
+def _fraction_before(job: LaunchedRun, metric: str) -> float:
+    """Return the fraction of a job that an earlier launch has done."""
+    if job.state == "done":
+        return 1.0
+    run = RunProgress()
+    run.read(job, metric)
+    return min(1.0, run.step / job.steps)
