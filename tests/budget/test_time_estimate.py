@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tiny_study import write_study
 
 from mtlab.launch.prepare import plan_study
+from mtlab.resolution.interventions import intervention_passes
 from mtlab.runs.store import Store
 from mtlab.studies.budget import time_estimate
 from mtlab.studies.budget.calibration import Speed
@@ -31,10 +33,15 @@ def test_missing_runs_count_by_their_examples(plan: Plan, monkeypatch: pytest.Mo
         return Speed(0.01, 3, 4, "cpu", 1)
 
     monkeypatch.setattr(time_estimate, "calibrate", calibrate)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     states = {run.id: "new" for run in plan.runs}
     found = estimate_time(plan, states, at_once=2)
     assert found is not None
-    evaluated = (2 * 16 + 16) / 3  # validated twice, tested once
+    config = plan.runs[0].cell.config
+    passes = intervention_passes(config)
+    assert config["record"]["interventions"]
+    assert passes > 0
+    evaluated = (2 * 16 + 16 + 16 + passes * 16) / 3  # validated twice and at the end, tested, without each level
     assert found.seconds == pytest.approx(0.01 * 2 * (6 * 4 + 6 * 8 + 2 * evaluated))
     assert found.wall_seconds == pytest.approx(found.seconds / 2)
     done = dict.fromkeys([run.id for run in plan.runs if run.cell.config["train"]["batch"] == 8], "done")
@@ -47,6 +54,21 @@ def test_missing_runs_count_by_their_examples(plan: Plan, monkeypatch: pytest.Mo
     assert estimate_time(plan, dict.fromkeys(states, "done"), at_once=2) is None
     monkeypatch.setattr(time_estimate, "LARGEST_STEP", 1.0)
     assert estimate_time(plan, states, at_once=2) is None
+
+
+def test_what_was_timed_on_a_busy_machine_is_not_kept(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.1, 0.01])
+    monkeypatch.setattr(time_estimate, "calibrate", lambda *_, **__: Speed(next(seconds), 3, 4, "cpu", 1))
+    states = {run.id: "new" for run in plan.runs}
+    cpus = float(os.cpu_count() or 1)
+    monkeypatch.setattr(os, "getloadavg", lambda: (cpus, 0.0, 0.0))
+    busy = estimate_time(plan, states, at_once=2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, cpus, cpus))
+    idle = estimate_time(plan, states, at_once=2)
+    assert busy is not None
+    assert idle is not None
+    assert busy.seconds == pytest.approx(10 * idle.seconds)
+    assert estimate_time(plan, states, at_once=2) == idle
 
 
 def test_real_steps_are_timed(plan: Plan) -> None:

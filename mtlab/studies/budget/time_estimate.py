@@ -1,8 +1,13 @@
-"""How long a plan takes on this machine: a few steps of one of its cells are timed once, and cached."""
+"""How long a plan takes on this machine: a few steps of one of its cells are timed once, and cached.
+
+What was timed while other programs kept the processors busy is not cached: it would be told for as long as the code
+stays the same.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,12 +15,14 @@ from typing import Any
 
 from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import dataset_facts
+from mtlab.resolution.interventions import intervention_forwards
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.studies.budget.calibration import Speed, calibrate
 from mtlab.studies.budget.text_length import text_length
 from mtlab.studies.cells import Cell
 from mtlab.studies.cost_cache import architecture_digest
 from mtlab.studies.plan import Plan
+from mtlab.tasks.base import lookup_task
 from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 from mtlab.units import format_duration
 
@@ -93,7 +100,12 @@ def _speed(cell: Cell) -> Speed:
     def measure() -> dict[str, Any]:
         return asdict(calibrate(config, None, answers=answers, text_tokens=tokens, seconds=SECONDS))
 
-    return Speed(**load_or_compute("speed", key, measure))
+    return Speed(**load_or_compute("speed", key, measure, keep=not _is_busy(train["threads"])))
+
+
+def _is_busy(threads: int) -> bool:
+    """Return whether so many more threads would have to share processors with other programs."""
+    return os.getloadavg()[0] + threads > (os.cpu_count() or 1) + 0.5
 
 
 def _flops_of_step(cell: Cell) -> float:
@@ -104,6 +116,11 @@ def _flops_of_step(cell: Cell) -> float:
 def _examples(cell: Cell) -> float:
     """Count the examples of a run: trained on, and evaluated at their share of the cost."""
     train, sizes = cell.config["train"], dataset_facts(cell.config["data"]).examples
-    validations: int = math.ceil(cell.steps / train["eval_every"])
+    task, options = lookup_task(cell.config)
+    validations = math.ceil(cell.steps / train["eval_every"]) + 1  # the best checkpoint once more, at the end
+    evaluated = validations * task.fusions_to_evaluate(options, sizes["val"])
+    evaluated += task.fusions_to_evaluate(options, sizes["test"])
+    if cell.config["record"]["interventions"]:
+        evaluated += intervention_forwards(cell.config, sizes["val"])
     trained: int = cell.steps * train["batch"]
-    return trained + FORWARD * (validations * sizes["val"] + sizes["test"])
+    return trained + FORWARD * evaluated

@@ -21,10 +21,11 @@ def content_hash(data: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def load_or_compute(subject: str, key: Any, compute: Callable[[], Any]) -> Any:
+def load_or_compute(subject: str, key: Any, compute: Callable[[], Any], *, keep: bool = True) -> Any:
     """Return `compute()`, which is plain data, or its cached result for the same `key`.
 
-    Each fact has a file of its own, so that concurrent processes do not overwrite each other's.
+    Each fact has a file of its own, so that concurrent processes do not overwrite each other's. What is computed is
+    cached unless `keep` is False.
     """
     path = files.cache_root() / "facts" / f"{subject}-{content_hash(key)}.json"
     try:
@@ -34,8 +35,9 @@ def load_or_compute(subject: str, key: Any, compute: Callable[[], Any]) -> Any:
     except (OSError, UserError, KeyError, TypeError):
         pass  # missing or damaged: computed again
     fact = compute()
-    with suppress(UserError):  # a cache that cannot be written costs time, not the answer
-        files.write_json(path, {"key": key, "fact": fact})
+    if keep:
+        with suppress(UserError):  # a cache that cannot be written costs time, not the answer
+            files.write_json(path, {"key": key, "fact": fact})
     return fact
 
 
