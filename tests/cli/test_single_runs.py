@@ -13,6 +13,7 @@ from tiny_study import write_study
 
 from mtlab.cli.runs import logs
 from mtlab.cli.study import status
+from mtlab.processes import current_process
 from mtlab.runs.find_run import find_run
 from mtlab.runs.lock import RunLock
 from mtlab.runs.store import Store
@@ -129,6 +130,26 @@ def test_status_is_watched_until_all_runs_have_ended(store: Store, told: Told, m
     assert code == 0
     assert waited == [status.INTERVAL]
     assert "failed" in out
+
+
+def test_status_is_watched_while_a_launcher_may_ask_for_more_seeds(
+    store: Store, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks of a study with seeds until decided, all runs that it has asked for are done."""
+    for run in store.plan("study")["runs"]:
+        store.run(run["id"]).mkdir(parents=True, exist_ok=True)
+        (store.run(run["id"]) / "failure.json").write_text("{}")
+    who = {"host": "here", "launcher": 1}
+    store.log_launch("study", {**who, "event": "launch", "process": current_process().to_json()})
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        store.log_launch("study", {**who, "event": "end"})
+
+    monkeypatch.setattr(status.time, "sleep", sleep)
+    assert told("status", "study", "--watch")[0] == 0
+    assert waited == [status.INTERVAL]
 
 
 @pytest.mark.slow

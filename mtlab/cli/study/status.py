@@ -79,17 +79,19 @@ def _shown(statuses: Sequence[StudyStatus], *, single: bool) -> Group:
 
 
 def _watch(store: Store, names: Sequence[str], *, single: bool) -> None:
-    """Show the status anew until no run is left that runs, waits or could begin."""
+    """Show the status anew until no run is left that runs, waits or could begin, and no launcher that may add some."""
     from rich.console import Console
     from rich.live import Live
 
     from mtlab.launch.status import study_statuses
+    from mtlab.workflow.detached import find_launchers
 
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
             statuses = study_statuses(store, names)
             live.update(_shown(statuses, single=single), refresh=True)
-            if ENDED.issuperset(state for each in statuses for state in each.counts):
+            ended = ENDED.issuperset(state for each in statuses for state in each.counts)
+            if ended and not any(find_launchers(store, name).here for name in names):
                 return
             time.sleep(INTERVAL)
 
