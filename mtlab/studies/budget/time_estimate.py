@@ -117,8 +117,8 @@ def _examples(cell: Cell) -> float:
     """Count the examples of a run: trained on, and evaluated at their share of the cost."""
     train, sizes = cell.config["train"], dataset_facts(cell.config["data"]).examples
     task, options = lookup_task(cell.config)
-    validations = math.ceil(cell.steps / train["eval_every"]) + 1  # the best checkpoint once more, at the end
-    evaluated = validations * task.fusions_to_evaluate(options, sizes["val"])
+    validations: int = math.ceil(cell.steps / train["eval_every"]) + 1  # the best checkpoint once more, at the end
+    evaluated: int = validations * task.fusions_to_evaluate(options, sizes["val"])
     evaluated += task.fusions_to_evaluate(options, sizes["test"])
     if cell.config["record"]["interventions"]:
         evaluated += intervention_forwards(cell.config, sizes["val"])
