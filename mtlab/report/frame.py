@@ -83,12 +83,13 @@ def outcome_frame(store: Store, plan: Mapping[str, Any], *, split: str | None = 
     present = {str(path): run for run, path in files.items() if path.is_file() and _finished(path)}
     columns = ["split", "id", "family", "cluster", "target", "prediction", "score"]
     if not present:
+        texts = dict.fromkeys(("run", "cell", "seed", "label", *columns), pl.String)
         return pl.DataFrame(
-            schema=dict.fromkeys(["run", "cell", "label", "split", "id", "family", "cluster"], pl.String)
+            schema={**texts, **dict.fromkeys(("seed", "target", "prediction"), pl.Int64), "score": pl.Float64}
         )
     for path in present:
         manifest.verify(Path(path).parent, Path(path).name, Path(path).read_bytes())
-    scanned = pl.scan_parquet(list(present), include_file_paths="file").select("file", *columns)
+    scanned = pl.scan_parquet(list(present), glob=False, include_file_paths="file").select("file", *columns)
     if split is not None:
         scanned = scanned.filter(pl.col("split") == split)
     of_run = pl.DataFrame(

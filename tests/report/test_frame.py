@@ -5,9 +5,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from fabric import Fabric
 
 from mtlab.errors import UserError
 from mtlab.report import frame
+from mtlab.runs.store import Store
 
 
 def test_one_row_per_run_with_everything_known_of_it(four):
@@ -38,7 +40,16 @@ def test_unfinished_runs_keep_their_row(fabric):
 def test_a_plan_of_which_nothing_ran(fabric):
     plan = fabric.plan(["bridge", "static"], seeds=2)
     assert frame.run_frame(fabric.store, plan)["state"].to_list() == ["new"] * 4
-    assert frame.outcome_frame(fabric.store, plan).is_empty()
+    outcomes = frame.outcome_frame(fabric.store, plan)
+    assert outcomes.is_empty()
+    fabric.finish("bridge", 0, 0.7)
+    assert outcomes.schema == frame.outcome_frame(fabric.store, plan).schema
+
+
+def test_a_folder_may_have_any_name(tmp_path):
+    made = Fabric(Store.open(tmp_path / "runs[1]", create=True))
+    made.finish("bridge", 0, 0.7)
+    assert frame.outcome_frame(made.store, made.plan(["bridge"], seeds=1)).height == 2 * made.examples
 
 
 def test_axis_values_of_several_types_are_told_as_json(fabric):

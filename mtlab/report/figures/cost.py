@@ -8,11 +8,10 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from mtlab.report.figures import panels, theme
-from mtlab.report.figures.metric_axes import metric_range, metric_scale, shown_interval
+from mtlab.report.figures.metric_axes import axis_title, metric_range, metric_scale, shown_interval
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.study_report import StudyReport
-from mtlab.units import in_points
 
 CostName = Literal["trained_params", "flops", "training_flops", "seconds", "memory_mib"]
 COSTS: Mapping[CostName, str] = {
@@ -28,13 +27,12 @@ def plot_cost(
     report: StudyReport, of: CostName = "trained_params", styles: Mapping[str, Style] | None = None
 ) -> go.Figure:
     """Plot each variant's mean and interval over its cost."""
-    points = in_points(report.metric)
     title = f"Cost against quality: {report.metric} by {COSTS[of]}"
     rows = [row for row in report.rows if row.mean is not None and getattr(row.cost, of) is not None]
     if not rows:
         return theme.empty(title, "No finished run has this cost.")
     names, scale = [row.label for row in report.rows], metric_scale(report.metric)
-    figure = panels.make_panels([""], [""], x=COSTS[of], y=f"{report.metric}{', points' if points else ''}")
+    figure = panels.make_panels([""], [""], x=COSTS[of], y=axis_title(report.metric))
     costs, shown = [getattr(row.cost, of) for row in rows], list[float]()
     beside = 0.012 * (max(costs) - min(costs) or costs[0])
     for row in rows:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from mtlab.recording.reader import Array
 from mtlab.report.figures import panels, theme
-from mtlab.report.figures.metric_axes import metric_range, metric_scale
+from mtlab.report.figures.metric_axes import axis_title, metric_range, metric_scale
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import MetricHistory, StudyRun
 from mtlab.units import in_points
@@ -51,7 +51,7 @@ def plot_curves(
     title = f"Learning curves: {metric}"
     names = panels.variant_labels(found)
     several = len(metrics) > 1
-    figure = panels.make_panels([""], [_axis_title(name) for name in metrics] if several else [""], shared_y=False)
+    figure = panels.make_panels([""], [axis_title(name) for name in metrics] if several else [""], shared_y=False)
     drawn: dict[str, None] = {}
     for column, name in enumerate(metrics, 1):
         shown: list[float] = []
@@ -63,9 +63,7 @@ def plot_curves(
             if made:
                 drawn[variant] = None
                 shown += [value for _, values in runs.values() for value in values]
-        figure.update_yaxes(
-            range=metric_range(shown, name), title_text="" if several else _axis_title(name), col=column
-        )
+        figure.update_yaxes(range=metric_range(shown, name), title_text="" if several else axis_title(name), col=column)
     if not drawn:
         logged = ", ".join(logged_metrics(found)) or "nothing"
         return theme.empty(title, f"No run has logged {metric} yet; logged: {logged}.")
@@ -86,10 +84,6 @@ def metric_choices(logged: Sequence[str], choose: str) -> list[str]:
     pair = [f"{choose}{BESIDE}{loss}"] if {choose, loss} <= set(logged) and choose != loss else []
     first = [choose, *pair, loss, "train/loss"]
     return list(dict.fromkeys([name for name in first if name in (*logged, *pair)] + list(logged)))
-
-
-def _axis_title(metric: str) -> str:
-    return f"{metric}{', points' if in_points(metric) else ''}"
 
 
 def _curves(

@@ -15,6 +15,11 @@ def metric_scale(metric: str) -> int:
     return 100 if in_points(metric) else 1
 
 
+def axis_title(metric: str) -> str:
+    """Return the title of a metric's axis, with the unit of its shown values."""
+    return f"{metric}, points" if in_points(metric) else metric
+
+
 def metric_limits(metric: str, *, difference: bool = False) -> tuple[float, float] | None:
     """Return the lowest and highest shown value that a metric, or a difference of two of its values, can have."""
     if not in_points(metric):

@@ -39,11 +39,6 @@ class Room:
     oracle: MeanInterval  #: on test data, over seeds
     gain: MeanInterval  #: oracle − best single level, paired by seed
 
-    @property
-    def differ(self) -> bool:
-        """Whether families have different best levels."""
-        return len({family.best.label for family in self.families}) > 1
-
 
 def measure_room(singles: Sequence[CardRow], shares: Mapping[str, float], alpha: float) -> Room | None:
     """Measure the room; None with fewer than two families or levels, or without a seed that all of them have.

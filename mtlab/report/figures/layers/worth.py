@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality, Worth
 from mtlab.report.figures import panels, theme
+from mtlab.report.figures.metric_axes import metric_scale
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 from mtlab.units import in_points
@@ -30,7 +31,7 @@ def plot_worth(
     rows = ["weight", "contribution", f"lost without it{', points' if in_points(metric) else ''}"]
     modalities = [m for m in MODALITIES if any(each.without.get(m) for each in worths.values())] or list(MODALITIES)
     figure = panels.make_panels(rows, modalities, x="level", shared_y="rows", shared_x="columns")
-    scale = 100 if in_points(metric) else 1
+    scale = metric_scale(metric)
 
     def bands() -> Iterator[panels.VariantValues]:
         for column, modality in enumerate(modalities, 1):

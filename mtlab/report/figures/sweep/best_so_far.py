@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from mtlab.report.figures import panels, theme
+from mtlab.report.figures.metric_axes import axis_title, metric_scale
 from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.sweeps.stored import StoredSearch
@@ -18,8 +19,8 @@ def plot_best_so_far(searches: Sequence[StoredSearch], styles: Mapping[str, Styl
     title = f"Best so far: {metric}"
     if not any(search_trials.finished_trials(found) for found in searches):
         return theme.empty(title, search_trials.NONE_YET)
-    scale, best_of = search_trials.display_scale(metric), max if searches[0].objectives[0].mode == "max" else min
-    figure = panels.make_panels([""], [""], x="trial", y=search_trials.axis_title(metric))
+    scale, best_of = metric_scale(metric), max if searches[0].objectives[0].mode == "max" else min
+    figure = panels.make_panels([""], [""], x="trial", y=axis_title(metric))
     for rank, found in enumerate(searches):
         style, best, line = search_trials.search_style(searches, styles, found.label), None, []
         finished = {each.number: each.values[0] for each in search_trials.finished_trials(found)}

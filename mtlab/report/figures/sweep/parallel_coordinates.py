@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from mtlab.report.figures import theme
+from mtlab.report.figures.metric_axes import axis_title, metric_scale
 from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import NEUTRAL, Style, with_opacity
 from mtlab.sweeps.optuna_helpers import silence_optuna
@@ -25,8 +26,8 @@ def plot_parallel_coordinates(found: StoredSearch, styles: Mapping[str, Style] |
     with silence_optuna():
         figure = plot_parallel_coordinate(
             found.study,
-            target=lambda trial: search_trials.display_scale(metric) * trial.values[0],
-            target_name=search_trials.axis_title(metric),
+            target=lambda trial: metric_scale(metric) * trial.values[0],
+            target_name=axis_title(metric),
         )
     figure.data = [trace for trace in figure.data if trace.mode == "lines" and not trace.showlegend]
     if not figure.data:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from mtlab.report.figures import panels, theme
+from mtlab.report.figures.metric_axes import axis_title, metric_scale
 from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.sweeps.stored import StoredSearch
@@ -21,8 +22,8 @@ def plot_pareto_front(searches: Sequence[StoredSearch], styles: Mapping[str, Sty
     title = f"What no other trial beats: {y} by {x}"
     if not any(found.front for found in searches):
         return theme.empty(title, search_trials.NONE_YET)
-    figure = panels.make_panels([""], [""], x=search_trials.axis_title(x), y=search_trials.axis_title(y))
-    x_scale, y_scale = search_trials.display_scale(x), search_trials.display_scale(y)
+    figure = panels.make_panels([""], [""], x=axis_title(x), y=axis_title(y))
+    x_scale, y_scale = metric_scale(x), metric_scale(y)
     for rank, found in enumerate(searches):
         style = search_trials.search_style(searches, styles, found.label)
         best = {trial.number for trial in found.front}

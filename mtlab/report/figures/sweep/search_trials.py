@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from mtlab.report.figures import theme
 from mtlab.report.figures.theme import Style
 from mtlab.sweeps.stored import StoredSearch
-from mtlab.units import in_points
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -19,16 +18,6 @@ NONE_YET = "No trial has finished yet."
 def objective_metric(searches: Sequence[StoredSearch]) -> str:
     """Return the metric of the first objective."""
     return searches[0].objectives[0].metric if searches else ""
-
-
-def display_scale(name: str) -> float:
-    """Return the factor of shown values: 100 for shares, which are shown in points."""
-    return 100.0 if in_points(name) else 1.0
-
-
-def axis_title(name: str) -> str:
-    """Return the title of a metric's axis."""
-    return f"{name}, points" if in_points(name) else name
 
 
 def search_labels(searches: Sequence[StoredSearch]) -> list[str]:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mtlab.report.figures import theme
+from mtlab.report.figures.metric_axes import axis_title, metric_scale
 from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.sweeps.stored import StoredSearch
@@ -43,7 +44,7 @@ def plot_slices(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | 
                 found, path, search_trials.search_style(searches, styles, found.label), place == 0, rank
             ):
                 figure.add_trace(trace, **at)
-    figure.update_yaxes(title_text=search_trials.axis_title(metric), col=1)
+    figure.update_yaxes(title_text=axis_title(metric), col=1)
     counts = search_trials.describe_trial_counts(searches)
     caption = (
         f"One point a trial; crosses were stopped early and stand at their last value. "
@@ -53,7 +54,7 @@ def plot_slices(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | 
 
 
 def _points(found: StoredSearch, path: str, style: Style, legend: bool, rank: int) -> list[go.Scatter]:
-    scale, made = search_trials.display_scale(found.objectives[0].metric), []
+    scale, made = metric_scale(found.objectives[0].metric), []
     of = found.space.get(path)
     for trials, symbol in (
         (search_trials.finished_trials(found, allowed=False), style.symbol),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from mtlab.report.figures import panels, theme
+from mtlab.report.figures.metric_axes import axis_title, metric_scale
 from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import NEUTRAL, Style, with_opacity
 from mtlab.runs.store import Store
@@ -38,9 +39,9 @@ def plot_trial_curves(found: StoredSearch, of: TrialCurves, styles: Mapping[str,
     shown = {number: points for number, points in of.items() if points}
     if not shown:
         return theme.empty(title, "No trial has logged it yet.")
-    style, scale = theme.find_style(styles, found.label, [found.label]), search_trials.display_scale(metric)
+    style, scale = theme.find_style(styles, found.label, [found.label]), metric_scale(metric)
     best = None if found.best is None else found.best.number
-    figure = panels.make_panels([""], [""], x="step of training", y=search_trials.axis_title(metric))
+    figure = panels.make_panels([""], [""], x="step of training", y=axis_title(metric))
     for number in sorted(shown, key=lambda number: number == best):  # the best one on top
         word, points = found.status.states[number], shown[number]
         leads, stopped = number == best, word == "pruned"
