@@ -102,7 +102,7 @@ def test_one_level_and_one_layer(tmp_path: Path, name: str) -> None:
 def test_aggregation_shows_the_recorded_means_in_panels_of_layers(study: Study) -> None:
     styles = theme.assign_styles(["none", *VARIANTS])
     figure = aggregation.plot_aggregation(study.layers, styles)
-    line, below = lines(figure, "adaptive", 2, 3)  # image, third layer
+    (line,), (below,) = lines(figure, "adaptive", 2, 3), lines(figure, "adaptive, previous", 2, 3)  # image, third layer
     assert below.y == pytest.approx([0.4])
     runs = [each.experts("contributions", "image", 2) for each in study.of("adaptive").values()]
     assert list(line.x) == recordings.LEVELS["image"]
@@ -151,7 +151,8 @@ def test_weights_are_on_a_scale_around_zero_with_their_spread_over_dimensions(tm
     assert figure.data[0].coloraxis == "coloraxis"
     assert figure.data[0].text[1] == ["−0.50<br>±0.30", "0.25<br>±0.10", "0.25", "1.00<br>±0.20"]
     assert "±: standard deviation over dimensions" in figure.layout.meta["caption"]
-    line, below = lines(aggregation.plot_aggregation(study.layers, kind="weights"), "vector", 1, 2)
+    drawn = aggregation.plot_aggregation(study.layers, kind="weights")
+    (line,), (below,) = lines(drawn, "vector", 1, 2), lines(drawn, "vector, previous", 1, 2)
     assert below.y == pytest.approx([1.0])
     np.testing.assert_allclose(line.error_y.array, [0.3, 0.1, 0.0])
 
@@ -160,6 +161,7 @@ def test_the_previous_state_stands_beside_the_levels(study: Study) -> None:
     figure = aggregation.plot_aggregation(study.of("adaptive"))
     points = [each for each in figure.data if each.mode == "markers"]
     assert len(points) == 4, "two modalities, two layers above the first"
+    assert {each.name for each in points} == {"adaptive, previous"}, "what CSV tells them from levels by"
     np.testing.assert_allclose([each.y[0] for each in points], 0.4, rtol=1e-5)
     assert "prev." in figure.layout.xaxis2.ticktext
     assert "prev." not in figure.layout.xaxis.ticktext
@@ -232,10 +234,10 @@ def test_runs_with_different_levels_are_averaged_level_by_level(tmp_path: Path) 
         found[StudyRun("group", seed, f"x/s{seed}")] = reader.read_layers(tmp_path / f"s{seed}")
     first, second = (each.experts("contributions", "text", 1) for each in found.values())
     figure = aggregation.plot_aggregation(align_levels(found))
-    (line,) = lines(figure, "group", 1, 2)[:1]
+    (line,) = lines(figure, "group", 1, 2)
     assert list(line.x) == [5, 6]
     np.testing.assert_allclose(line.y, [(first[1] + second[0]) / 2, (first[2] + second[1]) / 2])
-    (previous,) = lines(figure, "group", 1, 2)[1:]
+    (previous,) = lines(figure, "group, previous", 1, 2)
     assert previous.y[0] == pytest.approx(0.4)
 
 
@@ -272,6 +274,7 @@ def test_evolution_starts_before_training_and_ends_at_the_last_step(study: Study
         for t in panels.runs_of(study.traces, "adaptive").values()
     ]
     np.testing.assert_allclose(line.y, np.mean(runs, 0), rtol=1e-6)
+    assert list(line.x) == [str(step) for step in recordings.STEPS], "what CSV saves"
     ticks = figure.layout.xaxis.ticktext
     assert ticks[-1] == "100"
     legend = [each.name for each in sorted(figure.data, key=lambda t: t.legendrank or 0) if each.showlegend]

@@ -193,13 +193,13 @@ def _previous_trace(at: float, parts: Sequence[float], variant: str, style: Styl
     return go.Scatter(
         x=[at],
         y=[mean],
-        name=theme.escape_markup(variant),
+        name=theme.escape_markup(f"{variant}, previous"),
         mode="markers",
         marker={"color": style.colour, "symbol": style.symbol, "size": 7},
         error_y={"array": [max(parts) - mean], "arrayminus": [mean - min(parts)], "thickness": 1.5, "width": 0},
         legendgroup=variant,
         showlegend=False,
-        hovertemplate="%{fullData.name}, previous: %{y:.3f}<extra></extra>",
+        hovertemplate="%{fullData.name}: %{y:.3f}<extra></extra>",
     )
 
 

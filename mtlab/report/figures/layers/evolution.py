@@ -32,6 +32,7 @@ def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: 
     every = sorted({level for modality in MODALITIES for level in first[0].levels.get(modality, ())})
     colours = dict(zip(every, theme.level_colours(len(every)), strict=True))
     shown: set[int | str] = set()
+    places = [str(step) for step in steps]  # as categories: evenly spaced, and saved as the steps that they are
     for row, modality in enumerate(modalities, 1):
         for column, depth in enumerate(depths, 1):
             values = panels.stack_runs(_over_steps(trace, steps, kind, modality, depth) for trace in runs.values())
@@ -42,7 +43,7 @@ def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: 
                 if np.isnan(values[:, :, place]).all():
                     continue  # a level that these managers are not offered
                 drawn = panels.band_traces(
-                    list(range(len(steps))),
+                    places,
                     values[:, :, place],
                     f"level {level}",
                     Style(colours.get(level, theme.NEUTRAL)),
@@ -57,12 +58,16 @@ def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: 
             if below is not None:
                 style = Style(theme.NEUTRAL, "dot")
                 drawn = panels.band_traces(
-                    list(range(len(steps))), below, "previous state", style, legend=PREVIOUS not in shown, rank=10_000
+                    places, below, "previous state", style, legend=PREVIOUS not in shown, rank=10_000
                 )
                 shown.add(PREVIOUS)
                 figure.add_traces(drawn, rows=row, cols=column)
     ticks = _ticks(len(steps), len(depths))
-    figure.update_xaxes(tickvals=ticks, ticktext=[f"{steps[place]:,}" for place in ticks])
+    figure.update_xaxes(
+        type="category",
+        tickvals=[places[tick] for tick in ticks],
+        ticktext=[f"{steps[tick]:,}" for tick in ticks],
+    )
     figure.update_yaxes(rangemode="tozero")
     caption = (
         f"{panels.KIND_MEANINGS[kind]}. Steps are those recorded, logarithmically spaced. "

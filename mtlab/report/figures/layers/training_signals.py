@@ -25,14 +25,14 @@ def plot_gradients(found: Mapping[StudyRun, TrainingTrace], variant: str) -> go.
         return theme.empty(title, "No finished run has recorded its gradients.")
     steps = panels.shared_steps(runs.values())
     figure = panels.make_panels([""], [""], x="step of training", y="norm before clipping")
-    styles = theme.assign_styles(names)
+    styles, places = theme.assign_styles(names), [str(step) for step in steps]
     for part in names:
         values = panels.stack_runs(_at(trace, part, steps) for trace in runs.values())
         if values is not None:
             values = np.where(values > 0, values, np.nan)  # the axis is logarithmic
-            figure.add_traces(panels.band_traces(list(range(len(steps))), values, part, styles[part], legend=True))
+            figure.add_traces(panels.band_traces(places, values, part, styles[part], legend=True))
     figure.update_yaxes(type="log", **_decades(figure))
-    figure.update_xaxes(tickvals=list(range(len(steps))), ticktext=[f"{step:,}" for step in steps])
+    figure.update_xaxes(type="category", tickvals=places, ticktext=[f"{step:,}" for step in steps])
     caption = f"{panels.describe_means(runs)}."
     return theme.finish(figure, title, caption, height=380)
 
