@@ -11,7 +11,7 @@ import torch
 
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
-from mtlab.towers.build import build_tower, tower_digest, tower_shape
+from mtlab.towers.build import build_tower, tower_digest, tower_node, tower_shape
 from mtlab.towers.causal_lm import CausalLanguageModel
 from mtlab.towers.loading.disk_cache import load_or_compute
 
@@ -34,10 +34,7 @@ def count_truncated_texts(config: Mapping[str, Any], dataset: Dataset) -> dict[S
 
     The result is cached for a tower and a data set: a million texts take about half a minute.
     """
-    entry, options = lookup_options(DATASETS, config["data"], "data")
-    key = {"text": config["text"], "weights": tower_digest("text", config["text"])}
-    key |= {"data": config["data"], "version": entry.version, "digest": entry.cls.digest(options)}
-    return dict(load_or_compute("cut-texts", key, lambda: _count(config, dataset)))
+    return dict(load_or_compute("cut-texts", _key(config), lambda: _count(config, dataset)))
 
 
 def describe_truncation(config: Mapping[str, Any], cut: Mapping[Split, int], sizes: Mapping[Split, int]) -> str | None:
@@ -50,9 +47,6 @@ def describe_truncation(config: Mapping[str, Any], cut: Mapping[Split, int], siz
 
 def measure_captions(config: Mapping[str, Any], dataset: Dataset, prompt: str) -> CaptionLengths:
     """Measure captions for a language model, the text tower, whose tokeniser is on this disk; cached alike."""
-    entry, options = lookup_options(DATASETS, config["data"], "data")
-    key = {"text": config["text"], "weights": tower_digest("text", config["text"]), "prompt": prompt}
-    key |= {"data": config["data"], "version": entry.version, "digest": entry.cls.digest(options)}
 
     def measure() -> dict[str, Any]:
         with torch.device("meta"):  # the tokeniser alone is needed
@@ -65,7 +59,18 @@ def measure_captions(config: Mapping[str, Any], dataset: Dataset, prompt: str) -
             shortest, longest = min(shortest, each), max(longest, each)
         return asdict(CaptionLengths(bool(tower.count_truncated([prompt])), *longest, *shortest))
 
-    return CaptionLengths(**load_or_compute("caption-lengths", key, measure))
+    return CaptionLengths(**load_or_compute("caption-lengths", _key(config) | {"prompt": prompt}, measure))
+
+
+def _key(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tokens depend on: options, versions and content of tower and data set, and the source of plug-ins."""
+    tower, _ = tower_node("text", config["text"])
+    data, options = lookup_options(DATASETS, config["data"], "data")
+    return {
+        "nodes": [config["text"], config["data"]],
+        "content": [tower_digest("text", config["text"]), data.cls.digest(options)],
+        "code": [[entry.version, entry.source] for entry in (tower, data)],
+    }
 
 
 def _count(config: Mapping[str, Any], dataset: Dataset) -> dict[Split, int]:

@@ -12,6 +12,7 @@ from mtlab.config.schema import CacheConfig
 from mtlab.data.cache.expert_cache import open_expert_cache
 from mtlab.data.cache.extract import extract_features
 from mtlab.data.cache.key import cache_key
+from mtlab.data.truncation import count_truncated_texts
 from mtlab.towers.build import build_tower
 
 
@@ -131,11 +132,14 @@ def test_an_edited_plug_in_names_another_entry(tmp_path, monkeypatch):
     file = tmp_path / "edited_words.py"
     file.write_text(Path(cached_words.__file__).read_text().replace('("words")', '("edited_words")'))
     monkeypatch.syspath_prepend(tmp_path)
-    importlib.import_module("edited_words")
     data = {"name": "edited_words", "items": 300}
-    before = cache_key("vision", VISION, data, FLOAT32).name
+    config, texts = {"text": {**TEXT, "max_length": 4}, "data": data}, importlib.import_module("edited_words").words()
+    before, cut = cache_key("vision", VISION, data, FLOAT32).name, count_truncated_texts(config, texts)
     file.write_text(file.read_text().replace("% 251", "% 7"))
+    monkeypatch.setattr(type(texts), "text", lambda _self, number: str(number))
     assert cache_key("vision", VISION, data, FLOAT32).name != before
+    assert cut
+    assert not count_truncated_texts(config, texts)
 
 
 def test_what_changes_no_number_keeps_the_entry():
