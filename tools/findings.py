@@ -33,6 +33,7 @@ SHIPPED = {
         "CNN, 21 managers, preliminary",
     ),
     "sweep_managers_all": ("results.md#which-of-all-managers", "CNN, all mechanisms"),
+    "managers_all": ("results-history.md#all-managers-and-their-options-at-one-rate", "CNN, options, one rate"),
     "judge_cnn_levels": ("results-history.md#a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
     "depth": ("results.md#how-many-cross-modal-layers", "CNN, one to six layers"),
     "depth_longer": ("results.md#how-many-cross-modal-layers", "CNN, one layer, 2,000 steps"),
