@@ -13,7 +13,7 @@ from mtlab.data.cache import size_limit
 from mtlab.errors import UserError
 from mtlab.runs.cleanup import Cleanup, InUseError, Removable, hold_idle_run, is_settled, remove_path
 from mtlab.runs.lock import lock_state
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, run_id
 
 
 def find_unplanned_runs(
@@ -60,6 +60,9 @@ class PlannedRuns:
     def ids(self) -> frozenset[str]:
         """Return the ids of all planned runs, parents of other studies included.
 
+        Of a study with seeds until decided these are all that it may ask for: with another question, such as a smaller
+        margin, its plan begins with few seeds again, and its looks read those that have run.
+
         Raises:
             UserError: a plan is damaged or missing.
 
@@ -72,7 +75,10 @@ class PlannedRuns:
                     problem = "has no plan, so its runs are unknown: `mtlab plan` its spec.yaml first"
                     raise UserError(problem, file=folder)
             plans = [self.store.plan(name) for name, stamp in signature if stamp is not None]
-            self._ids = frozenset(run["id"] for plan in plans for run in plan["runs"])
+            planned = {run["id"] for plan in plans for run in plan["runs"]}
+            sequential = [plan for plan in plans if plan.get("sequential") is not None]
+            later = {run_id(run["cell"], seed) for plan in sequential for run in plan["runs"] for seed in plan["seeds"]}
+            self._ids = frozenset(planned | later)
             self._signature = signature
         return self._ids
 

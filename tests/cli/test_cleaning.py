@@ -253,6 +253,15 @@ def test_runs_go_only_with_runs_and_only_those_that_no_plan_asks_for(call: Call,
     assert young.exists()
 
 
+def test_seeds_that_later_looks_may_ask_for_stay(folder: Any, store: Store) -> None:
+    for run in ("aa/s0", "aa/s1", "aa/s2", "aa/s3"):
+        folder(run, done=True)
+    asked = {"study": "one", "runs": [{"id": "aa/s0", "cell": "aa"}], "seeds": [0, 1, 2]}
+    for sequential, left in ((None, ["s1", "s2", "s3"]), ({"min": 1}, ["s3"])):
+        store.write_plan("one", asked | {"sequential": sequential})
+        assert [item.path.name for item in find_unplanned_runs(store).items] == left
+
+
 def test_names_limit_runs_to_those_that_a_study_started(call: Call, folder: Any, store: Store) -> None:
     plan(store, "one", [])
     plan(store, "two", [])

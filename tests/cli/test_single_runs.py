@@ -77,8 +77,10 @@ def test_logs_are_printed_and_followed_while_the_run_is_held(
 
 
 def test_open_shows_where_things_are(store: Store, told: Told) -> None:
+    (store.study("study") / "looks").mkdir()
     code, out, _ = told("open", "study")
     assert code == 0
+    assert "of seeds until decided: what each look found" in out
     assert out.splitlines()[0] == str(store.study("study"))
     assert f"study:static:0  {folder(store, 'static')}" in out
     assert "study:static:1" not in out  # has not begun

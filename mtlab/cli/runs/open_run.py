@@ -31,7 +31,10 @@ STUDY_CONTENTS = {
     "spec.yaml": "the study's file as it was planned",
     "plan.json": "all runs, with ids, parents and costs",
     "launch.jsonl": "what the launcher did",
-    "report": "tables, pages and figures",
+    "detached.log": "what the launcher in the background printed",
+    "looks": "of seeds until decided: what each look found",
+    "report": "tables and pages",
+    "figures": "files of `mtlab figures`",
     "wandb": "offline files of Weights & Biases",
 }
 
