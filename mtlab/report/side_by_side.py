@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
 
 LENGTH = "train.length"
+MODEL = ("manager", "text", "vision", "model")  #: keys of a study that say which model is trained
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ def variant_label(row: Mapping[str, Any]) -> str:
 
 
 def _is_length(axis: str, value: Any) -> bool:
-    """Tell whether an axis is the length of training, by itself or zipped with other settings of training alone."""
+    """Tell whether an axis sets the length of training, and nothing of the model: else it names variants."""
     paths = value if isinstance(value, Mapping) and axis.partition(".")[0] != "train" else (axis,)
     lengths = [path for path in paths if path == LENGTH or path.startswith(f"{LENGTH}.")]
-    return bool(lengths) and all(path.startswith("train.") for path in paths)
+    return bool(lengths) and not any(path.partition(".")[0] in MODEL for path in paths)
 
 
 def _variants(blocks: Sequence[ReportBlock]) -> tuple[str, ...]:

@@ -228,6 +228,7 @@ def test_equal_steps_and_equal_flops_stand_side_by_side(lengths, tmp_path):
     [
         ("train.length", {"steps": 800}, "long"),
         ("schedule", {"train.length.steps": 800, "train.eval_every": 80}, "long"),
+        ("world", {"data": "pictograms", "train.length": {"steps": 300}}, "long"),
         ("variant", {"manager": "bridge", "train.length": {"steps": 1380}}, None),  # a control among variants
         ("manager", "bridge", None),
     ],
