@@ -263,13 +263,3 @@ def test_studies_that_cannot_stand_side_by_side_are_told(four):
         side_by_side.compare_studies([one, build_report(four.store, plan)])
     with pytest.raises(UserError, match="name each study once"):
         side_by_side.compare_studies([one, one])
-
-
-def test_old_plans_without_the_new_keys_are_reported_still(four):
-    plan = four.plan(CELLS)
-    assert "axis_labels" not in plan["rows"][0]
-    plan["metrics"] |= {"mode": "max"}
-    del plan["directions"]
-    report = build_report(four.store, plan)
-    assert (report.side_by_side, report.published_rows) == (None, ())
-    assert [row.variant for row in report.rows] == CELLS
