@@ -26,7 +26,7 @@ from mtlab.resolution.training_code import ENGINE_VERSION
 
 UNRESOLVED = "unresolved"  #: stands for the digest of weights that cannot be had yet
 
-MULTIMODAL_VERSION = 2  #: raise it when `model: mllm` with the same options gives other results
+MULTIMODAL_VERSION = 3  #: raise it when `model: mllm` with the same options gives other results
 
 _CONTENT = ("text", "vision", "data")  #: nodes that name weights or data outside the configuration
 

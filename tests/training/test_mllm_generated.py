@@ -112,3 +112,4 @@ def test_credit_is_the_benchmarks_own() -> None:
     assert [credit(generated, scored, "2", numbers) for generated in ("two", "a cat", "dog")] == [0.9, 0.3, 0]
     seen = Example("0", "?", "i", -1, "f", annotators=("dog",) * 10)
     assert credit("the dog", seen, "", numbers) == 1.0
+    assert [credit(generated, plain, "A", numbers) for generated in ("A", "a", "the", "B", "")] == [1, 1, 0, 0, 0]

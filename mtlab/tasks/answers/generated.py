@@ -54,7 +54,7 @@ def evaluate(
     known = encoder.answers.words
     generated = encoder.decode(output.in_order("generated"))
     right = [example.answer or (known[example.target] if example.target >= 0 else "") for example in examples]
-    numbers = {normalise(answer): number for number, answer in reversed(list(enumerate(known)))}
+    numbers = {_normalise(answer): number for number, answer in reversed(list(enumerate(known)))}
     scores = {"accuracy": np.array([credit(*each, numbers) for each in zip(generated, examples, right, strict=True)])}
     guesses = [known[answer] for answer in blind]
     floors = {"accuracy": np.array([credit(*each, numbers) for each in zip(guesses, examples, right, strict=True)])}
@@ -68,7 +68,7 @@ def evaluate(
         clusters=[example.cluster for example in examples],
         scores=scores,
         targets=np.array([example.target for example in examples], np.int64),
-        predictions=np.array([numbers.get(normalise(answer), NO_ANSWER) for answer in generated], np.int64),
+        predictions=np.array([numbers.get(_normalise(answer), NO_ANSWER) for answer in generated], np.int64),
         answer_texts=list(zip([answer or "none of the answers" for answer in right], generated, strict=True)),
         blind_scores=floors,
     )
@@ -78,6 +78,7 @@ def credit(generated: str, example: Example, right: str, numbers: Mapping[str, i
     """Score an answer in words: agreement with annotators, or else its score in the data, or else exact match.
 
     All answers are normalised first: case, articles, punctuation, spaces, numbers in words (`vqa_answers.normalise`).
+    One that is nothing but an article, such as the letter A of several choices, stays, unless annotators decide.
 
     Args:
         generated: the answer.
@@ -90,11 +91,15 @@ def credit(generated: str, example: Example, right: str, numbers: Mapping[str, i
         return vqa_accuracy(generated, example.annotators)
     if example.scores:
         return _score(generated, example, numbers)
-    return float(bool(right) and normalise(generated) == normalise(right))
+    return float(bool(right) and _normalise(generated) == _normalise(right))
+
+
+def _normalise(answer: str) -> str:
+    return normalise(answer) or answer.strip().lower()
 
 
 def _score(generated: str, example: Example, numbers: Mapping[str, int]) -> float:
-    return dict(example.scores).get(numbers.get(normalise(generated), NO_ANSWER), 0.0)
+    return dict(example.scores).get(numbers.get(_normalise(generated), NO_ANSWER), 0.0)
 
 
 def _encoder(context: ForwardContext) -> LanguageModelEncoder:
