@@ -273,7 +273,8 @@ class DashboardData:
         own = config.get("config") or {}
         length, metrics = (own.get("train") or {}).get("length") or {}, own.get("metrics") or {}
         entry = {"id": run, "cell": cell, "seed": int(seed[1:]), "label": str(config.get("label", cell)), "parents": []}
-        plan = {"metrics": {"choose": "val/accuracy", "mode": "max"} | metrics}
+        metrics = {"choose": "val/accuracy", "mode": "max"} | metrics
+        plan = {"metrics": metrics, "directions": {metrics["choose"]: metrics["mode"]}}
         return summarize_run(self.store, plan, entry | {"cost": length}, {run: self.store.state(run)}, None)
 
     def _studies_by_run(self) -> dict[str, list[str]]:
