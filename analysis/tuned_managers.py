@@ -21,7 +21,7 @@ from mtlab.report.sweep_report import build_sweep_report
 from mtlab.sweeps.stored import open_sweep
 
 pl.Config.set_tbl_rows(-1)
-NAME = "sweep-managers"  # or "sweep-managers-vit": `mtlab sweep managers_vit`
+NAME = "sweep-managers"  # or "sweep-managers-all" or "sweep-managers-vit": `mtlab sweep managers_all`, `managers_vit`
 study = mtlab.open_study(f"{NAME}-final")  # the study of the tuned variants
 print(study.report.why)
 print(verdict_sentence(study.report))
