@@ -39,6 +39,8 @@ SHIPPED = {
     "depth_longer": ("results.md#how-many-cross-modal-layers", "CNN, one layer, 2,000 steps"),
     "depth_parts": ("results.md#how-many-cross-modal-layers", "CNN, one layer, its parts"),
     "depth_vit": ("results.md#how-many-cross-modal-layers", "ViT, one layer"),
+    "queries": ("results.md#what-should-a-token-ask-with", "CNN, queries"),
+    "queries_rate": ("results.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
     "judge_vit": ("results.md#the-same-on-a-vit", "ViT"),
     "sweep_managers_vit": (
         "results-history.md#an-earlier-comparison-on-the-vit-preliminary",

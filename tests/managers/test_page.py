@@ -75,6 +75,8 @@ def test_a_difference_names_what_it_is_against() -> None:
         "sweep_managers_all",
         "sweep_managers_all_first",
         "managers_all",
+        "queries",
+        "queries_rate",
         "judge_cnn_levels",
         "judge_vit",
         "depth_longer",
