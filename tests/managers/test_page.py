@@ -7,6 +7,7 @@ from statistics import fmean
 
 import findings
 import managers_page
+import mechanisms
 import pytest
 
 from mtlab.config import yaml
@@ -87,6 +88,21 @@ def test_a_difference_names_what_it_is_against() -> None:
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
     results = "".join((findings.ROOT / f"docs/{page}.md").read_text() for page in ("results", "results-history"))
     assert "\n".join(findings.comparison(name)) in results, f"run `python tools/findings.py {name}`"
+
+
+def test_the_tests_of_all_managers_are_what_their_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    mechanisms.main()
+    told = capsys.readouterr().out
+    section = (findings.ROOT / "docs/results.md").read_text().partition("## Which of all managers?")[2]
+    for printed, written in (
+        ("F = 1.56, p = 0.15", "F(11, 44) = 1.56, p = 0.15"),
+        ("spread 0.18 (0.00 to 0.46)", "as 0.2 points, with 0 to 0.46"),
+        ("letter 0.014", "p = 0.014"),
+        ("Spearman 0.63, p = 0.012", "Spearman 0.63, p = 0.012"),
+        ("factor 1.55: Spearman 0.16, p = 0.45", "a factor of 1.55"),
+    ):
+        assert printed in told
+        assert written in section
 
 
 def test_the_table_of_layers_is_what_its_command_prints() -> None:

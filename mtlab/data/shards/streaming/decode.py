@@ -39,9 +39,7 @@ def decode_pixels(data: bytes, name: str) -> Tensor:
             encoded = torch.frombuffer(data, dtype=torch.uint8)
         try:
             pixels: Tensor = decode(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True)
-            if (
-                pixels.dtype == torch.uint8
-            ):  # a PNG with 16 bits a channel comes with all of them, by PIL with the upper 8
+            if pixels.dtype == torch.uint8:  # of 16 bits a channel torchvision keeps all, PIL the upper 8
                 return pixels
         except RuntimeError:
             pass  # damaged, or odd: PIL says which
