@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -152,14 +152,16 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         UserError: the plan names a test that does not exist, or a file of the store is damaged.
 
     """
+    import polars as pl
+
     runs = frame.run_frame(store, plan)
     split = plan["metrics"]["verdict"].partition("/")[0]
     outcomes = frame.outcome_frame(store, plan, split=split)
     looks = read_looks(store, plan)
     rows = compare(runs, outcomes, plan, looks)
     families = compare_families(runs, outcomes, plan, looks)
-    cells = {row.cell for row in rows}
-    states = Counter(state for cell, state in runs.select("cell", "state").iter_rows() if cell in cells)
+    own = runs.filter(pl.col("cell").is_in([row.cell for row in rows]))  # parents may be of other tasks
+    states = Counter(own["state"])
     return StudyReport(
         study=plan["study"],
         why=plan["why"],
@@ -168,7 +170,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         mode=metric_direction(plan, plan["metrics"]["verdict"]),
         choose=plan["metrics"]["choose"],
         choose_mode=metric_direction(plan, plan["metrics"]["choose"]),
-        examples=_examples(outcomes, plan["metrics"]["verdict"]),
+        examples=_examples(outcomes, own["run"].to_list(), plan["metrics"]["verdict"]),
         test=plan["test"],
         alpha=plan["alpha"],
         correct=plan["correct"],
@@ -178,7 +180,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         rows=rows,
         families=families,
         family_comparisons=sum(row.compared for of_family in families.values() for row in of_family),
-        speed=compare_speed(store, runs, rows, plan, recorded_floor(runs, plan["metrics"]["choose"])),
+        speed=compare_speed(store, runs, rows, plan, recorded_floor(own, plan["metrics"]["choose"])),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),
         equivalence=plan.get("equivalence"),
@@ -187,11 +189,14 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
     )
 
 
-def _examples(outcomes: pl.DataFrame, metric: str) -> int | None:
-    """Count the examples of the verdict metric."""
-    family = metric.split("/")[2] if metric.count("/") == 2 else None
-    rows = outcomes.filter(family=family) if family is not None and outcomes.height else outcomes
-    return count_examples(rows)
+def _examples(outcomes: pl.DataFrame, runs: Sequence[str], metric: str) -> int | None:
+    """Count the examples of the verdict metric in these runs."""
+    import polars as pl
+
+    if outcomes.is_empty():
+        return None
+    rows = outcomes.filter(pl.col("run").is_in(runs))
+    return count_examples(rows.filter(family=metric.split("/")[2]) if metric.count("/") == 2 else rows)
 
 
 def _row(row: ComparisonRow) -> dict[str, Any]:

@@ -319,7 +319,8 @@ def check_metrics(study: StudySpec, cells: Sequence[Cell], verdict: str) -> None
         verdict: the metric that they are compared on.
 
     Raises:
-        UserError: a metric is unknown, or better large in one cell and small in another, or not as `mode` says.
+        UserError: a metric is unknown, or better large in one cell and small in another, or not as `mode` or a floor
+            says.
 
     """
     metrics = study.keys.metrics
@@ -331,6 +332,9 @@ def check_metrics(study: StudySpec, cells: Sequence[Cell], verdict: str) -> None
     for key, name in (("choose", metrics.choose), ("verdict", verdict)):
         if problem := direction_problem(name, [cell.row.resolved.metrics for cell in cells], metrics.mode):
             raise study.error(problem, f"metrics.{key}" if metrics.mode is None else "metrics.mode")
+    ways = {direction(verdict, each) for cell in cells if is_metric(verdict, each := cell.row.resolved.metrics)}
+    if study.keys.report.floor is not None and ways == {"min"}:
+        raise study.error(f"a variant must be above it, and {verdict} is better small: remove floor", "report.floor")
     for name in parse_overall(study):
         if not is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {list_metrics(known)}", "published")

@@ -156,6 +156,7 @@ IN_STUDIES = (
     ("a key of the study under `set`", "set: {seeds: 3}\n" + STUDY),
     ("less than one point as a target", "report: {reach: 0.8}\n" + STUDY),
     ("a floor above 100 points", "report: {floor: 130}\n" + STUDY),
+    ("a floor of a loss", "metrics: {verdict: test/loss}\nreport: {floor: 2.5}\n" + STUDY),
 )
 
 #: (mistake, what is replaced in the sweep, by what)

@@ -126,6 +126,15 @@ def test_a_floor_may_be_given(five):
     assert rows_of(five, five.plan(list(ACCURACIES), floor=10))["bridge"].learning.floor == 0.56
 
 
+def test_a_floor_counts_where_runs_recorded_none(fabric):
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.70 + 0.01 * seed)
+        fabric.finish("static", seed, 0.50 + 0.01 * seed)
+    rows = rows_of(fabric, fabric.plan(["bridge", "static"], seeds=3, floor=61))
+    assert rows["bridge"].learning.complete
+    assert rows["static"].verdict == "not learned (3 of 3 seeds)"
+
+
 def test_runs_without_a_floor_and_losses_are_not_judged(five):
     for seed in range(5):
         five.finish("static", seed, 0.5)
@@ -142,6 +151,16 @@ def test_families_are_judged_and_corrected_likewise(five):
         assert (found["last"].outcome, found["last"].p_corrected) == ("not learned", None)
         assert found["static"].p_corrected is not None
     assert report.family_comparisons == 6
+
+
+def test_blind_variants_raise_the_floor_of_each_family(five):
+    plan = five.plan(list(ACCURACIES), floor=10)  # which is that of the whole
+    for row in plan["rows"]:
+        row["blind"] = row["cell"] == "sparse"
+    for rows in build_report(five.store, plan).families.values():
+        found = {row.label: row for row in rows}
+        assert found["bridge"].learning.floor == pytest.approx(found["sparse"].mean.mean)
+        assert (found["bridge"].outcome, found["static"].outcome) == ("not learned", "baseline not learned")
 
 
 def shown(report, width=150):

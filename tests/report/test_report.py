@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mtlab.report.formats import captions
 from mtlab.report.study_report import build_report
+from mtlab.runs.results import write_result
 
 CELLS = ["last", "bridge", "static", "adaptive"]
 DOCS = Path(__file__).parents[2] / "docs" / "report-json.md"
@@ -53,6 +54,23 @@ def test_json_keys_are_those_documented(ragged):
     described = next(line for line in DOCS.read_text(encoding="utf-8").splitlines() if "`families`" in line)
     for row in data["families"]["count"]:
         assert row.keys() == set(re.findall(r"`(\w+)`", described)) - {"families"}
+
+
+def test_runs_that_others_start_from_count_no_examples_and_set_no_target(four):
+    runs = four.plan(CELLS)["runs"]
+    alone = build_report(four.store, four.plan(CELLS))
+    four.examples = 90
+    four.finish("parent", 0, 0.9)
+    result = four.store.run("parent/s0") / "result.json"
+    written = json.loads(result.read_text())
+    written["metrics"] |= {"val/accuracy_floor": 0.65, "val/accuracy_floor_error": 0.01}
+    write_result(result.parent, written)
+    for cell in CELLS:
+        rows = [{"step": 100 * n, "seconds": n, "val/accuracy": 0.3 + 0.1 * n} for n in range(1, 5)]
+        (four.store.run(f"{cell}/s0") / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    report = build_report(four.store, four.plan(CELLS, runs=[*four.plan(["parent"], seeds=1)["runs"], *runs]))
+    assert (alone.examples, report.examples, report.runs["asked"]) == (300, 300, 20)
+    assert report.speed.target.start_name == "the mean at the first validation"
 
 
 def test_json_says_what_happened(four):

@@ -107,6 +107,11 @@ def test_a_mode_against_a_metric_is_refused(tmp_path: Path, metrics: str, proble
     assert "\n" not in str(caught.value)
 
 
+def test_a_floor_of_a_loss_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"report.floor: a variant must be above it, and test/loss is better small"):
+        planned(tmp_path, "metrics: {verdict: test/loss}\nreport: {floor: 2.5}")
+
+
 def test_a_sweep_knows_each_of_its_metrics(tmp_path: Path) -> None:
     text = f"{SPACE}\nmetrics: {{choose: val/loss, verdict: test/accuracy}}\nobjective: [val/accuracy, cost/flops]"
     prepared = prepare(read_sweep(write_sweep(tmp_path, text)), free)

@@ -30,13 +30,16 @@ def results_by_seed(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, flo
 
 def blind_floor(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> float | None:
     """Return the best score of a blind variant of the study, or that which its file gives; None: neither is known."""
-    blind = [
-        sum(found.values()) / len(found) for row in plan["rows"] if row.get("blind") and (found := results[row["cell"]])
-    ]
-    given = plan.get("floor")
+    known, given = best_blind(plan, results), plan.get("floor")
     if given is not None and in_points(plan["metrics"]["verdict"]):
         given /= 100
-    return max([*blind, *([] if given is None else [given])], default=None)
+    return max((each for each in (known, given) if each is not None), default=None)
+
+
+def best_blind(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> float | None:
+    """Return the best mean of a blind variant of the study, on the metric of these results; None without any."""
+    blind = [found for row in plan["rows"] if row.get("blind") and (found := results[row["cell"]])]
+    return max((sum(found.values()) / len(found) for found in blind), default=None)
 
 
 def recorded_floor(runs: pl.DataFrame, metric: str) -> float | None:
@@ -56,7 +59,7 @@ def judge_variant(
         plan: the stored plan.
         row: of the plan.
         metric: whose floor the runs recorded.
-        floor: another one, which counts where it is higher, see `blind_floor`.
+        floor: another one, which counts where it is higher, or where they recorded none; see `blind_floor`.
 
     Returns:
         None where it is not known, where less is better, or where the variant is blind on purpose.
@@ -65,8 +68,11 @@ def judge_variant(
     if row.get("blind") or metric_direction(plan, metric) == "min":
         return None
     scores, errors = (results_by_seed(runs, row["cell"], name) for name in floor_metrics(metric))
+    results = results_by_seed(runs, row["cell"], metric)
+    if floor is not None and not scores:
+        return judge_learning(results, dict.fromkeys(results, Floor(floor, 0.0)))
     floors = {seed: Floor(max(score, floor or score), errors[seed]) for seed, score in scores.items() if seed in errors}
-    return judge_learning(results_by_seed(runs, row["cell"], metric), floors)
+    return judge_learning(results, floors)
 
 
 def seed_mean(results: SeedResults, alpha: float, metric: str, learning: Learning | None = None) -> MeanInterval | None:
