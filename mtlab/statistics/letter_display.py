@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from string import ascii_letters
 
 
 def letter_groups(number: int, different: Collection[tuple[int, int]]) -> list[tuple[int, ...]]:
@@ -38,6 +39,5 @@ def letters_of(number: int, groups: Collection[tuple[int, ...]]) -> list[str]:
 
 
 def letter(at: int) -> str:
-    """Name a group by its number from 0: a, b, …, z, aa, ab, …."""
-    more, last = divmod(at, 26)
-    return (letter(more - 1) if more else "") + chr(ord("a") + last)
+    """Name a group by its number from 0: a, b, …, z, A, …, Z, α, …: one letter each, as an item has several."""
+    return ascii_letters[at] if at < len(ascii_letters) else chr(ord("α") + at - len(ascii_letters))

@@ -41,5 +41,8 @@ def test_sharing_a_letter_says_exactly_what_was_not_shown() -> None:
         assert not any(set(one) < set(other) for one in groups for other in groups), "no group within another"
 
 
-def test_letters_go_on_behind_z() -> None:
-    assert [letter(at) for at in (0, 25, 26, 27, 51, 52)] == ["a", "z", "aa", "ab", "az", "ba"]
+def test_letters_go_on_behind_z_one_for_each_group() -> None:
+    assert [letter(at) for at in (0, 25, 26, 51, 52)] == ["a", "z", "A", "Z", "α"]
+    pairs = list(combinations(range(30), 2))
+    shown = letters_of(30, letter_groups(30, pairs))  # all are told apart
+    assert not any(set(shown[one]) & set(shown[other]) for one, other in pairs)
