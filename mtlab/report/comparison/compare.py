@@ -321,18 +321,19 @@ def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Co
         return "too few", "no results yet" if not row.n else "no shared seed yet"
     if p is None:
         return "too few", f"too few seeds ({difference.n} of at least {lookup_test(plan['test']).seeds})"
-    outcome = classify_outcome(difference, p, plan["alpha"], mode)
-    within = row.p_equivalence is not None and row.p_equivalence <= plan["alpha"]
+    alpha = float(plan["alpha"])
+    outcome = classify_outcome(difference, p, alpha, mode)
+    within = row.p_equivalence is not None and row.p_equivalence <= alpha
     if outcome == "identical":
         return outcome, f"identical to {row.compare_label}"
     if outcome == "undecided" and within:
         assert row.p_equivalence is not None
         margin = format_margin(plan["equivalence"], plan["metrics"]["verdict"])
-        return "equivalent", f"no difference larger than {margin} ({format_p_value(row.p_equivalence)})"
+        return "equivalent", f"no difference larger than {margin} ({format_p_value(row.p_equivalence, alpha)})"
     if outcome == "undecided":
         waiting = " yet" if plan.get("sequential") and (row.look is None or row.look.ended is None) else ""
-        return outcome, f"no difference shown{waiting} ({format_p_value(p)})"
-    return outcome, f"{outcome} than {row.compare_label} ({format_p_value(p)})"
+        return outcome, f"no difference shown{waiting} ({format_p_value(p, alpha)})"
+    return outcome, f"{outcome} than {row.compare_label} ({format_p_value(p, alpha)})"
 
 
 def classify_outcome(difference: Difference | None, p: float | None, alpha: float, mode: str) -> ComparisonVerdict:

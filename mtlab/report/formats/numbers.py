@@ -131,17 +131,20 @@ def format_duration(seconds: float | None) -> str:
     return NONE if seconds is None else units.format_duration(seconds)
 
 
-def format_p_value(p: float) -> str:
-    """Format a p-value.
+def format_p_value(p: float, alpha: float = 0.05) -> str:
+    """Format a p-value, never rounded across the level that it is compared with.
 
     >>> format_p_value(0.0031), format_p_value(0.2), format_p_value(1e-9), format_p_value(0.0498)
     ('p = 0.003', 'p = 0.20', 'p < 0.001', 'p = 0.0498')
+    >>> format_p_value(0.05001), format_p_value(0.0102, alpha=0.01), format_p_value(0.102, alpha=0.1)
+    ('p = 0.05001', 'p = 0.0102', 'p = 0.102')
     """
     if p < 0.001:
         return "p < 0.001"
-    if 0.045 <= p < 0.055:  # never round across the usual threshold
-        return f"p = {p:.4f}"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    places = 2 if p >= 0.1 else 4 if 0.045 <= p < 0.055 else 3
+    while (float(f"{p:.{places}f}") <= alpha) != (p <= alpha):
+        places += 1
+    return f"p = {p:.{places}f}"
 
 
 def format_level(alpha: float) -> str:
