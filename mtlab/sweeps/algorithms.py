@@ -142,7 +142,7 @@ class Sampler(_Chosen):
         """Trials that it draws at random before it learns; 0 for one that never learns."""
         return int(getattr(self.options, "n_startup_trials", getattr(self.options, "population_size", 0)))
 
-    def make(self, number: int, *, conditional: bool = False) -> BaseSampler:
+    def make(self, number: int, *, conditional: bool = False, refused: bool = False) -> BaseSampler:
         """Make Optuna's sampler for one trial.
 
         Its seed comes from that of the sweep and the number of the trial: a sweep that is continued proposes the same
@@ -151,12 +151,16 @@ class Sampler(_Chosen):
         Args:
             number: of the trial.
             conditional: do some parameters of the space have a condition?
+            refused: was the trial before this one refused? `gp` learns from complete trials alone, and would propose
+                the same again and again: the trial is drawn at random.
 
         """
         from optuna import samplers
 
         row, options = SAMPLERS[self.name], self.options
         seed = trial_seed(options.seed, number)
+        if self.name == "gp" and refused:
+            return samplers.RandomSampler(seed=seed)
         arguments = {**row.fixed, **vars(options), "seed": seed}
         if self.name == "tpe":
             arguments["group"] = options.multivariate and (conditional if options.group is None else options.group)

@@ -93,7 +93,9 @@ class Search:
             return None
         number = status.proposed if waiting is None else waiting
         with silence_optuna():
-            self.study.sampler = self.prepared.sweep.sampler.make(number, conditional=self.variant.conditional)
+            refused = status.states.get(number - 1) == "refused"
+            make = self.prepared.sweep.sampler.make
+            self.study.sampler = make(number, conditional=self.variant.conditional, refused=refused)
             if waiting is None and status.start_points < len(self.variant.start_points):
                 point = self.variant.start_points[status.start_points]
                 self.study.enqueue_trial(dict(point), user_attrs={START_POINT: status.start_points})

@@ -42,7 +42,7 @@ class SearchStatus:
 
     states: Mapping[int, TrialState]  #: by trial number
     owners: Mapping[int, str | None]  #: running trial → token of its launcher
-    seconds: float  #: training time of all trials
+    seconds: float  #: training time of all cells that were tried: a trial that repeats one goes on with its runs
     budget: SearchBudget
     start_points: int = 0  #: start points that were proposed
     to_retry: tuple[int, ...] = ()  #: failed trials that the next launch tries again
@@ -113,10 +113,14 @@ def search_status(trials: Iterable[FrozenTrial], budget: SearchBudget) -> Search
     trials = list(trials)
     repeated = {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
     states = {trial.number: _state(trial, repeated) for trial in trials}
+    seconds: dict[Any, float] = {}
+    for trial in trials:
+        cell = trial.user_attrs.get(CELL)
+        seconds[cell] = max(seconds.get(cell, 0.0), float(trial.user_attrs.get(SECONDS, 0.0)))
     return SearchStatus(
         states=states,
         owners={trial.number: trial.user_attrs.get(OWNER) for trial in trials if states[trial.number] == "running"},
-        seconds=sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in trials),
+        seconds=sum(seconds.values()),
         budget=budget,
         start_points=sum(START_POINT in trial.user_attrs for trial in trials),
         to_retry=tuple(

@@ -66,7 +66,7 @@ class SweepProgress:
         lines = self.variants()
         began, before = self._first or (time.monotonic(), 0)
         ended = sum(line.ended for line in lines)
-        left = sum(line.budget - line.ended for line in lines)
+        left = sum(line.budget - line.ended for line in lines if not line.complete)
         return left * (time.monotonic() - began) / (ended - before) if ended > before else None
 
 

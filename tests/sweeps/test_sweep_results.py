@@ -190,6 +190,13 @@ def test_a_cost_that_is_known_before_is_refused_untrained_and_costs_no_budget(tm
     assert "Only trials with cost/params ≤ 200 may win." in sweep_tables.sweep_caption(described(opened))
 
 
+def test_a_sampler_that_learns_nothing_from_refusals_is_not_stuck_with_them(tmp_path: Path) -> None:
+    space = "space: {train.lr: {float: [1e-4, 1e-1], log: true}, model.cross_layers: {int: [1, 3]}}"
+    text = f"{space}\nsampler: {{name: gp, n_startup_trials: 1}}\nbudget: {{trials: 5}}"
+    status = searched(tmp_path, f"{text}\nconstraints: {{cost/params: {{max: 100}}}}").searches[0].status()
+    assert (status.given_up, status.counts["done"]) == (False, 5)
+
+
 def test_what_only_training_tells_rules_a_winner_out(tmp_path: Path) -> None:
     opened = searched(tmp_path, f"{TEXT}\nconstraints: {{val/loss: {{min: 0.2}}}}")
     for row, search in zip(described(opened).rows, opened.searches, strict=True):
@@ -247,6 +254,16 @@ def test_training_hours_end_a_search(tmp_path: Path) -> None:
     short = searched(tmp_path / "short", f"{text}\nseeds: 2")
     assert [search.status().ended for search in short.searches] == [3, 3]
     assert "its 0.000694444 training hours ended after 3 trials" in described(short).notes[0]
+
+
+def test_a_trial_that_goes_on_with_the_runs_of_another_counts_no_hours_twice(tmp_path: Path) -> None:
+    opened = searched(tmp_path, "space: {train.lr: {float: [1e-4, 1e-1]}}\nbudget: {trials: 2}", **{"bug at": 5})
+    opened.search()
+    assert opened.searches[0].status().counts == {"done": 2, "tried again": 2}
+    assert opened.searches[0].status().seconds == pytest.approx(1.2)
+    text = "space: {model.cross_layers: {choice: [1, 2]}}\nsampler: random\nbudget: {trials: 6}"
+    known = searched(tmp_path / "known", text)
+    assert known.searches[0].status().seconds == pytest.approx(1.2)
 
 
 def test_another_space_under_the_same_name_is_refused_and_nothing_begun(tmp_path: Path) -> None:

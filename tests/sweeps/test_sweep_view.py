@@ -1,6 +1,7 @@
 """What users see while a sweep runs: lines in a pipe, one view on a terminal."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_of_many_variants_a_line_says_the_total(opened: Opened, monkeypatch: pyt
     with LiveSweepView(console, SweepProgress(opened.searches), "val/accuracy") as live:
         live.update(board(opened))
     assert "3/8 trials | 2 of 2 variants still search" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_no_time_is_estimated_for_searches_that_have_ended(opened: Opened) -> None:
+    progress = SweepProgress(opened.searches)
+    lines = progress.variants()
+    progress._first = (0.0, 0)
+    progress._variants = [replace(line, complete=True) for line in lines]
+    progress._read_at = float("inf")
+    assert progress.seconds_left() == 0
 
 
 def test_lines_tell_what_becomes_of_trials_and_of_many_refusals_the_first(opened: Opened) -> None:
