@@ -25,7 +25,7 @@ def check(
     One line a rule; exit code 1 if one is broken. The same rules run in your own tests: mtlab.testing.ManagerContract.
     """
     from mtlab.config.plugins import import_named_plugins
-    from mtlab.contract.check import check_manager
+    from mtlab.contract.check import NOT_TRIED, check_manager
     from mtlab.managers.base import MANAGERS
 
     import_named_plugins(plugin or [])
@@ -38,9 +38,12 @@ def check(
             {"manager": name, "origin": entry.origin, "version": entry.version, "rules": list(map(_to_json, results))}
         )
     else:
-        _print(f"{name} · version {entry.version} · {entry.origin}", results)
-        kept = sum(result.verdict == "kept" for result in results)
-        typer.echo(f"{len(results)} rules: {kept} kept, {broken} broken, {len(results) - kept - broken} do not apply")
+        tried = [result for result in results if result.skipped[:1] != [NOT_TRIED]]
+        _print(f"{name} · version {entry.version} · {entry.origin}", tried)
+        kept = sum(result.verdict == "kept" for result in tried)
+        untried = f", {len(results) - len(tried)} {NOT_TRIED}" if len(results) > len(tried) else ""
+        silent = len(tried) - kept - broken
+        typer.echo(f"{len(results)} rules: {kept} kept, {broken} broken, {silent} do not apply{untried}")
         if broken:
             typer.echo("a case is the options, then the cross-modal layers below; see docs/your-own-manager.md")
     raise typer.Exit(1 if broken else 0)

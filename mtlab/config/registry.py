@@ -21,6 +21,7 @@ from mtlab.errors import UserError, nearest
 from mtlab.plugin_errors import describe_error, format_traceback
 
 T = TypeVar("T")
+_REGISTERED: set[type[Any]] = set()  #: in any registry, as two have the same base
 
 
 class RegistrationError(ValueError):
@@ -125,7 +126,8 @@ class Registry(Generic[T]):
 
         """
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            raise RegistrationError(f"{self.kind} name {name!r}: use lower-case letters, digits and _")
+            forgot = f'; write @{self.decorator}("NAME")' if isinstance(name, type) else ""
+            raise RegistrationError(f"{self.kind} name {name!r}: use lower-case letters, digits and _{forgot}")
 
         def register(cls: type[T]) -> type[T]:
             if not cls.__module__.startswith("mtlab."):
@@ -138,6 +140,7 @@ class Registry(Generic[T]):
                     "choose another name"
                 )
             self.entries[name] = Entry(name, self.kind, cls, version)
+            _REGISTERED.add(cls)
             return cls
 
         return register
@@ -220,7 +223,20 @@ class Registry(Generic[T]):
         self.import_all()
         if name in self.entries:
             return self.entries[name]
-        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{self.failure_note}")
+        notes = f"{self._unregistered_note}{self.failure_note}"
+        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{notes}")
+
+    @property
+    def _unregistered_note(self) -> str:
+        """The classes of plug-ins without a decorator, for messages of lookups that fail."""
+        found = [] if self.base is object else list(self.base.__subclasses__())
+        for cls in found:
+            found += cls.__subclasses__()
+        return "".join(
+            f' ({cls.__qualname__} of {cls.__module__} is not registered: put @{self.decorator}("NAME") above it)'
+            for cls in found
+            if cls not in _REGISTERED and not cls.__subclasses__() and cls.__module__.partition(".")[0] != "mtlab"
+        )
 
     @property
     def failure_note(self) -> str:

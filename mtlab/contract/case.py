@@ -134,6 +134,23 @@ def take_example(inputs: Inputs, row: int) -> Inputs:
     )
 
 
+def move_inputs(inputs: Inputs, device: str) -> Inputs:
+    """Put inputs on another device."""
+
+    def move(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(device)
+
+    other = inputs.other_experts
+    return Inputs(
+        Experts(inputs.experts.states.to(device), move(inputs.experts.mask)),
+        None if other is None else Experts(other.states.to(device), move(other.mask)),
+        tuple(state.to(device) for state in inputs.history),
+        move(inputs.other),
+        move(inputs.other_mask),
+        move(inputs.noise),
+    )
+
+
 def randomise(manager: Manager, seed: int = 0) -> Manager:
     """Move every trained parameter off its initial value, where gradients may vanish by symmetry."""
     generator = torch.Generator().manual_seed(seed)

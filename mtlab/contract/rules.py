@@ -7,71 +7,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from mtlab.config.check import check_config, to_plain
-from mtlab.config.options import option_of
-from mtlab.config.yaml import parse
 from mtlab.contract.case import (
     BATCH,
+    LAYERS,
     LENGTH,
     WIDTH,
     Case,
     draw_features,
+    move_inputs,
+    option_variants,
     padding_mask,
+    place_at,
     take_example,
 )
+from mtlab.contract.declaration_rules import DECLARATION_RULES
 from mtlab.contract.intervention_rules import INTERVENTION_RULES, JOINT_SOFTMAX
 from mtlab.contract.rule import ContractError, NotApplicable, Rule, require, require_close, rule
 from mtlab.managers.base import Aggregated, Experts, Inputs, Manager, Place
-from mtlab.managers.search_space import corners
 from mtlab.model.initial import initialise
-
-
-@rule("manager")
-def is_documented(case: Case) -> None:
-    """`mtlab list` has something to show for the class and for each option."""
-    require(case.entry.summary, "the class needs a docstring: `mtlab list` shows its first line")
-    for field in dataclasses.fields(case.entry.config):
-        require(option_of(field).help, f"option {field.name} needs a help line")
-
-
-@rule("manager")
-def search_space_holds_options(case: Case) -> None:
-    """What the class would have searched are options of its own, and their ends are values that they take."""
-    space = case.entry.cls.search_space()
-    unknown = set(space) - {field.name for field in dataclasses.fields(case.entry.config)}
-    require(not unknown, f"search_space names {', '.join(sorted(unknown))}, which Config does not have")
-    for corner in corners(space):
-        check_config(case.entry.config, corner)
-
-
-@rule("options")
-def options_survive_yaml(case: Case) -> None:
-    """Written to YAML and read back, the options are the same."""
-    written = yaml.safe_dump({"options": to_plain(case.config)})
-    read = parse(written, Path("contract.yaml")).data["options"]
-    require(check_config(case.entry.config, read) == case.config, f"{to_plain(case.config)} was read back as {read}")
-
-
-@rule(quick=True)
-def is_built_as_declared(case: Case) -> None:
-    """It is built by `Manager.__init__`; `experts_used` and `other_experts_used` name offered experts."""
-    cls, place = case.entry.cls, case.place
-    for name, used, offered in (
-        ("experts_used", cls.experts_used(case.config, place), place.experts),
-        ("other_experts_used", cls.other_experts_used(case.config, place), place.other_experts),
-    ):
-        wrong = [expert for expert in used if expert not in range(1, offered + 1)]
-        require(not wrong, f"{name} names {wrong} (expected numbers from 1 to {offered})")
-    own = getattr(case.manager, "place", None)
-    require(own is case.place, "the constructor must call super().__init__(config, place)")
+from mtlab.plugin_errors import describe_error
 
 
 @rule(quick=True)
@@ -88,6 +48,9 @@ def _check_shapes(result: Any, place: Place) -> None:
     shape = list(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__
     require(shape == expected, f"hidden has shape {shape} (expected [B, L, D], here {expected})")
     require(torch.isfinite(hidden).all(), "hidden holds numbers that are not finite")
+    for name in ("weights", "contributions", "auxiliary"):
+        value = getattr(result, name)
+        require(value is None or isinstance(value, Tensor), f"{name} is of type {type(value).__name__}, not a tensor")
     rows = 0
     if result.weights is not None:
         shape, rows = list(result.weights.shape), result.weights.shape[1] if result.weights.ndim > 1 else 0
@@ -172,6 +135,24 @@ def _project(hidden: Tensor) -> Tensor:
     return (hidden * direction).sum()
 
 
+@rule("manager")
+def names_its_parameters(case: Case) -> None:
+    """What `layer_weight_names` and `inert` name are parameters, with some options at some layer."""
+    named: dict[str, set[str]] = {"layer_weight_names": set(), "inert": set()}
+    parameters: set[str] = set()
+    for options in option_variants(case.entry.config):
+        for depth in (0, LAYERS - 1):
+            manager = dataclasses.replace(case, options=options, place=place_at(depth)).manager
+            parameters |= {name for name, _ in manager.named_parameters()}
+            for attribute, names in named.items():
+                value = getattr(manager, attribute)
+                require(not isinstance(value, str), f"{attribute} is a word (expected frozenset({{{value!r}}}))")
+                names |= set(value)
+    for attribute, names in named.items():
+        unknown = sorted(names - parameters)
+        require(not unknown, f"{attribute} names {', '.join(unknown)}; parameters: {', '.join(sorted(parameters))}")
+
+
 @rule()
 def recording_changes_nothing(case: Case) -> None:
     """The output does not depend on whether weights are recorded, and what is recorded is detached."""
@@ -200,6 +181,12 @@ def examples_do_not_mix(case: Case) -> None:
     """An example does not depend on the others; the auxiliary loss is a mean."""
     if not case.manager.independent_examples:
         raise NotApplicable("declares that examples depend on each other")
+    for name, module in case.manager.named_modules():
+        require(
+            not isinstance(module, nn.modules.batchnorm._BatchNorm),
+            f"{name} mixes examples in training, and sees padded tokens: say `independent_examples = False` if that is "
+            "meant",
+        )
     for inputs in case.inputs:
         together = case.manager(inputs)
         alone = [case.manager(take_example(inputs, row)) for row in range(BATCH)]
@@ -222,7 +209,8 @@ def inputs_are_left_alone(case: Case) -> None:
 def _tensors(inputs: Inputs) -> list[Tensor]:
     other_states = None if inputs.other_experts is None else inputs.other_experts.states
     states = [inputs.experts.states, other_states, *inputs.history, inputs.other]
-    return [each for each in states if each is not None]
+    masks = [inputs.experts.mask, inputs.other_mask]
+    return [each for each in (*states, *masks) if each is not None]
 
 
 @rule()
@@ -294,6 +282,23 @@ def half_precision(case: Case) -> None:
 
 
 @rule()
+def computes_on_one_device(case: Case) -> None:
+    """On another device than the CPU it computes there alone, as it would on a GPU."""
+    manager = case.build().to("meta")  # knows shapes, has no numbers, and refuses tensors of the CPU as a GPU does
+    for inputs in case.inputs:
+        try:
+            manager(move_inputs(inputs, "meta"), record=True)
+        except Exception as error:
+            words = describe_error(error)
+            if not any(known in words for known in ("expected device", "same device", "device type")):
+                raise NotApplicable("branches on values, which this rule does not have") from None
+            raise ContractError(
+                f"mixes devices: {words}; a constant is to be a buffer (register_buffer), what forward makes on the "
+                "device of its inputs, and modules not in plain lists"
+            ) from None
+
+
+@rule()
 def saves_and_loads(case: Case) -> None:
     """Saved to safetensors and loaded into another instance, it gives the same bits."""
     other = case.build(seed=1)
@@ -345,4 +350,8 @@ def _compare_compiled(module: nn.Module, backend: str, run: Callable[[Any], Tens
     require_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
-RULES = (*(each for each in list(globals().values()) if isinstance(each, Rule)), *INTERVENTION_RULES)  #: in order
+RULES = (
+    *DECLARATION_RULES,
+    *(each for each in list(globals().values()) if isinstance(each, Rule)),
+    *INTERVENTION_RULES,
+)  #: in order

@@ -1,10 +1,12 @@
 """The contract is worth something: managers that break one of its rules are caught by that rule."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from managers_misbuilt import MISBUILT, Unmasks
 from managers_on_trial import (
     BREACHES,
     KEEPERS,
@@ -19,12 +21,13 @@ from managers_on_trial import (
     ReadsTheOther,
     Repeats,
     Rounds,
+    Shrinks,
     Unweighs,
 )
 
 from mtlab.config.schema import ModelConfig
-from mtlab.contract.case import Case
-from mtlab.contract.check import check_manager, try_rule
+from mtlab.contract.case import Case, place_at
+from mtlab.contract.check import NOT_TRIED, check_manager, try_rule
 from mtlab.contract.rule import ContractError
 from mtlab.contract.rules import RULES
 from mtlab.contract.trial import try_manager
@@ -54,7 +57,7 @@ def stacks(node: dict[str, Any]) -> list[list[Place]]:
 
 @pytest.mark.parametrize("case", KEEPERS, indirect=True)
 @pytest.mark.parametrize(
-    "rule", sorted({name for name, _ in BREACHES} - {"starts_as_identity", "removed_levels_are_gone"})
+    "rule", sorted({name for name, _ in [*BREACHES, *MISBUILT]} - {"starts_as_identity", "removed_levels_are_gone"})
 )
 def test_an_honest_manager_passes(case: Case, rule: str) -> None:
     RULE[rule].check(case)
@@ -65,10 +68,24 @@ def test_an_honest_manager_does_without_any_level(case: Case) -> None:
     RULE["removed_levels_are_gone"].check(case)
 
 
-@pytest.mark.parametrize(("rule", "case"), BREACHES, indirect=["case"])
+@pytest.mark.parametrize(("rule", "case"), [*BREACHES, *MISBUILT], indirect=["case"])
 def test_a_breach_is_caught(case: Case, rule: str) -> None:
     with pytest.raises((ContractError, torch._dynamo.exc.Unsupported)):
         RULE[rule].check(case)
+
+
+@pytest.mark.parametrize("case", [Unmasks], indirect=True)
+def test_a_mask_that_is_changed_is_caught(case: Case) -> None:
+    with pytest.raises(ContractError, match="changed in place"):
+        RULE["inputs_are_left_alone"].check(dataclasses.replace(case, place=place_at(2)))
+
+
+@pytest.mark.parametrize("case", [Shrinks], indirect=True)
+def test_where_it_cannot_be_called_the_other_rules_are_not_tried(case: Case) -> None:
+    results = {result.rule.name: result for result in check_manager(case.entry.name)}
+    assert [name for name, result in results.items() if result.broken] == ["shapes"]
+    assert results["compiles"].skipped[0] == NOT_TRIED
+    assert set(results) == {rule.name for rule in RULES if not rule.slow}
 
 
 @pytest.mark.parametrize("case", [NeedsNoise], indirect=True)

@@ -18,6 +18,7 @@ AT_IMPORT = {
         "manager 'static' of plug_twice is registered by mtlab.managers.mixtures.static already",
     ),
     "dashes": ('"NAME"', '"my-manager"', "manager name 'my-manager': use lower-case letters, digits and _"),
+    "no_name": ('("NAME")', "", 'use lower-case letters, digits and _; write @register_manager("NAME")'),
     "no_base": ("Mine(Manager)", "Mine(nn.Module)", "must be a subclass of mtlab.managers.base.Manager"),
     "thawed": ("frozen=True", "frozen=False", "Config must be frozen: write @dataclass(frozen=True)"),
     "plain": (
@@ -41,6 +42,11 @@ AT_PLAN = {
     "nan": (".sum(1)\n", ".sum(1) / 0\n", "hidden holds numbers that are not finite"),
     "bug": ("hidden =", "hidden = weights @ 3\n        hidden =", "raises TypeError: unsupported operand"),
     "build": ("torch.zeros(1,", "torch.zros(1,", "raises AttributeError: module 'torch' has no attribute 'zros'"),
+    "listed": (
+        "self.score =",
+        "self.maps = [nn.Linear(place.width, place.width)]\n        self.score =",
+        "maps is a list: what is in it is not trained; make it an nn.ModuleList",
+    ),
     "lonely": (
         "super().__init__(config, place)",
         "nn.Module.__init__(self)",
@@ -114,6 +120,13 @@ def test_what_no_run_could_use(plugin: Callable[..., Path], told: Callable[..., 
         f"error: {study}:12: axes.manager: {name}: manager '{name}' of {name}, text, cross-modal layer"
     )
     assert expected in line
+
+
+def test_a_class_without_the_decorator(plugin: Callable[..., Path], told: Callable[..., tuple]) -> None:
+    code, _, errors = told("plan", plugin("plug_bare_class", ('@register_manager("NAME")\n', "")))
+    assert code == 2
+    assert "unknown manager 'plug_bare_class'; known:" in errors
+    assert '(Mine of plug_bare_class is not registered: put @register_manager("NAME") above it)' in errors
 
 
 def test_a_misspelt_plugin_and_a_namesake(plugin: Callable[..., Path], told: Callable[..., tuple]) -> None:
