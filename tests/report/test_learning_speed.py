@@ -139,6 +139,15 @@ def test_areas_of_other_lengths_are_no_evidence_of_speed(fabric: Fabric) -> None
     assert "Holm for 1 comparison;" in speed_table.speed_caption(found)
 
 
+def test_no_interval_of_a_difference_of_shares_is_beyond_100_points(fabric: Fabric) -> None:
+    found = report(fabric, {"bridge": ((0.2, 0.3, 0.9), (0.2, 0.8, 0.9)), "static": ((0.2, 0.9, 0.9), (0.2, 0.3, 0.9))})
+    assert found.speed is not None
+    difference = found.speed.rows[1].difference
+    assert difference is not None
+    assert difference.interval == (-1.0, 1.0)
+    assert difference.p is not None
+
+
 def test_a_loss_falls(fabric: Fabric) -> None:
     """It chooses the checkpoints; what is compared is an accuracy, which rises."""
     falling = {"bridge": ((0.9, 0.5, 0.3, 0.2),), "static": ((0.9, 0.2, 0.1, 0.1),)}

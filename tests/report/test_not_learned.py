@@ -214,6 +214,11 @@ def test_the_caption_tells_of_the_lines_that_are_within_the_axis(five, cells, fl
     assert "dotted: no difference" in caption
 
 
+def test_a_figure_without_comparisons_speaks_of_no_test(five):
+    figure = plot_estimates(build_report(five.store, five.plan(list(ACCURACIES), baseline="last")))
+    assert figure.layout.meta["caption"].endswith("Right: difference to last on shared seeds; no row is compared.")
+
+
 def test_the_next_step_is_a_command(five):
     report = build_report(five.store, five.plan(list(ACCURACIES)))
     told = not_learned(report.rows, report.metric)

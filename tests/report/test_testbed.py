@@ -134,6 +134,14 @@ def test_the_room_is_that_of_the_levels_which_validation_chooses(fabric, bed):
     assert room.gain.sd == pytest.approx(0)  # seeds shift all levels alike
 
 
+def test_the_interval_of_the_room_lies_within_what_can_be(fabric, bed):
+    plan = bed | {"runs": [run for run in bed["runs"] if run["seed"] < 2]}
+    put(fabric, "image 2", 1, ((0.60, 0.80, 0.60), (0.55, 0.01, 0.60)))
+    room = build_card(fabric.store, plan).room
+    assert room.gain.interval == (-1.0, 1.0)
+    assert (min(room.oracle.interval) >= 0, max(room.oracle.interval) <= 1) == (True, True)
+
+
 def test_floor_is_the_best_blind_answer(fabric, bed):
     card = build_card(fabric.store, bed)
     assert card.guess is not None

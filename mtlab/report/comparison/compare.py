@@ -30,8 +30,8 @@ from mtlab.report.comparison.seed_results import (
     blind_floor,
     clump_notes,
     column_mean,
+    difference_bounds,
     judge_variant,
-    metric_bounds,
     results_by_seed,
     seed_mean,
 )
@@ -272,7 +272,7 @@ def paired_difference(
     if plan["test"] == "paired_t_examples":
         examples = pair_examples(outcomes, runs, metric, cells, shared)
     found = test.run(differences, examples.variance, plan["alpha"])
-    bounds = (-1.0, 1.0) if metric_bounds(metric, (*variant.values(), *baseline.values())) else None
+    bounds = difference_bounds(metric, (*variant.values(), *baseline.values()))
     return replace(found, interval=clip(found.interval, bounds)), examples.note
 
 

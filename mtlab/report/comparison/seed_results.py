@@ -93,6 +93,11 @@ def metric_bounds(metric: str, values: Collection[float]) -> Bounds | None:
     return SHARES if in_points(metric) and all(0 <= value <= 1 for value in values) else None
 
 
+def difference_bounds(metric: str, values: Collection[float]) -> Bounds | None:
+    """Return the bounds of a difference of two shares of examples; None as of `metric_bounds`."""
+    return (-1.0, 1.0) if metric_bounds(metric, values) else None
+
+
 def clump_notes(mean: MeanInterval | None, metric: str) -> tuple[str, ...]:
     """Say which clumps the seeds of a variant fall into."""
     if mean is None or not mean.clumps:

@@ -77,6 +77,8 @@ def _caption(report: StudyReport, lines: str, *, compared: bool) -> str:
         return f"{mean}."
     baseline = captions.common_baseline(report) or "the row named in the verdict"
     number = report.comparisons
+    if not number:
+        return f"{mean}. Right: difference to {baseline} on shared seeds; no row is compared."
     holm = f", corrected by Holm for {number} comparison{'s' if number > 1 else ''}"
     level_of_test = f"p ≤ {report.alpha:g}{holm if report.correct == 'holm' else ''}"
     return (

@@ -14,12 +14,12 @@ from mtlab.report.comparison.compare import (
     classify_outcome,
     correct_p_values,
 )
-from mtlab.report.comparison.seed_results import SeedResults, seed_mean
+from mtlab.report.comparison.seed_results import SeedResults, difference_bounds, seed_mean
 from mtlab.report.formats import numbers
 from mtlab.report.learning.validation_curve import ValidationCurve, read_curve
 from mtlab.report.sequential.summary import count_looks, look_seeds
 from mtlab.runs.store import Store, metric_direction
-from mtlab.statistics.intervals import MeanInterval, mean_interval
+from mtlab.statistics.intervals import MeanInterval, clip, mean_interval
 from mtlab.statistics.paired import Difference
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.units import in_points
@@ -165,7 +165,9 @@ def _measure(
         seen = look_seeds(plan, row.look) if plan.get("sequential") else own
         differences = [value - other[seed] for seed, value in own.items() if seed in other and seed in seen]
         if len(differences) >= lookup_test(plan["test"]).seeds:
-            difference = count_looks(lookup_test(plan["test"]).run(differences, None, alpha), row.look, plan)
+            found = lookup_test(plan["test"]).run(differences, None, alpha)
+            bounds = difference_bounds(plan["metrics"]["choose"], (*own.values(), *other.values()))
+            difference = count_looks(replace(found, interval=clip(found.interval, bounds)), row.look, plan)
         elif differences:
             difference = Difference(len(differences), _mean(differences), None, None, None)
     reached = None if target is None or not curves else _steps_to(curves, target.value, plan)

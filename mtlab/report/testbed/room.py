@@ -7,11 +7,11 @@ there. Levels are chosen on validation data, and the gain is measured on test da
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from mtlab.report.testbed.rows import CardRow
-from mtlab.statistics.intervals import MeanInterval, mean_interval
+from mtlab.statistics.intervals import MeanInterval, clip, mean_interval
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def measure_room(singles: Sequence[CardRow], shares: Mapping[str, float], alpha:
     oracle = [average(best, seed) / whole for seed in seeds]
     fixed = [average(dict.fromkeys(families, single), seed) / whole for seed in seeds]
 
+    gain = mean_interval([one - other for one, other in zip(oracle, fixed, strict=True)], alpha)
+
     def mean_over_seeds(row: CardRow, name: str) -> float:
         return fmean(row.family_test[name][seed] for seed in seeds)
 
@@ -78,8 +80,8 @@ def measure_room(singles: Sequence[CardRow], shares: Mapping[str, float], alpha:
             )
             for name in families
         ),
-        oracle=mean_interval(oracle, alpha),
-        gain=mean_interval([one - other for one, other in zip(oracle, fixed, strict=True)], alpha),
+        oracle=mean_interval(oracle, alpha, (0.0, 1.0)),
+        gain=replace(gain, interval=clip(gain.interval, (-1.0, 1.0))),
     )
 
 
