@@ -99,13 +99,25 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
             raise UserError("resolvers (${…}) are not allowed: write the value", key=dotted)
         elif isinstance(value, bool) and hints(cls).get(key) in _NUMBERS:
             raise UserError(f"expected a number, found {str(value).lower()}", key=dotted)
-        elif isinstance(value, list | Mapping) and (wanted := _containers(hints(cls).get(key))):
-            given = list if isinstance(value, list) else dict
-            if given not in wanted:  # OmegaConf would not say where
-                raise UserError(f"expected {_CONTAINERS[wanted[0]]}, found {_CONTAINERS[given]}", key=dotted)
-            for number, item in enumerate(value if given is list else ()):
+        elif problem := _container_problem(hints(cls).get(key), value):
+            raise UserError(problem, key=dotted)
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
                 if problem := _item_problem(_item_kinds(hints(cls)[key]), item):
                     raise UserError(problem, key=f"{dotted}[{number}]")
+
+
+def _container_problem(hint: Any, value: Any) -> str:
+    """Say where one value stands for a list or mapping, or the other way round; OmegaConf would not say it in words."""
+    wanted, kinds = _containers(hint), set(_kinds(hint)) - {type(None)}
+    given = list if isinstance(value, list) else dict if isinstance(value, Mapping) else None
+    if given is None:
+        missing = value is not None and wanted and len(wanted) == len(kinds)
+        return f"expected {_CONTAINERS[wanted[0]]}, found {_shown(value)}" if missing else ""
+    if wanted:
+        return "" if given in wanted else f"expected {_CONTAINERS[wanted[0]]}, found {_CONTAINERS[given]}"
+    single = all(kind in (int, float, str, bool) or get_origin(kind) is Literal for kind in kinds)
+    return f"expected a single value, found {_CONTAINERS[given]}" if single else ""
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 
 from mtlab.config.load import compose
@@ -41,6 +41,9 @@ def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True
     if not allowed:
         raise UserError(f"asks for plug-ins ({', '.join(modules)}), which {REFUSED} refuses", key="plugins")
     for index, module in enumerate(modules):
+        if module.endswith(".py") or "/" in module or not all(module.split(".")):
+            hint = f", such as {name}" if (name := PurePath(module).stem.strip(".")) else ""
+            raise UserError(f"{module!r} is no module: write the name to import{hint}", key=f"plugins[{index}]")
         failure = try_import(PluginModule(module, folder))
         if failure is not None:
             problem = f"plug-in {module} cannot be imported: {failure.error}"

@@ -14,6 +14,7 @@ from mtlab.errors import UserError
 
 MAX_DEPTH = 64  #: deeper nesting is a mistake or an attack
 MAX_VALUES = 100_000  #: so are more values than this, once aliases are written out
+MAX_DIGITS = 300  #: and whole numbers that no float can hold
 
 
 @dataclass(frozen=True)
@@ -165,14 +166,24 @@ def _scalar(node: yaml.Node, path: Path, key: str, line: int) -> Any:
     if kind == "str":
         if "${" in text:
             raise UserError("resolvers (${…}) are not allowed: write the value", file=path, key=key or None, line=line)
+        try:
+            text = text.encode("utf-16", "surrogatepass").decode(
+                "utf-16"
+            )  # "\\ud83d\\ude00", as JSON writes one character
+        except UnicodeDecodeError:
+            raise UserError("holds half of a character", file=path, key=key or None, line=line) from None
+        if "\0" in text:
+            raise UserError("holds a zero byte", file=path, key=key or None, line=line)
         return text
     try:
         if kind == "null":
             return None
         if kind == "bool":
             return text.lower() == "true"
-        if kind == "int":
+        if kind == "int" and len(text) <= MAX_DIGITS:
             return int(text)
+        if kind == "int":
+            raise ValueError
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     except ValueError:
         raise UserError(f"{text[:40]!r} is not a valid {kind}", file=path, key=key or None, line=line) from None

@@ -6,6 +6,7 @@ import pytest
 from mtlab.config.check import check_and_fill, check_config, check_config_once, to_plain
 from mtlab.config.schema import ModelConfig, TrainConfig
 from mtlab.errors import UserError
+from mtlab.studies.spec import StudyKeys
 
 
 def test_fills_in_defaults_and_types() -> None:
@@ -35,6 +36,10 @@ def test_fills_in_defaults_and_types() -> None:
         (TrainConfig, {"batch": "${oc.env:HOME}"}, "batch: resolvers (${…}) are not allowed: write the value"),
         (TrainConfig, {"decay": "cosin"}, "decay: 'cosin' is not one of "),
         (TrainConfig, {"betas": [0.9, 1]}, "betas: 1.0 is out of range: must be below 1"),
+        (TrainConfig, {"betas": 0.9}, "betas: expected a list, found 0.9"),
+        (TrainConfig, {"decay": ["cosine"]}, "decay: expected a single value, found a list"),
+        (StudyKeys, {"plugins": "mine"}, "plugins: expected a list, found 'mine'"),
+        (StudyKeys, {"why": ["a"]}, "why: expected a single value, found a list"),
         (ModelConfig, {"heads": 5}, "heads: 5 heads do not divide the width 64"),
     ],
 )

@@ -24,6 +24,10 @@ def test_reads_what_people_mean() -> None:
     }
 
 
+def test_reads_characters_as_json_writes_them() -> None:
+    assert data(r'a: "\ud83d\ude00 is one"') == {"a": "\U0001f600 is one"}
+
+
 def test_knows_the_line_of_every_key() -> None:
     document = parse("a:\n  b: 1\n  c:\n    - x: 2\n", Path("x.yaml"))
     assert document.lines == {"a": 1, "a.b": 2, "a.c": 3, "a.c[0]": 4, "a.c[0].x": 4}
@@ -45,6 +49,9 @@ def test_knows_the_line_of_every_key() -> None:
         ("why: @home", "quote the value: why: '@home'"),
         ("? [a]\n: 1", "keys must be plain words"),
         ("a: " + "9" * 5000, "is not a valid int"),
+        ("a: " + "9" * 400, "is not a valid int"),
+        (r'a: "x\0y"', "x.yaml:1: a: holds a zero byte"),
+        (r'a: "\ud83d"', "x.yaml:1: a: holds half of a character"),
         ("# only a comment", "is empty"),
     ],
 )

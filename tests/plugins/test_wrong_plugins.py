@@ -122,6 +122,15 @@ def test_what_no_run_could_use(plugin: Callable[..., Path], told: Callable[..., 
     assert expected in line
 
 
+@pytest.mark.parametrize("written", ["plug_file.py", "./plug_file.py", ".plug_file"])
+def test_a_file_in_place_of_a_module(plugin: Callable[..., Path], told: Callable[..., tuple], written: str) -> None:
+    study = plugin("plug_file")
+    study.write_text(study.read_text().replace("plugins: [plug_file]", f"plugins: [{written}]"))
+    code, _, errors = told("plan", study)
+    problem = f"plugins[0]: {written!r} is no module: write the name to import, such as plug_file"
+    assert (code, errors.strip()) == (2, f"error: {study}:5: {problem}")
+
+
 def test_a_class_without_the_decorator(plugin: Callable[..., Path], told: Callable[..., tuple]) -> None:
     code, _, errors = told("plan", plugin("plug_bare_class", ('@register_manager("NAME")\n', "")))
     assert code == 2
