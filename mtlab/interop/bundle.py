@@ -95,6 +95,10 @@ def read_bundle(folder: Path) -> Bundle:
     lacking = [f"in/{name}" for name in INPUTS[layout.dialect] if f"in/{name}" not in io]
     if lacking:
         raise UserError(f"lacks the inputs {list_names(lacking)}", file=folder / IO)
+    ids = io[f"in/{INPUTS[layout.dialect][1]}"]
+    if ids.ndim != 2:
+        problem = f"in/{INPUTS[layout.dialect][1]} has shape {tuple(ids.shape)}, expected [B, L]"
+        raise UserError(problem, file=folder / IO)
     if not any(name.startswith(OUTPUTS) for name in io):
         raise UserError("holds no outputs (out/…, mid/…, loss/…): there is nothing to compare with", file=folder / IO)
     return Bundle(folder, config, weights, io, layout)
@@ -150,7 +154,10 @@ def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
     shapes = bundle.shapes
     with place_errors(file=bundle.folder):
         sizes, settings = architecture.infer_sizes(bundle.layout, shapes), hyperparameters(bundle)
-        sections = architecture.infer_config(bundle.layout, shapes, sizes, settings)
+        try:
+            sections = architecture.infer_config(bundle.layout, shapes, sizes, settings)
+        except UserError as error:  # its words are those of `mtlab import`
+            raise UserError(error.problem.replace("--vision-heads", f"vision.heads in {CONFIG}")) from None
         encoder = architecture.text_config(bundle.layout, sizes, settings)
     with TemporaryDirectory(prefix="mtlab-bundle-") as folder:
         (Path(folder) / CONFIG).write_text(json.dumps(encoder), encoding="utf-8")
@@ -160,7 +167,7 @@ def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
             text, vision = (build_tower(kind, sections[kind], weights=False) for kind in KINDS)
         except UserError as error:
             raise UserError(f"{error.key or 'towers'}: {error.problem}", file=bundle.folder / CONFIG) from None
-        except TypeError as error:  # transformers checks the types of a configuration
+        except (TypeError, AssertionError) as error:  # transformers and torch check a configuration
             first = " ".join(str(error).split())[:160]
             raise UserError(f"is no configuration of a text tower: {first}", file=bundle.folder / CONFIG) from None
         yield RebuiltModel(bundle, sections, sizes, text, vision)

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.interop.bundle import Bundle, RebuiltModel
-from mtlab.interop.weight_names import to_ours, to_theirs, weight_mappings
+from mtlab.errors import UserError
+from mtlab.interop.bundle import CONFIG, WEIGHTS, Bundle, RebuiltModel
+from mtlab.interop.weight_names import list_names, to_ours, to_theirs, weight_mappings
 from mtlab.managers.base import MODALITIES
 from mtlab.model.base import CrossModalOutput
 from mtlab.tasks import objectives
@@ -195,11 +196,17 @@ def _answers(model: TaskModel, bundle: Bundle) -> Iterator[Compared]:
     found = {"vqa/logits": logits.detach(), "loss/vqa": loss.detach()}
     yield from ((name, value, io[name]) for name, value in found.items() if name in io)
     score = bundle.config.get("vqa_score_metric")
-    if isinstance(score, float):
+    if score is not None:
+        if isinstance(score, bool) or not isinstance(score, int | float):
+            raise UserError(f"expected a number, found {score!r}", file=bundle.folder / CONFIG, key="vqa_score_metric")
         scored = model.task.outcome(logits.detach(), targets).scores["score"].mean()
-        yield "config/vqa_score_metric", scored, torch.tensor(score)
+        yield "config/vqa_score_metric", scored, torch.tensor(float(score))
     norms = bundle.config.get("vqa_grad_norm")
-    if isinstance(norms, Mapping) and norms and set(norms) <= set(bundle.weights):
+    if norms:
+        unknown = sorted(set(norms) - set(bundle.weights)) if isinstance(norms, Mapping) else ["what is no mapping"]
+        if unknown:
+            problem = f"names {list_names(unknown)} (expected weights of {WEIGHTS} → norm)"
+            raise UserError(problem, file=bundle.folder / CONFIG, key="vqa_grad_norm")
         loss.backward()
         gradients = _their_gradients(model, bundle)
         yield (

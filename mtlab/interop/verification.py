@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,11 @@ class Quantity:
     def group(self) -> str:
         """One of `reference_outputs.GROUPS`."""
         return quantity_group(self.name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; `largest` is None where something is not a number."""
+        largest = self.largest if math.isfinite(self.largest) else None
+        return {"name": self.name, "largest": largest, "ok": self.ok, "group": self.group}
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Verification:
             "folder": str(self.folder),
             "family": self.family,
             "ok": self.ok,
-            "quantities": [{**vars(quantity), "group": quantity.group} for quantity in self.quantities],
+            "quantities": [quantity.to_json() for quantity in self.quantities],
             "not_compared": list(self.not_compared),
             "lacks": self.lacks,
             "parts_lacking": dict(self.parts_lacking),
@@ -98,7 +104,7 @@ def verify(folder: Path) -> Verification:
                 quantities.append(_compare(name, own, theirs, folder))
         except UserError as error:
             raise error.at(file=folder) from None
-        except (RuntimeError, IndexError, ValueError, AssertionError) as error:
+        except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
             first = " ".join(str(error).split())[:160]
             raise UserError(f"the inputs do not fit the model: {first}", file=folder / bundle.IO) from error
     if not quantities:

@@ -84,10 +84,44 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert command(monkeypatch, "--markdown", "--json", right) == 2
 
 
-def test_what_is_no_number_disagrees(tmp_path: Path) -> None:
+def test_what_is_no_number_disagrees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = copied(tmp_path)
     rewritten(folder / "io.safetensors", lambda io: io["out/text_features"].fill_(torch.nan))
     assert not verify(folder).ok
+    assert command(monkeypatch, "--json", folder) == 1
+    quantities = json.loads(capsys.readouterr().out)["bundles"][0]["quantities"]
+    assert [quantity["name"] for quantity in quantities if quantity["largest"] is None] == ["out/text_features"]
+
+
+def reconfigured(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda config: config.update(vqa_score_metric="high"), "vqa_score_metric: expected a number, found 'high'"),
+        (
+            lambda config: config.update(vqa_grad_norm={"no.such": 1.0}),
+            "vqa_grad_norm: names no.such (expected weights",
+        ),
+        (lambda config: config.pop("vision"), "width / 64): give vision.heads in config.json"),
+        (lambda config: config["text"].update(pad_token_id=10**6), "Padding_idx must be within num_embeddings"),
+        (lambda config: config["text"].update(pad_token_id=None), "the inputs do not fit the model"),
+    ],
+)
+def test_settings_of_a_bundle_that_cannot_be_used(
+    change: Callable[[dict[str, Any]], object], told: str, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(ROOTS[0] / "bt", tmp_path / "bundle"))
+    reconfigured(folder, change)
+    with pytest.raises(UserError) as caught:
+        verify(folder)
+    assert told in str(caught.value)
 
 
 def test_what_nothing_is_compared_with_is_told(tmp_path: Path) -> None:
@@ -130,6 +164,12 @@ SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
     "misshapen output": (
         lambda folder: rewritten(folder / "io.safetensors", lambda io: io.update({"itm/logits": torch.zeros(3, 5)})),
         "itm/logits has shape (3, 5), expected (3, 2)",
+    ),
+    "flat words": (
+        lambda folder: rewritten(
+            folder / "io.safetensors", lambda io: io.update({"in/input_ids": io["in/input_ids"].flatten()})
+        ),
+        "in/input_ids has shape (33,), expected [B, L]",
     ),
     "unfitting input": (
         lambda folder: rewritten(
