@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from mtlab.config.check import to_plain
@@ -19,6 +18,7 @@ from mtlab.sweeps.storage.base import SweepStorage
 from mtlab.sweeps.stored import StoredSearch, load_searches
 from mtlab.sweeps.trials import TrialRuns, trial_runs
 from mtlab.sweeps.variants import PreparedSweep, Variant
+from mtlab.sweeps.winners import absolute_start
 from mtlab.tracking.settings import plain_tracking
 
 
@@ -81,7 +81,7 @@ def _recipe(prepared: PreparedSweep) -> dict[str, Any]:
     keys, folder = prepared.sweep.study.keys, prepared.sweep.path.resolve().parent
     return {
         "set": keys.set,
-        "init_from": _absolute(keys.init_from, folder),
+        "init_from": absolute_start(keys.init_from, folder),
         "metrics": {key: value for key, value in asdict(keys.metrics).items() if value is not None},
         "report": asdict(keys.report),
         "launcher": None if keys.launcher == "local" else keys.launcher,
@@ -90,18 +90,6 @@ def _recipe(prepared: PreparedSweep) -> dict[str, Any]:
         "plugin_folder": str(folder),
         "tracking": plain_tracking(prepared.sweep.study.trackers),
     }
-
-
-def _absolute(start: Any, folder: Path) -> Any:
-    """Make the path of a parent study or checkpoint beside the file absolute."""
-    if isinstance(start, Mapping):
-        return {
-            key: _absolute(value, folder) if key in ("study", "checkpoint") else value for key, value in start.items()
-        }
-    if not isinstance(start, str):
-        return start
-    beside = [path for name in (start, f"{start}.yaml") if (path := folder / name).exists()]
-    return str(beside[0]) if beside else start
 
 
 def plan_left(prepared: PreparedSweep, searches: Sequence[StoredSearch], store: Store) -> studies.Plan:

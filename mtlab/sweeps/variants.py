@@ -125,6 +125,9 @@ def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
     seen = _seen_metrics(cells)
     if sweep.final is not None:  # the winners' study would meet it after the search
         check_metrics(sweep.study, cells, verdict_of_winners(sweep.final, sweep.keys.metrics.verdict))
+        if sweep.final.sequential is not None and all(cell.row.compare_to is None for cell in cells):
+            problem = "nothing is compared, so nothing can be decided: add a second variant to `over`"
+            raise sweep.error(problem, "finally.seeds.until")
     for metric in sweep.constraints:
         if not is_metric(metric, seen):
             problem = f"its task has no such metric; {list_metrics(seen)}"

@@ -69,8 +69,9 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
 
     """
     given = plan["recipe"]
-    shared = dict(given["set"])
-    written = [winner.settings(shared) for winner in chosen]
+    folder = Path(given["plugin_folder"])  # of the sweep's file
+    shared = _starting_from(given["set"], folder)
+    written = [_starting_from(winner.settings(given["set"]), folder) for winner in chosen]
     touched = dict.fromkeys(path for winner in chosen for path in {**winner.variant["settings"], **winner.params})
     paths = list(dict.fromkeys(path.partition(".")[0] if path.partition(".")[0] in NODES else path for path in touched))
     paths = [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
@@ -93,6 +94,25 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
     }
     further = {key: given.get(key) for key in ("init_from", "plugins", "tracking", "launcher", "resources")}
     return {key: value for key, value in {**study, **further}.items() if value not in (None, {}, [])}
+
+
+def _starting_from(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return settings that start where they would in a file of this folder."""
+    start = {"init_from": absolute_start(settings["init_from"], folder)} if "init_from" in settings else {}
+    return {**settings, **start}
+
+
+def absolute_start(start: Any, folder: Path) -> Any:
+    """Make the path of a parent study or checkpoint that lies in a folder absolute."""
+    if isinstance(start, Mapping):
+        return {
+            key: absolute_start(value, folder) if key in ("study", "checkpoint") else value
+            for key, value in start.items()
+        }
+    if not isinstance(start, str):
+        return start
+    beside = [path for name in (start, f"{start}.yaml") if (path := folder / name).exists()]
+    return str(beside[0]) if beside else start
 
 
 def to_yaml(study: Mapping[str, Any], plan: Mapping[str, Any], chosen: Sequence[Winner]) -> str:

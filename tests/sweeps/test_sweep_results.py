@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from calling import here
-from imagined import Opened, free, train, write_sweep
+from imagined import SWEEP, Opened, free, train, write_sweep
 
 from mtlab import files
 from mtlab.errors import UserError
@@ -98,6 +98,27 @@ def test_a_winner_keeps_a_searched_null(tmp_path: Path) -> None:
     made = make_plan(read_study(winning(opened, tmp_path)), free)
     assert [cell.id for cell in made.cells] == [opened.searches[0].study.best_trial.user_attrs["cell"]]
     assert made.cells[0].config["train"]["clip"] is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "over: {init_from: [null, {study: first}]}\nspace: {train.lr: {float: [1e-3, 1e-2]}}",
+        "set: {init_from: {study: first.yaml}}\nspace: {train.lr: {float: [1e-3, 1e-2]}}",
+        "space: {init_from: {choice: [null, {study: first}]}}\nstart_from: {init_from: {study: first}}",
+    ],
+)
+def test_a_winner_starts_from_the_study_beside_the_sweep(tmp_path: Path, text: str) -> None:
+    path = write_sweep(tmp_path, f"{text}\nbudget: {{trials: 1}}")
+    first = SWEEP.format(name="first").replace("kind: sweep", "kind: ablation\nseeds: 1")
+    (tmp_path / "first.yaml").write_text(first)
+    opened = Opened(path, tmp_path / "runs")
+    opened.search()
+    (tmp_path / "elsewhere").mkdir()
+    made = make_plan(read_study(winning(opened, tmp_path / "elsewhere")), free)
+    best = [search.study.best_trial.user_attrs["cell"] for search in opened.searches]
+    assert [cell.id for cell in made.cells] == best
+    assert made.cells[-1].parent is not None
 
 
 def test_a_sweep_without_variants_has_one_winner(tmp_path: Path) -> None:

@@ -228,6 +228,9 @@ BAD = {
     f"{LR}\nfinally: {{seed: 3}}": "finally.seed: unknown key; did you mean 'seeds'?",
     f"{LR}\nfinally: all": "finally: expected none or {retrain, seeds, evaluate}",
     f"{LR}\nfinally: {{retrain: front}}": "finally.retrain: front needs several objectives",
+    f"{LR}\nover: {{manager: [bridge]}}\nbaseline: {{manager: bridge}}\nfinally: {{seeds: {{until: decided}}}}": (
+        "finally.seeds.until: nothing is compared, so nothing can be decided: add a second variant to `over`"
+    ),
 }
 
 
