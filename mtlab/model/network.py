@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mtlab.errors import UserError
 from mtlab.managers.base import Intervention, Modality
@@ -73,7 +75,7 @@ class VisionLanguageModel(nn.Module):
     def recompute(self) -> None:
         """Compute activations of trained towers and cross-modal layers again in the backward pass, not to keep them.
 
-        Results stay the same: dropout draws the same numbers again.
+        Results stay the same: dropout draws the same numbers again, and batch norms take no statistics again.
 
         Raises:
             UserError: a trained tower cannot.
@@ -86,6 +88,9 @@ class VisionLanguageModel(nn.Module):
                     tower.enable_gradient_checkpointing()
                 except UserError as error:
                     raise error.at(key="train.checkpoint_activations") from None
+                for module in tower.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.register_forward_pre_hook(partial(_take_statistics_once, module.momentum))
 
     def forward(
         self,
@@ -152,3 +157,11 @@ class VisionLanguageModel(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and any(p.requires_grad for p in tower.parameters())):
             features: Features = tower(*given)
         return features
+
+
+def _take_statistics_once(momentum: float | None, norm: _BatchNorm, _: object) -> None:
+    """Let a batch norm take the statistics of a batch in the forward pass, not again as backward computes it anew."""
+    anew = torch._C._current_graph_task_id() != -1
+    norm.momentum = 0.0 if anew else momentum
+    if anew and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked -= 1

@@ -45,6 +45,20 @@ def test_gradients_are_the_same_to_the_bit(bf16: bool, bert: dict[str, Any]) -> 
         assert torch.equal(anew[name], gradient), name
 
 
+def test_batch_norms_take_the_statistics_of_a_batch_once() -> None:
+    convolutions = {"name": "timm", "model": "test_efficientnet", "weights": "random", "image_size": 32}
+    towers = {"vision": convolutions | {"trainable": True}, "cache": {"enabled": False}}
+    statistics = []
+    for anew in (False, True):
+        trained = run(anew=anew, data={"name": "shapes", "train": 32}, text={"depth": 1}, **towers)
+        assert gradients(trained)
+        statistics.append({name: held for name, held in trained.model.named_buffers() if "towers.vision" in name})
+    kept, anew_too = statistics
+    assert kept
+    for name, held in kept.items():
+        assert torch.equal(anew_too[name], held), name
+
+
 @pytest.mark.slow
 def test_less_is_kept_and_the_id_stays(bert: dict[str, Any]) -> None:
     towers = {"text": bert, "vision": CLIP | {"trainable": True}, "cache": {"enabled": False}}
