@@ -188,12 +188,14 @@ def _train(
         torch.cuda.set_device(device)
     import_plugins(run_config["plugins"], Path(run_config["plugin_folder"]), allowed=plugins)
     _check_content(config, run_config["identity"])
-    run = assemble(config, seed, group)
     if problem := processes_problem(group.world_size, config):
         raise UserError(problem, key="train.batch")
+    initial: Path | None = None
     if config["init_from"] is not None:
-        path = find_checkpoint(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
-        for line in load_initial_weights(run.model, path):
+        initial = find_checkpoint(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
+    run = assemble(config, seed, group)
+    if initial is not None:
+        for line in load_initial_weights(run.model, initial):
             print(line, flush=True)
     if run.train.compile:
         run.model.encoder.compile(dynamic=True)

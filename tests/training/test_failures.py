@@ -9,6 +9,8 @@ import torch
 from patience import wait_for
 from tiny_runs import RunMaker, start, train_apart
 
+from mtlab.distributed.process_group import ProcessGroup
+from mtlab.distributed.ranks import Ranks
 from mtlab.training import loop, worker
 from mtlab.training.worker import train
 
@@ -76,6 +78,25 @@ def test_the_users_mistakes_exit_with_two(
     assert failure["kind"] == "input"
     assert key in failure["error"]
     assert "Traceback" not in capsys.readouterr().err
+
+
+class Two(ProcessGroup):
+    """The first of two processes, of which the other one does nothing."""
+
+    ranks = Ranks(0, 2)
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [({"train": {"batch": 15}}, "train.batch: 2 processes"), ({"init_from": {"cell": "none", "seed": 0}}, "init_from")],
+)
+def test_what_cannot_be_trained_is_refused_before_caches_are_filled(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], key: str
+) -> None:
+    monkeypatch.setattr(worker, "assemble", lambda *_: pytest.fail("the towers read all images before"))
+    folder = make_run(parents=[{"cell": "none", "seed": 0}], **sections)
+    assert worker.train_in_group(Two(), folder) == 2
+    assert key in json.loads((folder / "failure.json").read_text())["error"]
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
