@@ -147,16 +147,30 @@ class CausalLanguageModel(Tower[str]):
 
     def count_truncated(self, raw: Sequence[str]) -> int:
         """Count the texts whose prompts have more tokens than `max_length`."""
-        return sum(len(self.encode(self.config.prompt.replace("{}", text))) > self.config.max_length for text in raw)
+        return sum(len(ids) > self.config.max_length for ids in self._encode_prompts(raw))
 
     def prepare(self, raw: Sequence[str]) -> tuple[Tensor, ...]:
         """Texts → ids and mask of their prompts, both [B, L]: L is the longest of the batch, padded on the right."""
         tail = len(self.encode(_tail(self.config)))
-        prompts = [self.encode(self.config.prompt.replace("{}", text)) for text in raw]
-        rows = [_cut(ids, self.config.max_length, tail) for ids in prompts]
+        rows = [_cut(ids, self.config.max_length, tail) for ids in self._encode_prompts(raw)]
         length = max(map(len, rows))
         ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
         return ids, torch.arange(length) < torch.tensor([[len(row)] for row in rows])
+
+    def _encode_prompts(self, raw: Sequence[str]) -> list[list[int]]:
+        """Return the ids of the texts' prompts.
+
+        Raises:
+            UserError: one has no tokens, behind the last of which its answer would begin.
+
+        """
+        prompts = [self.encode(self.config.prompt.replace("{}", text)) for text in raw]
+        if not all(prompts):
+            raise UserError(
+                "a text without tokens leaves nothing for its answer to begin behind: put a word into the prompt",
+                key="text.prompt",
+            )
+        return prompts
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Return prompts of the greatest length."""

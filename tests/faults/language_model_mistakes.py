@@ -71,6 +71,10 @@ IN_STUDIES = (
     ),
     ("one candidate among captions", f"{CAPTIONS}, {GENERATING}, task: {{name: captioning, candidates: 1}}"),
     ("an instruction longer than the prompt may be", f"{CAPTIONS}, {GENERATING}, task: captioning, text.max_length: 4"),
+    (
+        "captions behind nothing",
+        f'{CAPTIONS}, {GENERATING}, task: {{name: captioning, prompt: ""}}, text.prompt: "{{}}"',
+    ),
 )
 
 #: (mistake, settings of `tiny`, whose model has two towers)

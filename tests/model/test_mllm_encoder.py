@@ -183,6 +183,14 @@ def test_long_texts_are_cut_in_front_of_the_prompts_end(folder: Path) -> None:
     assert tower.token_strings(tower.config, ["what is it"]) == [["Question:", "what", "is", "Answer:"]]
 
 
+def test_a_text_without_tokens_is_told_in_a_line(folder: Path) -> None:
+    tower = encoder_of(built(folder, text={"prompt": "{}"})).tower
+    assert len(tower.prepare(["it"])[0]) == 1
+    for read in (tower.prepare, tower.count_truncated):
+        with pytest.raises(UserError, match=r"^text\.prompt: a text without tokens leaves nothing"):
+            read(["it", ""])
+
+
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
