@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_mllm import IMAGE, tiny_batch, tiny_llava
+from tiny_mllm import IMAGE, PAD, tiny_batch, tiny_llava
 from torch import Tensor
-from transformers import BertConfig, BertModel, LlavaNextConfig, LlavaNextForConditionalGeneration
+from transformers import (
+    BertConfig,
+    BertModel,
+    GenerationConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+)
 
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS
@@ -128,6 +134,8 @@ def test_beams_carry_the_levels_of_their_images() -> None:
     torch.manual_seed(0)
     several = built.generate(**batch, max_new_tokens=2, do_sample=True, num_return_sequences=2)
     assert len(several) == 4
+    configured = {"generation_config": GenerationConfig(**options, pad_token_id=PAD, eos_token_id=2)}
+    assert torch.equal(built.generate(**batch, **configured), both)
     for number, row in enumerate(ROWS[:2]):
         alone = tiny_batch(row) | {"pixel_values": images[number]}
         found = built.generate(**alone, **options)[0, -4:]

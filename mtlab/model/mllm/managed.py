@@ -140,8 +140,7 @@ class ManagedModel(nn.Module):
         """Generate as the model does. Managers ask with the prompt alone, in every step: cached or not, the same."""
         if question is None:
             question = self._tokens(input_ids, kwargs.get("attention_mask"), None)[1]
-        copies = max(kwargs.get("num_beams") or 1, kwargs.get("num_return_sequences") or 1)
-        with self._asked(Requests(question.repeat_interleave(copies, 0))):
+        with self._asked(Requests(question, copied=True)):
             return self.model.generate(input_ids=input_ids, **kwargs)
 
     def manager(self, layer: int) -> Manager:
@@ -213,7 +212,7 @@ class ManagedModel(nn.Module):
         levels = self._encoder.levels_of(encoded)
         images = image_spans(is_image, [each.shape[1] for each in levels])
         requests = self._requests or Requests()
-        question = question_spans(_fit(requests.question, is_question), images)
+        question = question_spans(_fit(requests, is_question), images)
         embedded = kwargs["inputs_embeds"]
         self._pass = begin_pass(embedded, levels, images, question, requests, part=self._part)
         return args, kwargs
@@ -252,10 +251,13 @@ class ManagedModel(nn.Module):
             self._requests = before
 
 
-def _fit(question: Tensor | None, default: Tensor) -> Tensor:
-    """Give a question mask [B, T'] the batch's length T: tokens after it are no question."""
+def _fit(requests: Requests, default: Tensor) -> Tensor:
+    """Give a question mask [B, T'] the batch's rows and its length T: tokens after it are no question."""
+    question = requests.question
     if question is None:
         return default
+    if requests.copied and len(question) and not len(default) % len(question):
+        question = question.repeat_interleave(len(default) // len(question), 0)
     if question.ndim != 2 or len(question) != len(default) or question.shape[1] > default.shape[1]:
         shapes = f"{tuple(question.shape)} for tokens {tuple(default.shape)}"
         raise UserError(f"the question's mask has shape {shapes}: expected a row for each row of tokens")

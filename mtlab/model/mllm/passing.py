@@ -28,6 +28,7 @@ class Requests:
     record: bool = False  #: keep weights and contributions
     recorded: dict[int, Aggregated] = field(default_factory=dict)  #: by decoder layer
     auxiliary: list[Tensor] = field(default_factory=list)  #: the managers' losses
+    copied: bool = False  #: a row of the question may stand for several of the batch in turn, as for beams
 
 
 class TokenGroup(Protocol):
