@@ -69,7 +69,7 @@ def _finish(
         "format": 1,
         "steps": progress.step,
         "best_step": progress.best_step,
-        "stopped_early": progress.stopped,
+        "stopped_early": progress.step < (run.train.length.steps or 0),
         "metrics": metrics,
         "cost": {
             **cost,

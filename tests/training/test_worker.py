@@ -170,6 +170,13 @@ def test_early_stopping_after_patience_validations_without_a_better_one(make_run
     assert result["best_step"] == rows[-3]["step"]
 
 
+def test_patience_that_ends_with_the_run_stops_nothing(make_run: RunMaker) -> None:
+    folder = make_run(train={"length": {"steps": 4}, "eval_every": 2, "patience": 1, "lr": 1e-9})
+    assert train(folder) == 0
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["steps"], result["best_step"], result["stopped_early"]) == (4, 2, False)
+
+
 def test_it_learns_a_tiny_set_by_heart(make_run: RunMaker) -> None:
     folder = make_run(
         data={"train": 32, "val": 20, "test": 20},
