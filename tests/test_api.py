@@ -48,6 +48,7 @@ def test_the_same_settings_and_seed_give_the_same_model_however_they_are_written
         mtlab.build(tmp_path / "one.yaml", ["manager=static"]),
         mtlab.build({"base": str(tmp_path / "one.yaml"), "manager.name": "static"}),
         mtlab.build({**TINY, "manager": "mean"}, ["manager=static"]),
+        mtlab.build({**TINY, "manager": "mean"}, "manager=static"),
     ]
     pooled = [model.encode([IMAGE], ["a cat"]).pooled for model in models]
     assert all(torch.equal(each, pooled[0]) for each in pooled)
@@ -102,7 +103,10 @@ def test_texts_of_a_batch_do_not_change_each_other() -> None:
     ("call", "expected"),
     [
         (lambda m: m.encode([IMAGE], ["a", "b"]), "as many images as texts"),
-        (lambda m: m.encode([], []), "as many images as texts"),
+        (lambda m: m.encode([], []), "at least one image and its text"),
+        (lambda m: m.encode([IMAGE], None), "texts: expected a list of strings"),
+        (lambda m: m.encode([IMAGE], np.array(["a", "b"])), "as many images as texts, in two lists: 1 and 2"),
+        (lambda m: m.encode([IMAGE[:0]], ["a"]), "found uint8 [0, "),
         (lambda m: m.encode([IMAGE], "a"), "texts: expected a list of strings"),
         (lambda m: m.encode("cat.png", ["a"]), "as many images as texts"),
         (lambda m: m.encode([IMAGE / 255], ["a"]), "images: expected uint8 [H, W, 3], a PIL image or a path"),

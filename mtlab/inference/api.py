@@ -72,6 +72,7 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
 def _read_settings(config: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Merge base files, settings and overrides, without filling in defaults."""
     written: dict[str, Any] = {}
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     if not isinstance(config, Mapping):
         return _read_study_settings(config, overrides)
     given = {key: value for key, value in config.items() if key != "base"}

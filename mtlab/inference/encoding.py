@@ -5,7 +5,7 @@ Shapes: B pairs of an image and a text, L text tokens, M image tokens, N experts
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,9 +162,11 @@ class Model:
 
 
 def _check_counts(images: Sequence[Any], texts: Sequence[str]) -> None:
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    if isinstance(texts, str) or not isinstance(texts, Iterable) or not all(isinstance(text, str) for text in texts):
         raise UserError("texts: expected a list of strings")
-    if isinstance(images, str | Path) or len(images) != len(texts) or not texts:
+    if len(texts) == 0 and len(images) == 0:
+        raise UserError("expected at least one image and its text, found none")
+    if isinstance(images, str | Path) or len(images) != len(texts):
         number = 1 if isinstance(images, str | Path) else len(images)
         raise UserError(f"expected as many images as texts, in two lists: {number} and {len(texts)} were given")
 
@@ -180,7 +182,13 @@ def pixels(image: Any) -> NDArray[np.uint8]:
         return read_image(Path(image).expanduser())
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL is not imported for arrays
         return to_array(image, getattr(image, "filename", "") or "images")
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    if (
+        not isinstance(image, np.ndarray)
+        or image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or not image.size
+    ):
         shown = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UserError(f"images: expected uint8 [H, W, 3], a PIL image or a path, found {shown}")
     return image

@@ -82,7 +82,8 @@ class Study:
         opened = Store.open(store_root(store), create=True)
         folder = Path.cwd() if isinstance(study, Mapping) else None
         path = _write(study, opened) if isinstance(study, Mapping) else find_study_file(str(study))
-        make_plan = partial(plan_study, path, tuple(overrides), opened, plugins=plugins, plugin_folder=folder)
+        settings = (overrides,) if isinstance(overrides, str) else tuple(overrides)
+        make_plan = partial(plan_study, path, settings, opened, plugins=plugins, plugin_folder=folder)
         return cls(make_plan().study.name, path, opened, make_plan)
 
     def __repr__(self) -> str:

@@ -45,6 +45,7 @@ def test_a_mapping_and_its_file_are_one_study(folder: Path) -> None:
     assert repr(declared) == "<mtlab.Study declared: 4 new>"
     again = mtlab.Study.load(declared.path, ["study.seeds=1"], store=folder / "other")
     assert again.plan()["run"].to_list() == plan["run"].to_list()[::2]
+    assert repr(mtlab.Study.load(DECLARED, "study.seeds=1")) == "<mtlab.Study declared: 2 new>"  # one, without a list
 
 
 @pytest.mark.parametrize(
