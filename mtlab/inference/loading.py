@@ -103,6 +103,9 @@ def restore(network: TaskModel, found: FinishedRun) -> dict[str, Any]:
             tensors = checkpoints.with_prefix("model", tensors)
         checkpoints.restore(network, tensors)
     except FileNotFoundError:
+        if found.store is not None and found.store.archive is not None:
+            problem = "holds no checkpoint of this run: `mtlab bundle STUDY --checkpoints` packs them"
+            raise UserError(problem, file=found.store.archive) from None
         raise UserError(f"the checkpoint is missing: {checkpoints.ADVICE}", file=found.checkpoint) from None
     except checkpoints.CorruptError as error:
         raise UserError(f"{error}: {checkpoints.ADVICE}", file=found.checkpoint) from None

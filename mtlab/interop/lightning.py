@@ -57,8 +57,9 @@ def read_file(path: Path) -> LightningFile:
     if path.suffix == ".safetensors":
         return LightningFile(read_tensors(path), {})
     data = _unpickle(path)
-    state = data.get("state_dict", data) if isinstance(data, Mapping) else {}
-    tensors = {name: value for name, value in dict(state).items() if isinstance(value, Tensor)}
+    state = data.get("state_dict", data) if isinstance(data, Mapping) else None
+    named = state if isinstance(state, Mapping) else {}
+    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
     if not tensors or not all(isinstance(name, str) for name in tensors):
         raise UserError("holds no named tensors (expected a state_dict)", file=path)
     return LightningFile(tensors, _options(data))
@@ -83,7 +84,7 @@ def _unpickle(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of pickles of another protocol: read or refused below
             return torch.load(path, map_location="cpu", weights_only=True, **mapped)
     except pickle.UnpicklingError as error:
-        name = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error))
+        name = re.search(r"(?i)unsupported (?:global: GLOBAL|GLOBAL|class) ([\w.]+)", str(error))
         if name is not None:
             problem = f"holds code ({name[1]}) and is refused: save the state_dict alone, or as safetensors"
         elif "weights_only" in str(error).lower() and is_pickle(path):
@@ -93,7 +94,10 @@ def _unpickle(path: Path) -> Any:
         raise UserError(problem, file=path) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         first = str(error).partition("\n")[0][:120]
-        raise UserError(f"is not a readable checkpoint (damaged or cut off): {first}", file=path) from None
+        words = f": {first}" if " " in first else ""  # of some errors a number, or nothing
+        raise UserError(
+            f"is not a readable checkpoint (damaged, cut off, or another format){words}", file=path
+        ) from None
 
 
 class _Inert:

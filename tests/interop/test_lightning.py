@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import sys
 import types
@@ -16,6 +17,11 @@ from mtlab.errors import UserError
 from mtlab.interop.lightning import hyperparameters, read_file
 
 STATE = {"a.weight": torch.arange(6.0).view(2, 3)}
+
+
+class Shell:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.system, ("echo run!",))
 
 
 class Code:
@@ -63,6 +69,9 @@ def test_code_is_refused_and_does_not_run(wrap: Any, tmp_path: Path, capsys: pyt
     (tmp_path / "bare.ckpt").write_bytes(pickle.dumps(Code()))
     with pytest.raises(UserError, match=r"holds code .* refused"):
         read_file(tmp_path / "bare.ckpt")
+    torch.save({"state_dict": STATE, "x": Shell()}, tmp_path / "shell.ckpt")
+    with pytest.raises(UserError, match=r"holds code \((posix|nt)\.system\) and is refused"):
+        read_file(tmp_path / "shell.ckpt")
     assert "run!" not in capsys.readouterr().out
 
 
@@ -71,10 +80,11 @@ def test_damaged_files_are_told(tmp_path: Path) -> None:
     torch.save({"state_dict": STATE}, whole)
     for name, data in {"cut": whole.getvalue()[:-200], "empty": b"", "words": b"no checkpoint"}.items():
         (tmp_path / f"{name}.ckpt").write_bytes(data)
-        with pytest.raises(UserError, match=rf"{name}\.ckpt: is not a readable checkpoint"):
+        with pytest.raises(UserError, match=rf"{name}\.ckpt: is not a readable checkpoint .*\w\)?$"):
             read_file(tmp_path / f"{name}.ckpt")
     with pytest.raises(UserError, match="no such checkpoint"):
         read_file(tmp_path / "none.ckpt")
-    torch.save({"state_dict": {"epoch": 1}}, tmp_path / "numbers.ckpt")
-    with pytest.raises(UserError, match="holds no named tensors"):
-        read_file(tmp_path / "numbers.ckpt")
+    for state in ({"epoch": 1}, [1], None, "x"):
+        torch.save({"state_dict": state}, tmp_path / "other.ckpt")
+        with pytest.raises(UserError, match="holds no named tensors"):
+            read_file(tmp_path / "other.ckpt")

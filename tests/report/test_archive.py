@@ -13,12 +13,14 @@ import polars as pl
 import pytest
 from calling import mtlab
 from tiny_study import write_study
+from torch import nn
 
 import mtlab as api
 from mtlab.errors import UserError
 from mtlab.files import ReadOnlyError
+from mtlab.inference.loading import restore
 from mtlab.runs import archive
-from mtlab.runs.find_run import find_run
+from mtlab.runs.find_run import FinishedRun, find_run
 from mtlab.runs.store import Store
 
 STUDY = """
@@ -140,6 +142,16 @@ def test_there_is_nothing_to_clean_in_an_archive(small: Path) -> None:
     done = mtlab("clean", "--yes", "--only", "store", "--store", small)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {small}: is an archive, to be read alone\n"
+
+
+def test_an_archive_without_checkpoints_says_so(small: Path) -> None:
+    store = Store.open(small)
+    run = store.root / "cells" / "a" / "s0"
+    found = FinishedRun(run, run / "checkpoints" / "best.safetensors", {}, store)
+    with pytest.raises(
+        UserError, match=rf"{small}: holds no checkpoint of this run: `mtlab bundle STUDY --checkpoints`"
+    ):
+        restore(nn.Linear(1, 1), found)  # type: ignore[arg-type]
 
 
 def test_a_run_in_an_archive_knows_its_store(small: Path) -> None:
