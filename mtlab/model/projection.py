@@ -57,7 +57,7 @@ class Projections(nn.Module):
             real = level.flatten(0, 1) if features.mask is None else level[features.mask]
             centre, spread = self._channels(expert)
             centre.copy_(real.mean(0))
-            spread.copy_(real.std(0).clamp_min(1e-3))
+            spread.copy_(real.std(0, correction=min(1, len(real) - 1)).clamp_min(1e-3))  # of one token 0, not NaN
 
     def affine(self, expert: int) -> tuple[Tensor, Tensor]:
         """Return weight [D, D_n] and bias [D] of an offered expert's map (1-based), standardisation folded in."""
