@@ -95,6 +95,8 @@ def swap_query(self: ResidualAdaptive, inputs: object, own: Tensor) -> Tensor:
     [
         ("ovm_adaptive_cross", "out/hidden", lambda io: io["in/own"].roll(1, 1)),
         ("scalar_mix_layer_norm", "out/mix", lambda io: io["out/mix"].flip(1)),
+        ("attnres_block", "grad/in/embedding", lambda io: io["grad/in/embedding"] * 0),
+        ("attnres_block", "grad/in/embedding", lambda io: io["grad/in/embedding"] * torch.nan),
     ],
 )
 def test_other_tensors_disagree(
