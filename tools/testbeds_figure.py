@@ -1,4 +1,4 @@
-"""Draws docs/results-testbeds.png: each mechanism less the bridge, on each testbed, from the tables of analysis/results.
+"""Draws docs/results-testbeds.png: each mechanism less the bridge on each testbed, from analysis/results.
 
 `python tools/testbeds_figure.py docs/results-testbeds.png`
 """
@@ -35,7 +35,10 @@ def draw() -> go.Figure:
     shared = [label for label in tables[0] if all(label in table for table in tables)]
     shared = [label for label in shared if tables[0][label]["difference"]]
     shared.sort(key=lambda label: -float(tables[0][label]["difference"]))
-    titles = [f"{name}, {next(iter(table.values()))['n']} seeds" for name, table in zip(TESTBEDS.values(), tables, strict=True)]
+    titles = [
+        f"{name}, {next(iter(table.values()))['n']} seeds"
+        for name, table in zip(TESTBEDS.values(), tables, strict=True)
+    ]
     figure = panels.make_panels([""], titles, shared_y=True)
     for column, table in enumerate(tables, start=1):
         for place, label in enumerate(shared):
@@ -44,9 +47,9 @@ def draw() -> go.Figure:
         figure.update_xaxes(range=[-FURTHEST - 0.7, 2.2], title="points", row=1, col=column)
     dots.label_lines(figure, shared)
     caption = (
-        "Accuracy on test data less that of a bridge on well-chosen levels, on the same seeds, with its 95% interval (not corrected). "
-        "Filled: a difference is shown after Holm's correction; hollow: none is shown. Numbers at the edge lie further left; "
-        "✗: not learned on each seed."
+        "Accuracy on test data less that of a bridge on well-chosen levels, on the same seeds, with its 95% interval "
+        "(not corrected). Filled: a difference is shown after Holm's correction; hollow: none is shown. Numbers at the "
+        "edge lie further left; ✗: a seed has not learned."
     )
     return theme.finish(figure, "Mechanisms less the bridge", caption, height=150 + dots.LINE_HEIGHT * len(shared))
 
