@@ -223,8 +223,10 @@ class Registry(Generic[T]):
         self.import_all()
         if name in self.entries:
             return self.entries[name]
-        notes = f"{self._unregistered_note}{self.failure_note}"
-        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{notes}")
+        hint = nearest(name, self.entries)
+        if not hint.startswith("did you mean"):
+            hint += self._unregistered_note
+        raise UserError(f"unknown {self.kind} {name!r}; {hint}{self.failure_note}")
 
     @property
     def _unregistered_note(self) -> str:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mtlab.errors import UserError
+from mtlab.managers.base import MANAGERS, Manager
+
 HEAD = "importing plug-in"
 
 AT_IMPORT = {
@@ -152,3 +155,11 @@ def test_a_misspelt_plugin_and_a_namesake(plugin: Callable[..., Path], told: Cal
     assert code == 2
     assert "the name belongs to another module" in errors
     assert "rename calendar.py" in errors
+
+
+def test_a_near_name_is_offered_alone_whatever_class_has_no_decorator() -> None:
+    bare = type("Bare", (Manager,), {"__module__": "plug_bare"})
+    with pytest.raises(UserError) as told:
+        MANAGERS.get("statik")
+    assert str(told.value) == "unknown manager 'statik'; did you mean 'static'?"
+    del bare
