@@ -42,6 +42,7 @@ SHIPPED = {
     "queries": ("results.md#what-should-a-token-ask-with", "CNN, queries"),
     "queries_rate": ("results.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
     "judge_vit": ("results.md#the-same-on-a-vit", "ViT"),
+    "sweep_mechanisms_vit_judged": ("results.md#again-on-fresh-pictures", "ViT, again"),
     "sweep_managers_vit": (
         "results-history.md#an-earlier-comparison-on-the-vit-preliminary",
         "ViT, earlier, preliminary",
@@ -49,7 +50,12 @@ SHIPPED = {
 }
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs
-TRIED = ("bridges_cnn", "own_maps_vit", "depth_search")  #: searches whose trials are told rate by rate
+TRIED = (
+    "bridges_cnn",
+    "own_maps_vit",
+    "depth_search",
+    "mechanisms_vit",
+)  #: searches whose trials are told rate by rate
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 
 

@@ -3,7 +3,8 @@
     python tools/runs_table.py STORE STUDY > analysis/results/NAME_runs.csv
 
 Some columns of `mtlab report STUDY --by run --format csv`: those that docs/results.md, `tools/findings.py` and the
-benchmarks read, and what a number is traced by. Trials of a search have their learning rate, and no test data.
+benchmarks read, and what a number is traced by. Trials of a search have their learning rate, and no test data; `val`
+behind the study gives the validation scores of any other.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ LEADING = ("run", "label", "train.lr", "seed", "steps", "best_step", "val/accura
 LAST = ("cost/trained_params", "cost/flops", "cost/seconds", "mix/git", "mix/torch")
 
 
-def runs_table(store: str, study: str) -> pl.DataFrame:
-    """Choose and round the columns of a study's or sweep's runs that are published."""
+def runs_table(store: str, study: str, split: str = "test") -> pl.DataFrame:
+    """Choose and round the columns of a study's or sweep's runs that are published, with the scores of one split."""
     runs = mtlab.frame(store, study).rename({"axis/train.lr": "train.lr"}, strict=False)
     trial = " · trial "
-    split = "val" if runs["label"].str.contains(trial, literal=True).any() else "test"
+    if runs["label"].str.contains(trial, literal=True).any():
+        split = "val"
     scores = [name for name in runs.columns if name.startswith(f"{split}/accuracy") and "floor_error" not in name]
     chosen = [name for name in dict.fromkeys((*LEADING, *scores, *LAST)) if name in runs.columns]
     return runs.select(

@@ -80,6 +80,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "queries_rate",
         "judge_cnn_levels",
         "judge_vit",
+        "sweep_mechanisms_vit_judged",
         "depth_longer",
         "depth_parts",
         "depth_vit",
