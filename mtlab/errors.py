@@ -79,7 +79,12 @@ def nearest(name: object, known: Iterable[str]) -> str:
     'known: adaptive, static'
     """
     options = sorted(set(known))
-    match = difflib.get_close_matches(str(name), options, n=1)
-    if match:
-        return f"did you mean {match[0]!r}?"
+    match = closest(name, options)
+    if match is not None:
+        return f"did you mean {match!r}?"
     return f"known: {', '.join(options)}" if options else "none is known"
+
+
+def closest(name: object, known: Iterable[str]) -> str | None:
+    """Return that of `known` which `name` may have meant; None: none is near."""
+    return next(iter(difflib.get_close_matches(str(name), sorted(set(known)), n=1)), None)

@@ -50,12 +50,8 @@ SHIPPED = {
 }
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs
-TRIED = (
-    "bridges_cnn",
-    "own_maps_vit",
-    "depth_search",
-    "mechanisms_vit",
-)  #: searches whose trials are told rate by rate
+#: searches whose trials are told rate by rate
+TRIED = ("bridges_cnn", "own_maps_vit", "depth_search", "mechanisms_vit")
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 
 
@@ -99,7 +95,7 @@ def findings() -> Mapping[str, tuple[Finding, ...]]:
     """Collect what was found, manager → its variants, in the order of the comparisons."""
     found: dict[str, list[Finding]] = defaultdict(list)
     for name, (section, where) in SHIPPED.items():
-        rows = {row["label"]: row for row in _read(name, "report")}
+        rows = {row["label"]: row for row in read_table(name, "report")}
         variants = {variant.label: variant.config for variant in expand(_study(name))}
         for label, config in variants.items():
             row = rows[label]
@@ -134,17 +130,17 @@ def table(manager: str) -> Iterator[str]:
 def comparison(name: str) -> Iterator[str]:
     """Write a comparison as a table, best first: rate, accuracy, difference, area, families, trained parameters."""
     if name.startswith("sweep_"):
-        of_cell = {run["run"].partition("/")[0]: float(run["train.lr"]) for run in _read(name, "trials")}
-        rates = {row["label"]: of_cell[row["cell"]] for row in _read(name, "report")}
+        of_cell = {run["run"].partition("/")[0]: float(run["train.lr"]) for run in read_table(name, "trials")}
+        rates = {row["label"]: of_cell[row["cell"]] for row in read_table(name, "report")}
     else:
         rates = {variant.label: float(variant.config["train"]["lr"]) for variant in expand(_study(name))}
     by_label: dict[str, list[Mapping[str, str]]] = defaultdict(list)
-    for run in _read(name, "runs"):
+    for run in read_table(name, "runs"):
         by_label[run["label"]].append(run)
     families = [name.rpartition("/")[2] for name in by_label[next(iter(by_label))][0] if name.startswith(FAMILY)]
     yield f"| variant | rate | test/accuracy | difference | | area | {' | '.join(families)} | params |"
     yield f"|---|--:|--:|--:|---|--:|{'--:|' * len(families)}--:|"
-    found = [Finding("", row["label"], row) for row in _read(name, "report")]
+    found = [Finding("", row["label"], row) for row in read_table(name, "report")]
     for each in sorted(found, key=lambda each: -float(each.row["mean"])):
         runs = by_label[each.label]
         means = [f"{100 * fmean(float(run[FAMILY + family]) for run in runs):.1f}" for family in families]
@@ -155,7 +151,7 @@ def comparison(name: str) -> Iterator[str]:
 
 def layers() -> Iterator[str]:
     """Write what bridges and managers have at each number of cross-modal layers, and the bridge less `static`."""
-    rows = {row["label"]: row for row in _read("depth", "report")}
+    rows = {row["label"]: row for row in read_table("depth", "report")}
     at: dict[int, dict[str, Finding]] = defaultdict(dict)
     for variant in expand(_study("depth")):
         manager, count = variant.config["manager"]["name"], variant.config["model"]["cross_layers"]
@@ -180,7 +176,8 @@ def _study(name: str) -> StudySpec:
     return read_study(recipe) if short == name else read_sweep(recipe).study
 
 
-def _read(name: str, table: str) -> list[dict[str, str]]:
+def read_table(name: str, table: str) -> list[dict[str, str]]:
+    """Read a table of a shipped comparison: its `runs`, `trials` or `report`."""
     with (ROOT / f"analysis/results/{name}_{table}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -200,7 +197,7 @@ def search() -> Iterator[str]:
 
 def _searched(tower: str) -> dict[str, str]:
     runs: dict[str, dict[str, list[Mapping[str, str]]]] = defaultdict(lambda: defaultdict(list))
-    for run in _read(f"candidates_{tower}", "runs"):
+    for run in read_table(f"candidates_{tower}", "runs"):
         runs[run["label"]][run["train.lr"]].append(run)
 
     def mean(of: list[Mapping[str, str]], column: str) -> float:
@@ -216,7 +213,7 @@ def _searched(tower: str) -> dict[str, str]:
 def tried(name: str) -> Iterator[str]:
     """Write the validation accuracy of each variant of a search at each rate, and the area at the best; one seed."""
     runs: dict[str, dict[float, Mapping[str, str]]] = defaultdict(dict)
-    for run in _read(name, "runs"):
+    for run in read_table(name, "runs"):
         runs[run["label"].removeprefix("vision.layers ").strip("[]")][float(run["train.lr"])] = run
     rates = sorted({rate for of_one in runs.values() for rate in of_one})
     yield f"| | {' | '.join(f'{rate:g}' for rate in rates)} | area at the best |"

@@ -6,17 +6,15 @@ the order of rows on two draws of pictures, accuracy by cost, and a pair that wa
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+from findings import read_table
 from numpy.typing import NDArray
 from scipy import stats
 
 from mtlab.statistics.correction import holm
 
-RESULTS = Path(__file__).parents[1] / "analysis/results"
 ALIKE = (
     *("bridge", "mean", "static", "static over all states", "adaptive", "sparse", "cross-attention"),
     *("concat-attention", "attention residual", "depth-weighted", "spread sum", "residual static"),
@@ -27,23 +25,17 @@ METRIC = "test/accuracy"
 Scores = Mapping[str, NDArray[np.float64]]
 
 
-def read(name: str) -> list[dict[str, str]]:
-    """Read a table of results."""
-    with (RESULTS / f"{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def by_seed(metric: str = METRIC) -> Scores:
     """Return label → a metric over seeds, in points."""
     found: dict[str, dict[str, float]] = {}
-    for run in read("sweep_managers_all_runs"):
+    for run in read_table("sweep_managers_all", "runs"):
         found.setdefault(run["label"], {})[run["seed"]] = 100 * float(run[metric])
     return {label: np.array([of[seed] for seed in sorted(of)]) for label, of in found.items()}
 
 
 def means(name: str) -> dict[str, float]:
-    """Return label → mean accuracy of a report."""
-    return {row["label"]: float(row["mean"]) for row in read(name)}
+    """Return label → mean accuracy of a shipped comparison."""
+    return {row["label"]: float(row["mean"]) for row in read_table(name, "report")}
 
 
 def at_once(scores: Scores) -> tuple[float, float, tuple[float, float, float]]:
@@ -72,11 +64,11 @@ def main() -> None:
     families = ("letter", "object", "shade", "stripes")
     corrected = holm([at_once(by_seed(f"{METRIC}/{family}"))[1] for family in families])
     print("by family, after Holm:", ", ".join(f"{f} {p:.2g}" for f, p in zip(families, corrected, strict=True)))
-    now, before = means("sweep_managers_all_report"), means("sweep_managers_all_first_report")
+    now, before = means("sweep_managers_all"), means("sweep_managers_all_first")
     both = [label for label in now if label in before and label not in (*APART, *CHANGED)]
     order = stats.spearmanr([now[label] for label in both], [before[label] for label in both])
     print(f"order of {len(both)} rows on two draws: Spearman {order.statistic:.2f}, p = {order.pvalue:.2g}")
-    upper = [row for row in read("sweep_managers_all_report") if row["label"] not in APART]
+    upper = [row for row in read_table("sweep_managers_all", "report") if row["label"] not in APART]
     flops = [float(row["training_flops"]) for row in upper]
     order = stats.spearmanr(flops, [float(row["mean"]) for row in upper])
     factor = max(flops) / min(flops)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from mtlab.config.check import check_config, to_plain
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError, closest, nearest
 from mtlab.plugin_errors import describe_error, format_traceback
 
 T = TypeVar("T")
@@ -223,10 +223,8 @@ class Registry(Generic[T]):
         self.import_all()
         if name in self.entries:
             return self.entries[name]
-        hint = nearest(name, self.entries)
-        if not hint.startswith("did you mean"):
-            hint += self._unregistered_note
-        raise UserError(f"unknown {self.kind} {name!r}; {hint}{self.failure_note}")
+        notes = f"{self._unregistered_note if closest(name, self.entries) is None else ''}{self.failure_note}"
+        raise UserError(f"unknown {self.kind} {name!r}; {nearest(name, self.entries)}{notes}")
 
     @property
     def _unregistered_note(self) -> str:

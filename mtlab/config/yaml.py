@@ -166,10 +166,8 @@ def _scalar(node: yaml.Node, path: Path, key: str, line: int) -> Any:
     if kind == "str":
         if "${" in text:
             raise UserError("resolvers (${…}) are not allowed: write the value", file=path, key=key or None, line=line)
-        try:
-            text = text.encode("utf-16", "surrogatepass").decode(
-                "utf-16"
-            )  # "\\ud83d\\ude00", as JSON writes one character
+        try:  # two halves are one character, as JSON writes it: "\\ud83d\\ude00"
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
             raise UserError("holds half of a character", file=path, key=key or None, line=line) from None
         if "\0" in text:
@@ -180,10 +178,10 @@ def _scalar(node: yaml.Node, path: Path, key: str, line: int) -> Any:
             return None
         if kind == "bool":
             return text.lower() == "true"
-        if kind == "int" and len(text) <= MAX_DIGITS:
-            return int(text)
         if kind == "int":
-            raise ValueError
+            if len(text) > MAX_DIGITS:
+                raise ValueError
+            return int(text)
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     except ValueError:
         raise UserError(f"{text[:40]!r} is not a valid {kind}", file=path, key=key or None, line=line) from None

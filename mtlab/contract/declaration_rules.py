@@ -12,7 +12,7 @@ from mtlab.config.check import check_config, to_plain
 from mtlab.config.options import option_of
 from mtlab.config.yaml import parse
 from mtlab.contract.case import Case
-from mtlab.contract.rule import require, rule
+from mtlab.contract.rule import ContractError, require, rule
 from mtlab.managers.base import Manager
 from mtlab.managers.search_space import corners
 
@@ -68,7 +68,9 @@ def _require_registered(manager: Manager) -> None:
             if parts and name not in ("_parameters", "_modules"):
                 kind = "Module" if isinstance(parts[0], nn.Module) else "Parameter"
                 better = f"nn.{kind}{'Dict' if isinstance(value, dict) else 'List'}"
-                require(False, f"{name} is a {type(value).__name__}: what is in it is not trained; make it an {better}")
+                raise ContractError(
+                    f"{name} is a {type(value).__name__}: what is in it is not trained; make it an {better}"
+                )
 
 
 DECLARATION_RULES = (is_documented, search_space_holds_options, options_survive_yaml, is_built_as_declared)

@@ -76,10 +76,9 @@ def figures(
             typer.echo(f"{path.stem}: {figure.layout.meta.get('why', 'there is nothing to draw')}", err=True)
     ready = {path: figure for path, figure in found.items() if figure.data}
     for path, figure in ready.items():
-        if font is not None or font_size is not None:
-            figure = theme.set_fonts(figure, font, font_size)  # noqa: PLW2901
-        figure = theme.resize(arrange(figure, pixels), pixels)  # noqa: PLW2901
-        ready[path] = theme.bare(figure) if bare else figure
+        styled = figure if font is None and font_size is None else theme.set_fonts(figure, font, font_size)
+        sized = theme.resize(arrange(styled, pixels), pixels)
+        ready[path] = theme.bare(sized) if bare else sized
     if ready:
         typer.echo(f"drawing {len(ready)} figures")
     render.write_figures({path: theme.dark(figure) if dark else figure for path, figure in ready.items()})

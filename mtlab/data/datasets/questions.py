@@ -20,7 +20,7 @@ from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.datasets.questions_file import QuestionLine, jsonl_files, read_questions
 from mtlab.data.file_digests import content_digest
 from mtlab.data.image_files import check_header, read_image
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError, closest
 
 MAX_SUGGEST = 5000  #: files in a folder; with more, no similar name is suggested
 
@@ -240,8 +240,8 @@ def _hint(folder: Path, image: str) -> str:
         return f": there is no folder {Path(image).parent}"
     if len(beside) > MAX_SUGGEST:
         return ""
-    suggestion = nearest(Path(image).name, beside)
-    return f"; {suggestion}" if suggestion.startswith("did you mean") else ""
+    near = closest(Path(image).name, beside)
+    return "" if near is None else f"; did you mean {near!r}?"
 
 
 def _remarks(
