@@ -168,7 +168,8 @@ def test_it_does_not_go_with_sharded_layers() -> None:
 def test_compiled_it_learns_as_well(make_run: RunMaker) -> None:
     losses = []
     for compiled in (False, True):
-        folder = make_run(f"compile{compiled}", **merged(BF16, {"train": {"compile": compiled}, **QUIET}))
+        settings = merged(QUIET, {"train": {"compile": compiled}, "model": {"cross_layers": 1}})
+        folder = make_run(f"compile{compiled}", **merged(BF16, settings))
         assert train(folder) == 0
         losses.append([row["val/loss"] for row in lines(folder, "val/loss")])
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
