@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from question_folders import row, write_folder
 
@@ -14,8 +14,6 @@ from mtlab.data.base import SPLITS
 from mtlab.data.datasets.questions import Questions
 from mtlab.data.datasets.questions_file import KEYS, read_questions_file
 from mtlab.errors import UserError
-
-SETTINGS = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 special = st.sampled_from(["0.png", "./1.png", "a/../../0.png", "/0.png", "a/b", "\ud800", "a\nb", "a\0", " ", "val"])
 texts = st.text(max_size=12) | special
@@ -44,13 +42,11 @@ def one_line(error: UserError, start: Path) -> None:
     told.encode()  # can be printed
 
 
-@SETTINGS
 @given(st.sampled_from(KEYS), special | values)
 def test_any_value_is_read_or_refused(folder: Path, key: str, value: Any) -> None:
     read_or_refused(folder, json.dumps(row(0) | {key: value}).encode())
 
 
-@SETTINGS
 @given(contents)
 def test_any_file_is_read_or_refused(folder: Path, content: bytes) -> None:
     read_or_refused(folder, content)
@@ -73,7 +69,6 @@ def read_or_refused(folder: Path, content: bytes) -> None:
         assert ".." not in question.image.split("/")
 
 
-@SETTINGS
 @given(contents, st.sampled_from(SPLITS))
 def test_any_folder_is_a_data_set_or_refused(folder: Path, content: bytes, split: str) -> None:
     file = folder / f"{split}.jsonl"

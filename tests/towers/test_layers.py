@@ -1,7 +1,7 @@
 """Which levels are on offer."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mtlab.errors import UserError
@@ -53,7 +53,6 @@ def test_what_is_refused(layers, problem):
     assert caught.value.key == "layers"
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no bad strategy
 @given(st.integers(1, 40).flatmap(lambda depth: st.tuples(st.just(depth), st.sets(st.integers(1, depth), min_size=1))))
 def test_counting_from_the_top_is_the_same(case):
     depth, levels = case

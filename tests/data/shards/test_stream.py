@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_shards import opened
 
@@ -18,7 +18,7 @@ from mtlab.data.shards.streaming.worker_reader import TrainingReader, WorkerInfo
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
 
-SETTINGS = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=15)
 AUGMENTED = build_transform({"name": "albef_randaug", "size": 8})
 PLAIN = build_transform({"name": "albef", "size": 8})
 
