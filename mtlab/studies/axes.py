@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.config.hashing import canonical_json
 from mtlab.config.load import NODES, merge, nest
 from mtlab.errors import UserError, nearest
 
@@ -158,12 +157,18 @@ def _value(name: str, value: Any) -> Value:
         if not isinstance(node, Mapping):
             raise UserError(f"expected a name or a mapping with one, found {value!r}", key=f"axes.{name}")
         bare = {option: given for option, given in node.items() if option != "label"}
-        return Value({name: bare}, str(node.get("label", _node_label(bare))))
+        return Value({name: bare}, _label(node.get("label", _node_label(bare)), name))
     if isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "label"}:
-        return Value({name: value["value"]}, str(value.get("label", plain_label(value["value"]))))
+        return Value({name: value["value"]}, _label(value.get("label", plain_label(value["value"])), name))
     if isinstance(value, Mapping) and "label" in value:
-        return Value({name: {k: v for k, v in value.items() if k != "label"}}, str(value["label"]))
+        return Value({name: {k: v for k, v in value.items() if k != "label"}}, _label(value["label"], name))
     return Value({name: value}, plain_label(value))
+
+
+def _label(given: Any, axis: str) -> str:
+    if isinstance(given, str | int | float) and (label := str(given).strip()):
+        return label
+    raise UserError(f"expected a name under `label`, found {given!r}", key=f"axes.{axis}")
 
 
 def _zipped(columns: Any, labels: Any, key: str) -> tuple[Value, ...]:
@@ -179,7 +184,8 @@ def _zipped(columns: Any, labels: Any, key: str) -> tuple[Value, ...]:
     if labels is not None:
         if not isinstance(labels, list) or len(labels) != len(rows):
             raise UserError(f"expected a list of {len(rows)} names, one for each value", key=f"{key}.labels")
-        return tuple(Value(row, str(label), named=True) for row, label in zip(rows, labels, strict=True))
+        names = [_label(label, key.removeprefix("axes.")) for label in labels]
+        return tuple(Value(row, name, named=True) for row, name in zip(rows, names, strict=True))
     return tuple(
         Value(row, ", ".join(f"{path.rpartition('.')[2]} {plain_label(value)}" for path, value in row.items()))
         for row in rows
@@ -203,7 +209,7 @@ def parse_condition(given: Any, key: str) -> Mapping[str, Any]:
 def _refuse_repeats(values: tuple[Value, ...], key: str) -> None:
     for index, value in enumerate(values):
         for other in values[:index]:
-            if canonical_json(dict(value.settings)) == canonical_json(dict(other.settings)):
+            if value.settings == other.settings:
                 raise UserError(f"value {value.label!r} is repeated", key=f"{key}[{index}]")
             if value.label == other.label:
                 raise UserError(f"two values are called {value.label!r}: give one a label", key=f"{key}[{index}]")

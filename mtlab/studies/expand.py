@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mtlab.config.hashing import canonical_json
 from mtlab.config.load import COMMAND_LINE, NODES
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.defaults import fill_defaults
@@ -64,20 +63,21 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
     else:
         base = {axis: next(iter(values.values())) for axis, values in targets.items()}
         assignments = list(_one_change(study, axes, shared, base))
+    _refuse_unused(study, axes, assignments)
     drafts = [(values, _with_defaults(study, _with_values(shared, axes, values), values)) for values in assignments]
     rows = [  # what is left out need not work: often that is why
         StudyRow(values, _resolve(study, shared, axes, values))
         for values, config in drafts
-        if not _is_excluded(study, values, config)
+        if not _is_excluded(study, axes, values, config)
     ]
     _check_exclusions(study, axes, [*drafts, *((row.values, row.config) for row in rows)])
-    rows = [row for row in _distinct(rows) if not _is_excluded(study, row.values, row.config)]
+    rows = [row for row in rows if not _is_excluded(study, axes, row.values, row.config)]
     if not rows:
         raise study.error("leaves no cell", "exclude")
     if study.keys.design == "grid":
         return tuple(_against_own_baseline(study, axes, rows, targets))
-    first = replace(rows[0], baseline=True)
-    return (first, *(replace(row, compare_to=0) for row in rows[1:]))
+    first = replace(rows[0], baseline=True)  # without values that `set` gives it already
+    return (first, *(replace(row, compare_to=0) for row in rows[1:] if row.config != first.config))
 
 
 def _shared(study: StudySpec) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _grid(
         yield dict(values)
         return
     axis, rest = axes[0], axes[1:]
-    if (axis.when or axis.unless) and not axis.applies(_with_defaults(study, config, values)):
+    if not _applies(study, axis, config, values):
         yield from _grid(study, rest, config, values)
         return
     for value in axis.values:
@@ -181,14 +181,40 @@ def _grid(
 def _one_change(
     study: StudySpec, axes: Sequence[Axis], shared: Mapping[str, Any], base: Mapping[str, Value]
 ) -> Iterator[dict[str, Value]]:
-    yield dict(base)
-    config = _with_defaults(study, _with_values(shared, axes, base), base)
+    first = _where_they_apply(study, axes, shared, base)
+    yield first
+    config = _with_values(shared, axes, first)
     for axis in axes:
-        if not axis.applies(config):
-            continue
-        for value in axis.values:
-            if value is not base.get(axis.name):
-                yield {**base, axis.name: value}
+        for value in axis.values if _applies(study, axis, config, first) else ():
+            if value is not first.get(axis.name):
+                yield _where_they_apply(study, axes, shared, {**base, axis.name: value})
+
+
+def _where_they_apply(
+    study: StudySpec, axes: Sequence[Axis], shared: Mapping[str, Any], values: Mapping[str, Value]
+) -> dict[str, Value]:
+    """Return the values of those axes that a cell with them has, in their order."""
+    kept: dict[str, Value] = {}
+    config = dict(shared)
+    for axis in axes:
+        if axis.name in values and _applies(study, axis, config, kept):
+            kept[axis.name] = values[axis.name]
+            config = with_value(config, kept[axis.name])
+    return {name: value for name, value in values.items() if name in kept}
+
+
+def _applies(study: StudySpec, axis: Axis, config: Mapping[str, Any], values: Mapping[str, Value]) -> bool:
+    """Return whether a cell has an axis, as its configuration by the axes before says."""
+    return not (axis.when or axis.unless) or axis.applies(_with_defaults(study, config, values))
+
+
+def _refuse_unused(study: StudySpec, axes: Sequence[Axis], assignments: Sequence[Mapping[str, Value]]) -> None:
+    """Refuse an axis that no cell has, as its conditions leave all out: one of them may be mistyped."""
+    for axis in axes:
+        if not any(axis.name in values for values in assignments):
+            word = "when" if axis.when else "unless"
+            left_out = "all cells" if study.keys.design == "grid" else "the cell that all others start from"
+            raise study.error(f"leaves out {left_out}: the axis would vary nothing", f"axes.{axis.name}.{word}")
 
 
 def _with_values(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]) -> dict[str, Any]:
@@ -237,42 +263,43 @@ def _touches(path: str, key: str) -> bool:
     return bool(key) and (key == path or key.startswith((f"{path}.", f"{path}[")) or path.startswith(f"{key}."))
 
 
-def _distinct(rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Keep the first of rows with one configuration (a value may equal what `set` says already)."""
-    seen: set[str] = set()
-    kept = []
-    for row in rows:
-        text = canonical_json(row.config)
-        if text not in seen:
-            seen.add(text)
-            kept.append(row)
-    return kept
-
-
-def _is_excluded(study: StudySpec, values: Mapping[str, Value], config: Mapping[str, Any]) -> bool:
+def _is_excluded(
+    study: StudySpec, axes: Sequence[Axis], values: Mapping[str, Value], config: Mapping[str, Any]
+) -> bool:
     """Return whether a rule of `exclude` names a cell, by settings or by the labels of axis values."""
-    return any(all(_has(values, config, path, wanted) for path, wanted in rule.items()) for rule in study.keys.exclude)
+    return any(
+        all(_has(axes, values, config, path, wanted) for path, wanted in rule.items()) for rule in study.keys.exclude
+    )
 
 
-def _has(values: Mapping[str, Value], config: Mapping[str, Any], path: str, wanted: Any) -> bool:
-    """Return whether a cell has a setting, or a value with this label on the axis of that name; of a list: any."""
-    label = values[path].label if path in values else None
-    return label in (wanted if isinstance(wanted, list) else [wanted]) or holds({path: wanted}, config)
+def _has(axes: Sequence[Axis], values: Mapping[str, Value], config: Mapping[str, Any], path: str, wanted: Any) -> bool:
+    """Return whether a cell has a setting, or a value with this label on the axis of that name; of a list: any.
+
+    What is the label of a value names this value alone, though others may have it as their name.
+    """
+    own = values.get(path)
+    labels = [] if own is None else [value.label for axis in axes if axis.name == path for value in axis.values]
+    named = [each for each in (wanted if isinstance(wanted, list) else [wanted]) if each in labels]
+    if own is not None and own.label in named:
+        return True
+    rest = [each for each in wanted if each not in named] if isinstance(wanted, list) else wanted
+    return rest not in ([], *named) and holds({path: rest}, config)
 
 
 def _check_exclusions(
     study: StudySpec, axes: Sequence[Axis], cells: Sequence[tuple[Mapping[str, Value], Mapping[str, Any]]]
 ) -> None:
-    """Refuse a rule of `exclude` that names a value which no cell has on the axis of that name."""
+    """Refuse a rule of `exclude` that names a value which no cell has."""
     by_name = {axis.name: axis for axis in axes}
     for index, rule in enumerate(study.keys.exclude):
-        for path in rule.keys() & by_name.keys():
-            wanted = rule[path]
+        for path, wanted in rule.items():
             listed = isinstance(wanted, list) and not any(isinstance(lookup(config, path), list) for _, config in cells)
             for each in wanted if listed else [wanted]:
-                if not any(_has(values, config, path, each) for values, config in cells):
-                    labels = ", ".join(value.label for value in by_name[path].values)
-                    problem = f"{each!r} matches no value of axis {path!r}; its values: {labels}"
+                if not any(_has(axes, values, config, path, each) for values, config in cells):
+                    problem = f"no cell has {each!r}"
+                    if path in by_name:
+                        labels = ", ".join(value.label for value in by_name[path].values)
+                        problem = f"{each!r} matches no value of axis {path!r}; its values: {labels}"
                     raise study.error(problem, f"exclude[{index}].{path}")
 
 

@@ -72,9 +72,10 @@ def make_plan(study: StudySpec, price: CostFunction) -> Plan:
     _refuse_duplicates(study, cells)
     check_metrics(study, cells, study.keys.metrics.verdict)
     _refuse_uneven(study, cells)
-    if study.sequential is not None and all(cell.row.compare_to is None for cell in cells):
+    if study.sequential is not None and all(cell.row.compare_to is None or _is_blind(cell) for cell in cells):
         raise study.error(
-            "nothing is compared, so nothing can be decided: add `baseline` (axis → value)", "seeds.until"
+            "nothing is compared, so nothing can be decided: add `baseline` (axis → value), or variants that see both",
+            "seeds.until",
         )
     known = parse_entries(study, [cell.row for cell in cells])
     limit = study.keys.budget.max_runs
@@ -218,7 +219,7 @@ def _row(plan: Plan, cell: Cell) -> dict[str, Any]:
         "baseline": cell.row.baseline,
         "compare_to": None if against is None else against.id,
         "note": cell.row.note,
-        "blind": any(cell.config[tower]["name"] == "blind" for tower in ("text", "vision")),
+        "blind": _is_blind(cell),
         "pairing": dict(cell.row.resolved.pairing),
         "unresolved": list(cell.unresolved),
     }
@@ -245,6 +246,11 @@ def _run(plan: Plan, run: Run) -> dict[str, Any]:
             "steps": steps,
         },
     }
+
+
+def _is_blind(cell: Cell) -> bool:
+    """Return whether a cell lacks a tower: it shows what can be had without, and is no side of a comparison."""
+    return any(cell.config[tower]["name"] == "blind" for tower in ("text", "vision"))
 
 
 def _axes(cell: Cell) -> dict[str, Any]:

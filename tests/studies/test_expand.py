@@ -132,6 +132,8 @@ axes:
     both = "exclude: [{manager: [ours, low], size: deep}]"
     assert labels(rows(tmp_path, text + both)) == ["last · wide", "last · deep", "ours · wide", "low · wide"]
     assert labels(rows(tmp_path, text + "exclude: [{manager: static}]")) == ["last · wide", "last · deep"]
+    values = "[bridge, {name: bridge, experts: [1, 2], label: upper}, last]"  # a label names its own value alone
+    assert labels(rows(tmp_path, f"axes: {{manager: {values}}}\nexclude: [{{manager: bridge}}]")) == ["upper", "last"]
 
 
 def test_one_at_a_time_starts_from_set_and_baseline(tmp_path: Path) -> None:
@@ -144,6 +146,25 @@ axes: {manager: [last, bridge, static], model.cross_layers: [1, 3]}
     assert labels(found) == ["bridge", "last", "static", "bridge · cross_layers 1", "bridge · cross_layers 3"]
     assert [row.config["model"]["cross_layers"] for row in found] == [2, 2, 2, 1, 3]
     assert [row.compare_to for row in found] == [None, 0, 0, 0, 0]
+
+
+def test_a_changed_cell_has_the_axes_that_fit_it(tmp_path: Path) -> None:
+    text = """
+design: one_at_a_time
+baseline: {manager: static, manager.temperature: 2, vision.layers: top2}
+axes:
+  manager: [static, last]
+  manager.temperature: {values: [1, 2], when: {manager.name: static}}
+  vision.layers: {values: [top2, all], unless: {manager.name: last}}
+"""
+    found = rows(tmp_path, text)
+    assert labels(found) == [
+        "static · manager.temperature 2 · vision.layers top2",
+        "last",
+        "static · manager.temperature 1 · vision.layers top2",
+        "static · manager.temperature 2 · vision.layers all",
+    ]
+    assert found[1].config["vision"]["layers"] == "all"  # as `set` says
 
 
 def test_leave_one_out_starts_from_the_full_system(tmp_path: Path) -> None:
@@ -179,6 +200,22 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
         ("axes: {manager: last}", "axes.manager: expected a list of values"),
         ("axes: [manager]", "axes: expected a mapping"),
         ("axes: {manager: [last, last]}", "axes.manager[1]: value 'last' is repeated"),
+        ("axes: {train.lr: [.inf, .nan]}", "axes.train.lr: inf: inf is not a finite number"),
+        ("axes: {manager: [last, {name: static, label: null}]}", "axes.manager: expected a name under `label`, found"),
+        ("axes: {a: {zip: {train.lr: [1, 2]}, labels: [b, '']}}", "axes.a: expected a name under `label`, found ''"),
+        (
+            "axes: {manager: [last, static], manager.weight: {values: [scalar], when: {manager.name: statc}}}",
+            "axes.manager.weight.when: leaves out all cells: the axis would vary nothing",
+        ),
+        ("axes: {manager: [last], train.lr: {values: [1], unless: {manager.name: last}}}", "lr.unless: leaves out all"),
+        (
+            (
+                "design: one_at_a_time\nbaseline: {manager: last}\n"
+                "axes: {manager: [last, static], manager.weight: {values: [scalar], when: {manager.name: static}}}"
+            ),
+            "axes.manager.weight.when: leaves out the cell that all others start from",
+        ),
+        ("axes: {manager: [last]}\nexclude: [{manager.name: statc}]", "exclude[0].manager.name: no cell has 'statc'"),
         ("axes: {train.lr: [1e-3, x]}", "axes.train.lr: x: expected a number, found 'x'"),
         ("axes: {train.lr: [0]}", "out of range: must be above 0"),
         (

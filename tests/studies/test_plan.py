@@ -150,6 +150,10 @@ def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
         ("metrics: {report: [cost/parms]}", "metrics.report[0]: no task of this study has a metric 'cost/parms'"),
         ("published: {test/acc: 3.0}", "published: no task of this study has a metric 'test/acc'"),
         ("axes: {train.threads: [1, 2]}", "are the same cell: they differ in nothing that counts"),
+        (
+            "axes: {manager: [{name: static, label: A}, {name: static, frozen: false, label: B}]}",
+            "'A' and 'B' are the same cell: they differ in nothing that counts",
+        ),
     ],
 )
 def test_bad_plans_are_told_in_one_line(plan: Any, text: str, told: str) -> None:

@@ -57,6 +57,7 @@ def test_wrong_rules_are_refused_in_one_line(tmp_path: Path, seeds: str, problem
     ("text", "problem"),
     [
         ("axes: {manager: [bridge, static]}", "seeds.until: nothing is compared, so nothing can be decided"),
+        ("axes: {text: [tiny_text, blind]}\nbaseline: {text: tiny_text}", "seeds.until: nothing is compared"),
         (f"{COMPARED}\nreport: {{test: bootstrap}}", "report.test: seeds until decided are tested by paired_t"),
         (f"{COMPARED}\nmetrics: {{verdict: test/loss}}", "seeds: which difference of test/loss counts"),
         (f"{COMPARED}\nreport: {{equivalence: 2}}", "report.equivalence: seeds.margin says 0.5: remove one"),
