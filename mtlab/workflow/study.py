@@ -23,6 +23,7 @@ from mtlab.report.page import study_figures
 from mtlab.report.study import StudyResults, open_study
 from mtlab.runs.store import NAME, NAME_RULE, Store, store_root
 from mtlab.studies.plan import Plan, to_json
+from mtlab.studies.plan_status import asked_plan
 from mtlab.studies.spec import DECLARED
 from mtlab.workflow.execute import describe_problems, execute_study
 
@@ -94,11 +95,13 @@ class Study:
     def plan(self) -> pl.DataFrame:
         """Plan the study as its file is now: one row per run, see `mtlab.frame`, with its state. Starts nothing.
 
+        Of seeds until decided, those that the looks so far ask for.
+
         Raises:
             UserError: anything in the study is wrong.
 
         """
-        return run_frame(self.store, to_json(self._make_plan()))
+        return run_frame(self.store, to_json(asked_plan(self._make_plan(), self.store)[0]))
 
     def run(self, *, workers: int | None = None, retries: int = 2, quiet: bool = False) -> Study:
         """Run everything that the study asks for and the store lacks; return the study.

@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from mtlab import cli
 from mtlab.resolution.dataset_facts import dataset_facts
@@ -189,6 +191,37 @@ def test_the_command_adds_up_a_study(command: Callable[..., int], capsys: pytest
     judged = 3 * 16 + 16 + passes * 16  # three validations, the test, and what levels are worth
     assert row["run_executed"] == row["executed_training"] * 5 * 8 + row["executed_forward"] * judged
     assert told["totals"]["flops"] == 2 * sum(row["flops_training"] * 40 for row in told["rows"])
+
+
+def test_the_memory_is_that_of_the_settings_that_are_given(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def row(*overrides: str) -> dict[str, Any]:
+        assert command("--json", *overrides) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)["rows"][1]
+        return found
+
+    plain = row()
+    assert row("train.checkpoint_activations=true")["memory"]["activations"] < plain["memory"]["activations"]
+    assert row("train.optimizer=muon")["memory"]["optimiser"] < plain["memory"]["optimiser"]
+    shared = row("study.resources.processes=2")
+    assert shared["micro_batch"] == 4
+    assert shared["memory"] == row("train.micro_batch=4")["memory"]
+    assert row("train.micro_batch=2", "study.resources.processes=2")["micro_batch"] == 2
+
+
+def test_changed_texts_are_measured_anew(tmp_path: Path) -> None:
+    def tokens(question: str) -> int:
+        lines = [
+            {"image": "a.png", "question": question, "answer": answer, "split": split}
+            for answer, split in product(("yes", "no") * 8, ("train", "val", "test"))
+        ]
+        (tmp_path / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return text_length(config(data={"name": "questions", "folder": str(tmp_path)})).tokens
+
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
+    assert tokens("is it a dog") > tokens("dog")
 
 
 def test_the_command_works_out_hours_at_an_assumed_speed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,11 @@ def test_missing_runs_count_by_their_examples(plan: Plan, monkeypatch: pytest.Mo
     assert less.seconds == pytest.approx(0.01 * 2 * (6 * 4 + evaluated))
     assert less.at_once == 2
     assert estimate_time(plan, states, at_once=2) == found
+    resources = replace(plan.study.keys.resources, processes=2)
+    shared = replace(plan, study=replace(plan.study, keys=replace(plan.study.keys, resources=resources)))
+    halved = estimate_time(shared, states, at_once=1)
+    assert halved is not None
+    assert halved.wall_seconds == pytest.approx(found.wall_seconds)
     assert timed == [8, 4], "that of the middle, measured once, then cached"
     assert estimate_time(plan, dict.fromkeys(states, "done"), at_once=2) is None
     monkeypatch.setattr(time_estimate, "LARGEST_STEP", 1.0)

@@ -98,6 +98,15 @@ def test_diff_shows_the_settings_that_differ(told: Told) -> None:
     assert told("diff", "study:bridge", "study:bridge:0")[1] == "no setting differs\n"
 
 
+def test_diff_tells_what_else_makes_ids_differ(store: Store, told: Told) -> None:
+    config = json.loads((folder(store, "bridge") / "config.json").read_text())
+    version = config["identity"]["versions"]["manager:bridge"]
+    config["identity"]["versions"]["manager:bridge"] = version + 1
+    store.create_run("another/s0", config)
+    found = json.loads(told("diff", "study:bridge:0", "another/s0", "--json")[1])
+    assert found == {"versions.manager:bridge": {"a": str(version), "b": str(version + 1)}}
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

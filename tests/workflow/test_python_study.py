@@ -46,6 +46,9 @@ def test_a_mapping_and_its_file_are_one_study(folder: Path) -> None:
     again = mtlab.Study.load(declared.path, ["study.seeds=1"], store=folder / "other")
     assert again.plan()["run"].to_list() == plan["run"].to_list()[::2]
     assert repr(mtlab.Study.load(DECLARED, "study.seeds=1")) == "<mtlab.Study declared: 2 new>"  # one, without a list
+    seeds = {"until": "decided", "min": 2, "max": 3}
+    looks = mtlab.Study.load(DECLARED | {"name": "looks", "baseline": {"manager": "bridge"}, "seeds": seeds})
+    assert repr(looks) == "<mtlab.Study looks: 4 new>"  # as `mtlab plan` has it: those of the first look
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,19 @@ def diff(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the settings in which two runs or two variants differ, defaults included. Each must have begun."""
+    """Show the settings in which two runs or two variants differ, defaults included. Each must have begun.
+
+    Where they differ in none, what else has made their ids differ: content of weights and data, versions of classes.
+    """
     from mtlab.report.provenance import differing_settings
     from mtlab.runs.store import store_root
 
     sides = {name: _settings(name, store_root(store)) for name in (a, b)}
-    if not all("seed" in settings for settings in sides.values()):  # of a variant, seeds are no setting
-        sides = {name: {key: settings[key] for key in settings if key != "seed"} for name, settings in sides.items()}
-    found = differing_settings(sides)
+    if not all("seed" in settings for settings, _ in sides.values()):  # of a variant, seeds are no setting
+        for settings, _ in sides.values():
+            settings.pop("seed", None)
+    found = differing_settings({name: settings for name, (settings, _) in sides.items()})
+    found = found or differing_settings({name: identity for name, (_, identity) in sides.items()})
     if as_json:
         print_json({key: {"a": values[a], "b": values[b]} for key, values in found.items()})
         return
@@ -41,8 +46,8 @@ def diff(
     Console(highlight=False).print(table)
 
 
-def _settings(name: str, root: Path) -> dict[str, Any]:
-    """Return the flat settings of a run, with its seed; of a variant, without."""
+def _settings(name: str, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the flat settings of a run, with its seed (of a variant, without), and what else makes its id."""
     from mtlab.config.load import flatten
     from mtlab.files import read_json
     from mtlab.runs.find_run import find_run_folders
@@ -55,4 +60,5 @@ def _settings(name: str, root: Path) -> dict[str, Any]:
         raise UserError(f"{name!r} has not begun: `mtlab plan FILE` shows in what its variants differ")
     content = read_json(begun[0])
     seed = {"seed": content["seed"]} if len(found) == 1 else {}
-    return flatten(content["config"]) | seed
+    identity = {key: value for key, value in content["identity"].items() if key != "config"}
+    return flatten(content["config"]) | seed, flatten(identity)

@@ -29,6 +29,8 @@ from mtlab.training.steps import train_step
 from mtlab.units import format_si
 
 MIN_STEPS, MIN_SECONDS = 3, 5.0  #: of timing
+#: Settings of `train` on which the memory and the speed of a step depend.
+OF_A_STEP = ("batch", "micro_batch", "precision", "optimizer", "checkpoint_activations")
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any
 
 from mtlab.config.schema import is_multimodal
 from mtlab.errors import UserError
+from mtlab.resolution.checks import contrasted_pairs
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.interventions import intervention_forwards, intervention_passes
 from mtlab.resolution.training_code import training_code_digest
-from mtlab.studies.budget.calibration import Speed, calibrate
+from mtlab.studies.budget.calibration import OF_A_STEP, Speed, calibrate
 from mtlab.studies.budget.dead_weights import dead_weights
 from mtlab.studies.budget.executed_flops import count_executed_flops
 from mtlab.studies.budget.memory import Memory, training_memory
@@ -48,7 +49,7 @@ class RowBudget:
     executed_forward: int  #: real text lengths, no cached towers
     executed_training: int
     batch: int
-    micro_batch: int
+    micro_batch: int  #: examples in one forward pass of one process
     precision: str
     memory: Memory  #: bytes in training
     steps: int  #: of one run
@@ -88,11 +89,12 @@ def study_budget(plan: Plan, *, timed: bool, progress: Callable[[str], None]) ->
     """
     cells = {run.cell.id: run.cell for run in plan.runs}
     counts = {cell: sum(run.cell.id == cell for run in plan.runs) for cell in cells}
+    processes = plan.study.keys.resources.processes
     speeds: dict[str, Speed | UserError] = {}
     found = []
     for cell in cells.values():
         progress(cell.row.label)
-        found.append(_of_cell(cell, counts[cell.id], timed=timed, speeds=speeds))
+        found.append(_of_cell(cell, counts[cell.id], processes, timed=timed, speeds=speeds))
     return tuple(found)
 
 
@@ -136,8 +138,9 @@ def device_hours(executed: float, tflops: float) -> float:
     return executed / (tflops * 1e12) / 3600
 
 
-def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | UserError]) -> RowBudget:
-    config, train = cell.config, cell.config["train"]
+def _of_cell(cell: Cell, runs: int, processes: int, *, timed: bool, speeds: dict[str, Speed | UserError]) -> RowBudget:
+    train = cell.config["train"] | {"micro_batch": _examples_at_once(cell.config, processes)}
+    config = cell.config | {"train": train}  # of one process
     size, shape = dataset_facts(config["data"]), text_length(config)
     key = {
         "architecture": architecture_digest(config),
@@ -148,7 +151,7 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
     work = load_or_compute(
         "executed", key, lambda: asdict(count_executed_flops(config, answers=size.answers, text_tokens=shape.tokens))
     )
-    key |= {"batch": train["batch"], "micro": train["micro_batch"], "precision": train["precision"]}
+    key["train"] = {name: train[name] for name in OF_A_STEP}
     memory = Memory(
         **load_or_compute(
             "memory", key, lambda: asdict(training_memory(config, answers=size.answers, text_length=shape.tokens))
@@ -182,19 +185,26 @@ def _of_cell(cell: Cell, runs: int, *, timed: bool, speeds: dict[str, Speed | Us
         executed_forward=work["towers"] + work["fusion"],
         executed_training=work["step"],
         batch=train["batch"],
-        micro_batch=train["micro_batch"] or train["batch"],
+        micro_batch=train["micro_batch"],
         precision=train["precision"],
         memory=memory,
         steps=cell.steps,
         run_flops=cell.cost.flops_training * examples,
         run_executed=float(work["step"] * examples + work["towers"] * judged + work["fusion"] * fused),
         run_interventions=float(work["fusion"] * interventions),
-        run_seconds=speed.seconds_per_example * examples if isinstance(speed, Speed) else None,
+        run_seconds=speed.seconds_per_example * examples / processes if isinstance(speed, Speed) else None,
         run_disk=BYTES * CHECKPOINTS * cell.cost.trained_params,
         speed=speed if isinstance(speed, Speed) else None,
         not_timed=str(speed) if isinstance(speed, UserError) else None,
         can_shard=is_multimodal(config),
     )
+
+
+def _examples_at_once(config: Mapping[str, Any], processes: int) -> int:
+    """Count the examples in one forward pass of one process, as the training loop does."""
+    batch: int = config["train"]["batch"]
+    micro: int = config["train"]["micro_batch"] or batch
+    return min(micro, batch // processes) if contrasted_pairs(config) is None else micro // processes
 
 
 def _speed(
@@ -209,7 +219,7 @@ def _speed(
     like = [
         architecture_digest(config),
         shape.tokens,
-        *(train[key] for key in ("batch", "micro_batch", "precision", "threads")),
+        *(train[key] for key in (*OF_A_STEP, "threads", "device")),
     ]
     key = str(like)
     if key not in speeds:

@@ -37,9 +37,10 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
     """
     longest = tower_shape("text", config["text"]).tokens
     data = node_entry("data", config["data"])
-    if data.cls.digest(node_options("data", config["data"])) is None:
+    content = data.cls.digest(node_options("data", config["data"])), tower_digest("text", config["text"])
+    if content[0] is None:
         return TextLength(longest, "the tower's limit: the data set cannot be read here")
-    if tower_digest("text", config["text"]) is None:
+    if content[1] is None:
         return TextLength(longest, "the tower's limit: its tokeniser is not on this disk")
     task, options = lookup_task(config)
     prompt = task.batch_needs(options).caption_prompt
@@ -47,7 +48,7 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
         return TextLength(_prepared_lengths(config, [[prompt]])[0], "the instruction of captions")
     train = config["train"]
     key = {"text": config["text"], "data": config["data"], "version": data.version}
-    key |= {"batch": train["batch"], "micro": train["micro_batch"]}
+    key |= {"content": [*content], "batch": train["batch"], "micro": train["micro_batch"]}
     found = load_or_compute("text-length", key, lambda: _measure(config))  # generating a whole world takes seconds
     return TextLength(int(found), f"mean over {BATCHES} training batches")
 

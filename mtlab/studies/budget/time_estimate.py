@@ -17,7 +17,7 @@ from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.interventions import intervention_forwards
 from mtlab.resolution.training_code import training_code_digest
-from mtlab.studies.budget.calibration import Speed, calibrate
+from mtlab.studies.budget.calibration import OF_A_STEP, Speed, calibrate
 from mtlab.studies.budget.text_length import text_length
 from mtlab.studies.cells import Cell
 from mtlab.studies.cost_cache import architecture_digest
@@ -33,7 +33,7 @@ FORWARD = 1 / 3  #: of a training step: an example that is only evaluated
 
 @dataclass(frozen=True)
 class TimeEstimate:
-    """The time that the unfinished runs of a plan take."""
+    """The time that the unfinished runs of a plan take; processes that share a run are taken to share it evenly."""
 
     seconds: float  #: of training and evaluation, one run after another
     runs: int
@@ -81,6 +81,7 @@ def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEs
         return None
     rate = speed.seconds_per_example / timed.cost.flops_training
     seconds = sum(rate * cell.cost.flops_training * _examples(cell) for cell in missing)
+    seconds /= plan.study.keys.resources.processes
     return TimeEstimate(seconds, len(missing), min(at_once, len(missing)), timed.row.label, speed.device)
 
 
@@ -90,7 +91,7 @@ def _speed(cell: Cell) -> Speed:
     key = {
         "architecture": architecture_digest(config),
         "tokens": tokens,
-        "train": {name: train[name] for name in ("batch", "micro_batch", "precision", "threads", "device")},
+        "train": {name: train[name] for name in (*OF_A_STEP, "threads", "device")},
         "machine": platform.node(),
         "torch": library_version("torch"),
         "code": training_code_digest(),
