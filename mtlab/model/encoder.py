@@ -221,7 +221,7 @@ class CrossModalEncoder(Encoder):
                 )
                 manager = self.manager(own, depth)
                 result: Aggregated = manager(inputs, intervene=intervene.get((own, depth)), record=record)
-                hidden[own] = result.hidden if depth else self._stream(own).add_positions(result.hidden)
+                hidden[own] = self.layer_input(own, depth, result.hidden)
                 if result.auxiliary is not None:
                     auxiliary.append(result.auxiliary)
                 if record:
@@ -272,6 +272,10 @@ class CrossModalEncoder(Encoder):
         manager = self._stream(modality).managers[depth]
         assert isinstance(manager, Manager)
         return manager
+
+    def layer_input(self, modality: Modality, depth: int, hidden: Tensor) -> Tensor:
+        """Turn what a manager hands on into what its layer reads: at the first, with positions that the tower lacks."""
+        return hidden if depth else self._stream(modality).add_positions(hidden)
 
     def layer(self, modality: Modality, depth: int) -> CrossModalLayer:
         """Return the cross-modal layer of a modality with `depth` layers below it."""

@@ -56,12 +56,13 @@ def measure_entropies(
     entropies: dict[ManagerKey, LayerEntropies] = {}
     if not isinstance(encoder, CrossModalEncoder):
         return entropies
-    for (modality, depth), own in hidden.items():
+    inputs = {key: encoder.layer_input(*key, each) for key, each in hidden.items()}
+    for (modality, depth), own in inputs.items():
         if depth == encoder.config.cross_layers:  # a manager that mixes the output: no layer follows
             continue
         other: Modality = MODALITIES[1 - MODALITIES.index(modality)]
         layer = encoder.layer(modality, depth)
-        entropies[modality, depth] = measure_layer(layer, own, hidden[other, depth], masks[modality], masks[other])
+        entropies[modality, depth] = measure_layer(layer, own, inputs[other, depth], masks[modality], masks[other])
     return entropies
 
 

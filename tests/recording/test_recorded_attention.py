@@ -10,7 +10,9 @@ from torch import Tensor
 from mtlab.attention import Attention
 from mtlab.model.layers import CrossModalLayer
 from mtlab.recording import attention
-from mtlab.recording.attention import measure_layer
+from mtlab.recording.attention import measure_entropies, measure_layer
+from mtlab.tasks.build import build
+from mtlab.towers.base import Features, TowerShape
 
 B, L, M, D, H = 5, 4, 3, 8, 2
 
@@ -64,3 +66,25 @@ def test_without_masks_all_tokens_are_seen() -> None:
         measured = measure_layer(layer, torch.randn(B, L, D), torch.randn(B, M, D), None, masked([1] * B, M))
     assert (measured.own.total / measured.own.queries).tolist() == pytest.approx([1.0] * H)  # no query: all alike
     assert measured.cross.queries == 0
+
+
+def test_attention_is_measured_on_what_the_layers_read() -> None:
+    """The first layer reads positions too, where a tower has none: a manager does not hand them on."""
+    towers = TowerShape((6,), (1,), 1, L, class_token=True, positions=True), TowerShape((6,), (1,), 1, M, False, False)
+    options = {"width": D, "heads": H, "cross_layers": 2, "mlp_ratio": 1, "position_std": 1.0}
+    config = {"manager": {"name": "bridge"}, "model": options, "task": {"name": "question_answering"}}
+    encoder = build(config, *towers, answers=3).eval().encoder
+    read = {}
+    for key, _ in encoder.managers():
+        encoder.layer(*key).register_forward_pre_hook(lambda layer, given, key=key: read.update({key: (layer, *given)}))
+    mask = masked([4, 3, 2, 4, 1], L)
+    with torch.no_grad():
+        given = Features((torch.randn(B, L, 6),), mask), Features((torch.randn(B, M, 6),))
+        recorded = encoder(*given, record=True).recorded
+        hidden = {key: each.hidden for key, each in recorded.items()}
+        measured = measure_entropies(encoder, hidden, {"text": mask, "image": None})
+        expected = {key: measure_layer(*call) for key, call in read.items()}
+    assert measured.keys() == expected.keys()
+    for key, entropies in expected.items():
+        torch.testing.assert_close(measured[key].own.total, entropies.own.total)
+        torch.testing.assert_close(measured[key].cross.total, entropies.cross.total)

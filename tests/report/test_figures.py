@@ -299,6 +299,23 @@ def test_what_comes_from_below_is_the_previous_states_part(study: Study) -> None
     np.testing.assert_allclose(line.y[1:], 0.4, rtol=1e-5)
 
 
+def test_heads_are_averaged_from_the_narrowest_to_the_widest_of_each_seed(tmp_path: Path) -> None:
+    """The first head of a seed is no kin of another seed's first head."""
+    study = Study(tmp_path, ["adaptive"], 2)
+    for layers, heads in zip(study.layers.values(), ([0.2, 0.8], [0.6, 0.4]), strict=True):
+        layers.values["attention/text/1/self"] = np.array(heads)
+    text, _ = training_signals.plot_attention(study.layers, "adaptive", "self").data
+    assert list(text.z[1]) == pytest.approx([0.3, 0.7])
+
+
+def test_temperatures_of_a_variant_with_fewer_layers_are_shown(tmp_path: Path) -> None:
+    deep, flat = Study(tmp_path / "deep", ["deep"], depths=3), Study(tmp_path / "flat", ["flat"], depths=2)
+    figure = training_signals.plot_temperatures({**deep.layers, **flat.layers})
+    for column in (1, 2):
+        (line,) = lines(figure, "flat", 1, column)
+        assert list(line.y)[:2] == pytest.approx([1.0, 0.9])
+
+
 def test_seeds_that_share_a_pattern_agree_and_others_do_not(tmp_path: Path) -> None:
     alike, strangers = Study(tmp_path / "a", ["alike"], 5), Study(tmp_path / "b", [f"{n}" for n in range(5)], 1)
     apart = {StudyRun("apart", n, s.run): layers for n, (s, layers) in enumerate(strangers.layers.items())}

@@ -57,13 +57,8 @@ def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Sty
                 runs = panels.runs_of(found, variant).values()
                 rows = [[each.one("temperature", modality, depth) for depth in depths] for each in runs]
                 values = np.array(rows, dtype=float)
-                yield (
-                    1,
-                    column,
-                    variant,
-                    [depth + first for depth in depths],
-                    values if np.isfinite(values).all() else None,
-                )
+                values = values[np.isfinite(values).any(1)]
+                yield 1, column, variant, [depth + first for depth in depths], values if values.size else None
 
     panels.add_bands(figure, names, styles, bands())
     figure.update_xaxes(dtick=1, tickformat="d")
@@ -78,7 +73,7 @@ def plot_attention(found: Mapping[StudyRun, Layers], variant: str, of: Attention
     title = f"How widely the heads of {variant} look: {of}-attention"
     runs = panels.runs_of(found, variant)
     means = {
-        (modality, depth): values.mean(0)
+        (modality, depth): np.sort(values).mean(0)  # each run's heads: those of two seeds have no order in common
         for modality in MODALITIES
         for depth in panels.recorded_depths(runs.values(), "attention")
         if (
@@ -92,7 +87,7 @@ def plot_attention(found: Mapping[StudyRun, Layers], variant: str, of: Attention
     for column, modality in enumerate(MODALITIES, 1):
         depths = [depth for where, depth in means if where == modality]
         if depths:
-            values = np.stack([np.sort(means[modality, depth]) for depth in depths])
+            values = np.stack([means[modality, depth] for depth in depths])
             drawn = panels.heatmap_trace(
                 [str(head + 1) for head in range(values.shape[1])],
                 panels.layer_names(depths),
