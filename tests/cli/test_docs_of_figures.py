@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from PIL import Image
 from tiny_study import write_study
 
 from mtlab.cli import main
+from mtlab.cli.study.figures import _files
+from mtlab.files import write_bytes
+from mtlab.report.page.figure_group import FigureChoice, FigureGroup
 from mtlab.runs.store import Store
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -78,6 +82,19 @@ def test_commands_of_figures_run(
     assert main() == 0, capsys.readouterr().err
     for written in re.findall(r"written to (\S+?):?(?:\s|$)", capsys.readouterr().out):
         assert Path(written).stat().st_size > 1000
+
+
+def test_every_figure_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """Labels that differ in signs or case alone, in another script, or at the end of a long name."""
+    labels = ["a+b", "a-b", "A-B", "a-b-2", "管理者", "桥", f"{'long ' * 60}1", f"{'long ' * 60}2"]
+    choice = FigureChoice("variant", "Variant", {label: label for label in labels})
+    drawn = FigureGroup("heatmaps", "In numbers", {(label,): go.Figure() for label in labels}, (choice,))
+    paths = [path for path, _ in _files([drawn], tmp_path, "png", views=False)]
+    assert len({path.name.casefold() for path in paths}) == len(labels)
+    assert [path.stem for path in paths[:2]] == ["heatmaps-a-b", "heatmaps-a-b-2"]
+    assert paths[4].name == "heatmaps-管理者.png"
+    for path in paths:
+        write_bytes(path, b"")
 
 
 def test_the_python_of_the_page_runs(place: Path) -> None:

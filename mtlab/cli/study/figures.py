@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mtlab.report.page.figure_group import FigureGroup
 
 Format = Literal["png", "svg", "pdf"]
+LONGEST = 200  #: bytes of a file's name, without its ending: disks take 255, and some are added while it is written
 
 
 def figures(
@@ -114,14 +116,25 @@ def _files(
     chosen: Sequence[FigureGroup], folder: Path, ending: str, *, views: bool
 ) -> Iterator[tuple[Path, go.Figure]]:
     """Name a file for every choice of every figure; other views of the same numbers only with `views`."""
+    taken: set[str] = set()
     for gallery in chosen:
         choices = gallery.drawn_choices
         first = [next(iter(choice.options)) if choice.view else None for choice in choices]
         for key, figure in gallery.figures.items():
             if not views and any(one not in (None, value) for one, value in zip(first, key, strict=True)):
                 continue
-            yield folder / f"{'-'.join(map(_plain, (gallery.id, *filter(None, key))))}.{ending}", figure
+            name = _stem([gallery.id, *filter(None, key)], taken)
+            taken.add(name.casefold())
+            yield folder / f"{name}.{ending}", figure
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-")
+def _stem(parts: Sequence[str], taken: Container[str]) -> str:
+    """Name a file by letters and digits of any language, numbered where labels differ in other signs or case alone.
+
+    >>> _stem(["heatmaps", "static, scale × 2"], ()), _stem(["heatmaps", "管理者"], {"heatmaps-管理者"})
+    ('heatmaps-static-scale-2', 'heatmaps-管理者-2')
+    """
+    name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-") for part in parts)
+    name = name.encode()[:LONGEST].decode(errors="ignore")
+    numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(each for each in numbered if each.casefold() not in taken)
