@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from read_back import (
@@ -23,6 +24,7 @@ from tracked_study import run_id
 
 from mtlab.runs.store import Store
 from mtlab.tracking.base import TrackedRun
+from mtlab.tracking.trackers.mlflow import MLflowSink, MLflowTracker
 from mtlab.tracking.trackers.tensorboard import TensorBoardTracker
 
 # TensorBoard
@@ -104,6 +106,20 @@ def test_mlflow_reads_back_curves_parameters_layers_and_results(one: Store) -> N
     client, found = mlflow_runs(one)
     assert len(found) == 2
     assert len(client.get_metric_history(found["static, seed 0"].info.run_id, "val/accuracy")) == 3
+
+
+def test_final_numbers_stand_at_the_last_step_though_all_steps_were_logged_before(tmp_path: Path) -> None:
+    """As of a run that was killed before its receipt was written: MLflow has its steps, and its end is told again."""
+    pytest.importorskip("mlflow")
+    tracker = MLflowTracker(MLflowSink(MLflowSink.Config(), tmp_path))
+    tracker.about = TrackedRun("id", "study", "static, seed 0", "run", started=1000.0)
+    tracker.client, tracker.next = Mock(), 31
+    tracker.log(20, {"seconds": 2.0}, {})
+    tracker.log(30, {"seconds": 3.0}, {})
+    tracker.close({"test/accuracy": 0.5}, {})
+    (logged,) = [call.kwargs["metrics"] for call in tracker.client.log_batch.call_args_list]
+    assert [(each.key, each.step, each.timestamp) for each in logged] == [("test/accuracy", 30, 1_003_000)]
+    assert tracker.client.set_terminated.call_args.args[2] == 1_003_000
 
 
 @pytest.mark.slow

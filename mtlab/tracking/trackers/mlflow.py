@@ -172,14 +172,15 @@ class MLflowTracker:
     def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
         """Log a step, unless it was logged before."""
         assert self.about is not None
+        if self.about.started is not None and "seconds" in metrics:
+            self.time = self.about.started + metrics["seconds"]
+        elif self.about.started is None:
+            self.time = time.time()
+        self.last = step
         if step >= self.next:
-            if self.about.started is not None and "seconds" in metrics:
-                self.time = self.about.started + metrics["seconds"]
-            elif self.about.started is None:
-                self.time = time.time()
             with _reachable():
                 self._log_metrics({**metrics, STEP: step}, step)
-            self.last, self.next = step, step + 1
+            self.next = step + 1
         with _reachable():
             self._keep_media(figures)
 
