@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtlab.config.nodes import lookup_options
-from mtlab.data.base import DATASETS, SPLITS, Dataset, Example
+from mtlab.data.base import DATASETS, SPLITS, Dataset, Example, Split
 from mtlab.errors import UserError, nearest
 from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import Missing, RecordedExample, Tokens
@@ -87,8 +87,8 @@ def inspect(
         _find_example(data, example, recorded, found)  # fail before the model is loaded, which takes seconds
     model = _loaded(target, root, device, plugins=plugins)
     data = _dataset(model) if isinstance(data, Missing) else data
-    chosen = _find_example(data, example, recorded, found)
-    about_example = _read_example(model, data, chosen)
+    split, chosen = _find_example(data, example, recorded, found)
+    about_example = _read_example(model, data, split, chosen)
     image = data.image(chosen.image)
     why = f"{recorded.why}: the model was run on it now" if isinstance(recorded, Missing) and best else None
     tokens, remarks = _run(model, image, about_example)
@@ -142,8 +142,10 @@ def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tok
     prediction = None
     if model.network.task.images > 1:
         remarks.append("it answers about several images at once: there is no answer about one")
-    elif model.answers or model.generator is not None:
+    elif model.generator is not None or (model.answers and model.network.task.answering):
         (prediction,) = model.answer([image], [example.text])
+    elif not model.network.task.answering:
+        remarks.append("it answers no questions: there is no answer to show")
     else:
         remarks.append("the names of its answers are not known: no answer is shown")
     patches = None if grid is None else reader.PatchGrid(grid.rows, grid.columns, grid.prefix)
@@ -152,16 +154,19 @@ def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tok
     return Tokens(values, model.levels, (example,), patches, first_layer=first), tuple(remarks)
 
 
-def _read_example(model: Model, data: Dataset, chosen: Example) -> RecordedExample:
-    """Return what the model reads of an example, and the right answer; a description has no single one."""
+def _read_example(model: Model, data: Dataset, split: Split, chosen: Example) -> RecordedExample:
+    """Return what the model reads of an example, and the right answer, where it has a single one that is public."""
     from mtlab.tasks.base import lookup_task
 
     task, options = lookup_task(model.config)
+    read = RecordedExample(chosen.id, chosen.family, chosen.text, chosen.image, ())
     prompt = task.batch_needs(options).caption_prompt
     if prompt is not None:
-        return RecordedExample(chosen.id, chosen.family, prompt, chosen.image, ())
-    truth = data.answers[chosen.target] if chosen.target >= 0 else chosen.answer or "none of the answers"
-    return RecordedExample(chosen.id, chosen.family, chosen.text, chosen.image, (), truth)
+        return replace(read, text=prompt)
+    if not task.answering or split in data.unlabelled_splits(data.config):
+        return read
+    right = data.answers[chosen.target] if chosen.target >= 0 else chosen.answer
+    return replace(read, truth=right or "none of the answers")
 
 
 def _dataset(model: Model) -> Dataset:
@@ -170,7 +175,9 @@ def _dataset(model: Model) -> Dataset:
     return entry.cls(options)
 
 
-def _find_example(data: Dataset, wanted: str | None, recorded: Tokens | Missing | None, found: FinishedRun) -> Example:
+def _find_example(
+    data: Dataset, wanted: str | None, recorded: Tokens | Missing | None, found: FinishedRun
+) -> tuple[Split, Example]:
     """Find an example by its id in any split, validation first; without an id, the first of validation.
 
     Raises:
@@ -182,7 +189,7 @@ def _find_example(data: Dataset, wanted: str | None, recorded: Tokens | Missing 
         examples = data.examples(split)
         for each in examples:
             if wanted is None or each.id == wanted:
-                return each
+                return split, each
         ids += [each.id for each in examples[: max(0, MAX_IDS - len(ids))]]
     raise UserError(f"no example {wanted!r} in the data of {found.title}; {_suggestion(wanted, ids)}", key="--example")
 

@@ -81,9 +81,21 @@ def baseline_value(found: FinishedRun, results: Mapping[str, Any]) -> float:
     return float(result["metrics"][metric])
 
 
+def why_no_swap(found: FinishedRun) -> str | None:
+    """Say why no other seed's weights can replace the run's own; None where they can."""
+    try:
+        task = lookup_entry(TASKS, found.config["config"]["task"], "task")
+    except UserError:  # the task of a plug-in that is not imported yet
+        return None
+    if task.cls.reads_each_alone():
+        return None
+    passes = f"{task.name!r} runs several passes over a text and an image"
+    return f"{passes}: another seed's weights cannot replace the run's own"
+
+
 def other_seeds(found: FinishedRun) -> list[int]:
     """List the other finished seeds of the run's cell, whose weights it could use."""
-    if not _answers(found):
+    if why_no_swap(found) is not None:
         return []
     seeds = (int(folder.name[1:]) for folder in found.folder.resolve().parent.glob("s*") if folder.name[1:].isdigit())
     store, cell = cast("Store", found.store), found.config["cell"]
@@ -162,13 +174,8 @@ def measure(
 
     """
     path, store = results_path(found), cast("Store", found.store)
-    if seeds and not _answers(found):
-        raise UserError(
-            f"{found.config['config']['task']['name']!r} runs several passes over a text and an image: another seed's "
-            "weights cannot replace the run's own",
-            file="command line",
-            key="--swap",
-        )
+    if seeds and (why := why_no_swap(found)) is not None:
+        raise UserError(why, file="command line", key="--swap")
     others = [_find_other(found, store, seed) for seed in seeds]
     with suppress(files.ReadOnlyError):
         Store.open(store.root, create=True)  # a disk that is full says so before all is measured
@@ -220,15 +227,6 @@ def _find_other(found: FinishedRun, store: Store, seed: int) -> FinishedRun:
             key="--swap",
         )  # fmt: skip
     return find_run(store.run(f"{found.config['cell']}/s{seed}"), store.root)
-
-
-def _answers(found: FinishedRun) -> bool:
-    """Return whether a run's task reads each example by itself, so that two models can run side by side."""
-    try:
-        task = lookup_entry(TASKS, found.config["config"]["task"], "task").cls
-        return task.reads_each_alone()
-    except UserError:  # the task of a plug-in that is not imported yet
-        return True
 
 
 def _write_result(store: Store, path: Path, key: str, result: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`mtlab eval` on tasks that do not answer, and on answers that only a server can score."""
+"""Trained runs of tasks that do not answer, and of questions whose answers only a server knows."""
 
 import json
 from pathlib import Path
@@ -104,6 +104,23 @@ def test_answers_for_a_server(told: Told, tmp_path: Path) -> None:
     assert summary["metrics"] == {}
     assert summary["answers"] == str(tmp_path / "again.json")
     assert "score" not in polars.read_parquet(summary["outcomes"]).columns
+
+
+@pytest.mark.parametrize(("run", "answers"), [("toys:ranking", False), ("toys:server", True)])
+def test_no_answer_is_called_right_where_none_is_known(told: Told, run: str, answers: bool) -> None:
+    example = "test/0" if run == "toys:ranking" else "test/1000"
+    code, out, err = told("inspect", run, "--example", example, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["truth"], found["prediction"] is not None) == (None, answers)
+    assert found["remarks"] == ([] if answers else ["it answers no questions: there is no answer to show"])
+
+
+def test_that_weights_cannot_be_taken_of_another_seed_is_told(told: Told) -> None:
+    code, out, err = told("intervene", "toys:ranking")
+    assert code == 0, err
+    assert "'retrieval' runs several passes over a text and an image" in out
+    assert "no other seed" not in out
 
 
 @pytest.mark.parametrize(

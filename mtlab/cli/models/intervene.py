@@ -50,6 +50,7 @@ def intervene(
         other_seeds,
         results_path,
         swap_key,
+        why_no_swap,
     )
     from mtlab.runs.find_run import find_run
     from mtlab.runs.store import store_root
@@ -65,7 +66,8 @@ def intervene(
         return
     _print(found, value, results)
     if not any(key.startswith("swap/") for key in results):
-        typer.echo("no other seed of this cell is finished: there are no other weights to take")
+        none = "no other seed of this cell is finished: there are no other weights to take"
+        typer.echo(why_no_swap(found) or none)
     if known_results(found).keys() < results.keys():
         place = path if found.store is None or found.store.archive is None else found.store.archive
         typer.echo(f"note: not written, as the store is read-only ({place})", err=True)
