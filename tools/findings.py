@@ -42,7 +42,7 @@ SHIPPED = {
     "queries": ("results.md#what-should-a-token-ask-with", "CNN, queries"),
     "queries_rate": ("results.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
     "judge_vit": ("results.md#the-same-on-a-vit", "ViT"),
-    "sweep_mechanisms_vit_judged": ("results.md#again-on-fresh-pictures", "ViT, again"),
+    "sweep_mechanisms_vit": ("results.md#again-on-fresh-pictures", "ViT, all kinds"),
     "sweep_managers_vit": (
         "results-history.md#an-earlier-comparison-on-the-vit-preliminary",
         "ViT, earlier, preliminary",
@@ -50,8 +50,13 @@ SHIPPED = {
 }
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 FAMILY = "test/accuracy/"  #: and a family: a column of the runs
-#: searches whose trials are told rate by rate
-TRIED = ("bridges_cnn", "own_maps_vit", "depth_search", "mechanisms_vit")
+#: searches that are told rate by rate → their table
+TRIED = {
+    "bridges_cnn": ("bridges_cnn", "runs"),
+    "own_maps_vit": ("own_maps_vit", "runs"),
+    "depth_search": ("depth_search", "runs"),
+    "mechanisms_vit": ("sweep_mechanisms_vit", "trials"),
+}
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 
 
@@ -106,9 +111,10 @@ def findings() -> Mapping[str, tuple[Finding, ...]]:
 
 def _with_levels(label: str, variants: Mapping[str, Mapping[str, Any]]) -> str:
     """Name a baseline with the image levels that it reads, unless its label has them."""
-    levels = " ".join(map(str, variants[label]["vision"]["layers"]))
-    if variants[label]["manager"]["name"] != "bridge":
+    manager, read = variants[label]["manager"], variants[label]["vision"]["layers"]
+    if manager["name"] != "bridge":
         return label
+    levels = " ".join(map(str, manager["experts"]["image"] if read == "all" else read))
     return label if levels in label else f"{label} ({levels})"
 
 
@@ -213,7 +219,7 @@ def _searched(tower: str) -> dict[str, str]:
 def tried(name: str) -> Iterator[str]:
     """Write the validation accuracy of each variant of a search at each rate, and the area at the best; one seed."""
     runs: dict[str, dict[float, Mapping[str, str]]] = defaultdict(dict)
-    for run in read_table(name, "runs"):
+    for run in read_table(*TRIED[name]):
         runs[run["label"].removeprefix("vision.layers ").strip("[]")][float(run["train.lr"])] = run
     rates = sorted({rate for of_one in runs.values() for rate in of_one})
     yield f"| | {' | '.join(f'{rate:g}' for rate in rates)} | area at the best |"

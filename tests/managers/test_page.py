@@ -64,6 +64,7 @@ def test_a_difference_names_what_it_is_against() -> None:
     against = {finding.place.split("]")[0]: finding.against for finding in findings.findings()["static"]}
     assert against["[CNN"] == "bridge (1 3 5)"
     assert against["[CNN, repeated"] == "bridge 1 3 4"
+    assert against["[CNN, options, one rate"] == "bridge (1 3 4)"
     assert against["[ViT"] == "bridge, own maps (2 6 8)"
     (baseline, *others) = [finding.cells() for finding in findings.findings()["bridge"] if "repeated" in finding.place]
     assert baseline[4:] == ("—", "—", "baseline")
@@ -80,7 +81,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "queries_rate",
         "judge_cnn_levels",
         "judge_vit",
-        "sweep_mechanisms_vit_judged",
+        "sweep_mechanisms_vit",
         "depth_longer",
         "depth_parts",
         "depth_vit",
