@@ -9,7 +9,7 @@ from typing import Any
 from mtlab.config.load import NODES, merge, nest
 from mtlab.errors import UserError, nearest
 
-WHOLE_AXES = (*NODES, "init_from")  #: axes on these replace, never merge
+WHOLE_AXES = (*NODES, "init_from")  #: axes on these replace, never merge, whatever is set within them comes on top
 CONDITIONS = ("when", "unless")
 
 
@@ -91,9 +91,9 @@ def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 
 
 def with_value(config: Mapping[str, Any], value: Value) -> dict[str, Any]:
-    """Return `config` with a value's settings applied; whole nodes are replaced, not merged."""
+    """Return `config` with a value's settings applied; whole nodes are replaced, not merged, and come first."""
     result = dict(config)
-    for path, setting in value.settings.items():
+    for path, setting in sorted(value.settings.items(), key=lambda item: item[0] not in WHOLE_AXES):
         if path in WHOLE_AXES:
             result[path] = setting
         else:

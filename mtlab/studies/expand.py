@@ -11,7 +11,7 @@ from mtlab.errors import UserError, nearest
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.nodes import known_paths
 from mtlab.resolution.resolve import ResolvedCell, resolve_cell
-from mtlab.studies.axes import Axis, Value, holds, lookup, parse_axes, with_value
+from mtlab.studies.axes import WHOLE_AXES, Axis, Value, holds, lookup, parse_axes, with_value
 from mtlab.studies.spec import StudySpec
 
 Targets = Mapping[int, Value]  #: of an axis of `baseline`: value (by identity) → the value that it is compared with
@@ -130,7 +130,7 @@ def _refuse_overwritten(study: StudySpec, axes: Sequence[Axis]) -> None:
         for path in axis.paths:
             for key, (where, _) in study.source.locations.items():
                 setting = key.removeprefix("set.")
-                inside = setting == path or (axis.whole and setting.startswith(f"{path}."))
+                inside = setting == path or (path in WHOLE_AXES and setting.startswith(f"{path}."))
                 if key != setting and inside and where in own_places:
                     raise study.error(f"would be wiped by axis {axis.name!r}: remove one of the two", key)
 
@@ -218,11 +218,9 @@ def _refuse_unused(study: StudySpec, axes: Sequence[Axis], assignments: Sequence
 
 
 def _with_values(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]) -> dict[str, Any]:
-    config = dict(shared)
-    for axis in axes:
-        if axis.name in values:
-            config = with_value(config, values[axis.name])
-    return config
+    chosen = [values[axis.name].settings for axis in axes if axis.name in values]
+    together = {path: setting for settings in chosen for path, setting in settings.items()}
+    return with_value(shared, Value(together, ""))  # nodes first, whichever axis has them
 
 
 def _with_defaults(study: StudySpec, config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _matched(study: StudySpec, rows: Sequence[StudyRow], wanted: Any, key: str) 
     for name in wanted:
         if name not in axes and name not in known:
             raise study.error(f"neither an axis nor a setting; {nearest(name, axes | known)}", f"{key}.{name}")
-    found = [index for index, row in enumerate(rows) if all(_has(row, *item) for item in wanted.items())]
+    found = [index for index, row in enumerate(rows) if all(_has(rows, row, *item) for item in wanted.items())]
     if len(found) != 1:
         candidates = ", ".join(repr(rows[index].label) for index in found or range(len(rows)))
         problem = (
@@ -126,11 +126,12 @@ def _matched(study: StudySpec, rows: Sequence[StudyRow], wanted: Any, key: str) 
     return found[0]
 
 
-def _has(row: StudyRow, name: str, wanted: Any) -> bool:
-    """Return whether a row has a value on an axis, or a setting."""
-    if name in row.values:
-        return row.values[name].label == wanted or row.values[name].matches(wanted)
-    return holds({name: wanted}, row.config)
+def _has(rows: Sequence[StudyRow], row: StudyRow, name: str, wanted: Any) -> bool:
+    """Return whether a row has a value on an axis, or a setting; a label names its own value alone."""
+    if name not in row.values:
+        return holds({name: wanted}, row.config)
+    is_label = any(name in each.values and each.values[name].label == wanted for each in rows)
+    return row.values[name].label == wanted if is_label else row.values[name].matches(wanted)
 
 
 def _check_metrics(study: StudySpec, rows: Sequence[StudyRow], metrics: Sequence[str], key: str) -> None:

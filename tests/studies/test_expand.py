@@ -94,6 +94,19 @@ def test_zip_moves_settings_together(tmp_path: Path) -> None:
     assert [(row.config["model"]["cross_layers"], row.config["train"]["lr"]) for row in found] == [(1, 2e-4), (2, 1e-4)]
 
 
+def test_nodes_that_move_with_other_settings_leave_what_stands_on_top(tmp_path: Path) -> None:
+    text = """
+axes:
+  manager.temperature: [1, 2]
+  system: {zip: {manager.weight: [scalar, vector], manager: [static, adaptive]}, labels: [A, B]}
+"""
+    found = rows(tmp_path, text)
+    managers = [row.config["manager"] for row in found]
+    assert labels(found)[:2] == ["manager.temperature 1 · A", "manager.temperature 1 · B"]
+    assert [each["temperature"] for each in managers] == [1, 1, 2, 2]
+    assert [(each["name"], each["weight"]) for each in managers[:2]] == [("static", "scalar"), ("adaptive", "vector")]
+
+
 def test_exclude_removes_cells(tmp_path: Path) -> None:
     text = """
 axes: {manager: [last, static], model.cross_layers: [1, 2]}

@@ -22,7 +22,11 @@ set:
   model: {width: 16, heads: 2, cross_layers: 1}
   train: {batch: 8, length: {steps: 4}}
 axes:
-  manager: [last, {name: static, label: scalar, weight: scalar}, {name: static, label: vector, weight: vector}]
+  manager:
+    - last
+    - {name: static, label: scalar, weight: scalar}
+    - {name: static, label: vector, weight: vector}
+    - {name: static, label: static, noise: 0.1}
   model.cross_layers: {values: [1, 2], unless: {manager.name: last}}
 """
 
@@ -42,6 +46,7 @@ def plan(tmp_path: Path) -> Any:
         ("last", "last"),
         ("scalar · cross_layers 2", "scalar · cross_layers 2"),
         ("{manager: vector, model.cross_layers: 1}", "vector · cross_layers 1"),
+        ("{manager: static, model.cross_layers: 1}", "static · cross_layers 1"),  # a label, though others have the name
         ("{manager: {name: static, weight: vector}, model.cross_layers: 1}", "vector · cross_layers 1"),
         ("{manager.name: last}", "last"),
         ("{manager.weight: scalar, model.cross_layers: 2}", "scalar · cross_layers 2"),
@@ -87,7 +92,7 @@ def test_what_is_published_changes_no_run_and_the_plan_says_of_which_cell_it_is(
             "[{match: lsat, test/accuracy: 1, source: x}]",
             "published[0].match: no row is called 'lsat'; did you mean 'last'?",
         ),
-        ("[{match: {manager: static}, test/accuracy: 1, source: x}]", "published[0].match: matches 4 rows: 'scalar · "),
+        ("[{match: {manager.name: static}, test/accuracy: 1, source: x}]", "match: matches 6 rows: 'scalar · "),
         (
             "[{match: {manager: scaler}, test/accuracy: 1, source: x}]",
             "published[0].match: matches no row; rows: 'last', ",
