@@ -259,6 +259,17 @@ def test_a_run_that_did_not_finish_is_ended_as_failed_and_goes_on_later(store: S
     assert (run.failed, run.steps) == (False, [0, 1, 2, 5, 10, 20, 30])
 
 
+def test_a_trial_that_was_pruned_has_not_failed_and_is_not_waited_for(store: Store) -> None:
+    store.write_plan("tracked", store.plan("tracked") | {"kind": "sweep"})
+    (store.run(run_id(store, "static", 1)) / "result.json").unlink()
+    notebook = Notebook(live=True)
+    sync, told, progress = make_sync(store, notebook)
+    sync.finish()
+    pruned = notebook.named("static, seed 1")
+    assert (pruned.failed, pruned.steps[-1], pruned.summary) == (False, 20, {})
+    assert (told, progress[-1]["done"], progress[-1]["of"]) == ([], 4, 4)
+
+
 @pytest.mark.parametrize("call", ["start", "log", "close"])
 def test_a_tracker_that_fails_is_told_and_left_out_and_the_others_go_on(store: Store, call: str) -> None:
     broken, fine = Notebook("broken", fails=call), Notebook("fine")

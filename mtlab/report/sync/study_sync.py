@@ -24,7 +24,7 @@ from mtlab.report.recordings import StudyRun
 from mtlab.report.study_report import build_report
 from mtlab.report.sync import figures, run_data, tables
 from mtlab.report.sync.run_data import StepMetrics, read_complete_steps, read_step_metrics
-from mtlab.runs.store import Store
+from mtlab.runs.store import Store, is_sweep
 from mtlab.tracking.base import Receipt, Sink, TrackedRun, TrackerFigure, TrackerGroup, TrackerMedia
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ class StudySync:
         self.failures: Counter[tuple[str, str]] = Counter()  #: (sink, reason) → runs
         self.done = self.new = 0
         self.received = {sink.name: Received() for sink in self.sinks}
+        states = self.store.states(self.plan) if is_sweep(self.plan) else {}
+        #: Trials that were pruned or cut off: they have steps and no end, which is not waited for.
+        self.cut = {run for run, state in states.items() if state == "interrupted"}
         wanted = [sink.images for sink in self.sinks]
         #: Whether figures are rendered; None: if they can be.
         self.images: bool | None = True if True in wanted else None if None in wanted else False
@@ -95,7 +98,7 @@ class StudySync:
             if (failure := self.store.failure(run)) is not None:
                 self._send_failed(run, failure)
         for run, trackers in list(self.open.items()):
-            trackers.close({}, {}, failed=True)
+            trackers.close({}, {}, failed=run not in self.cut)
             del self.open[run]
         self._compare()
         for (sink, why), number in self.failures.items():
@@ -169,7 +172,7 @@ class StudySync:
         self.progress(
             {
                 "done": self.done,
-                "of": len(self.runs) + 1,
+                "of": len(self.runs) - len(self.cut) + 1,
                 "new": self.new,
                 "sinks": {name: asdict(received) for name, received in self.received.items()},
             }
