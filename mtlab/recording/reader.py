@@ -176,9 +176,9 @@ class Tokens:
         levels = self.levels.get(modality, ())
         return levels if 0 < len(levels) <= rows else tuple(range(1, rows + 1))
 
-    def depths(self, kind: Kind, modality: Modality) -> tuple[int, ...]:
+    def depths(self, name: str, modality: Modality) -> tuple[int, ...]:
         """Return the cross-modal layers of which something was recorded, from 0."""
-        return Layers(self.values, self.levels).depths(kind, modality)
+        return Layers(self.values, self.levels).depths(name, modality)
 
     def by_removal(self, modality: Modality, depth: int) -> bool:
         """Were the contributions measured by removing each state, as the output is no sum?"""

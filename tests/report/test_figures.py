@@ -167,17 +167,29 @@ def test_the_previous_state_stands_beside_the_levels(study: Study) -> None:
     assert "prev." not in figure.layout.xaxis.ticktext
 
 
-def test_what_was_measured_by_removal_is_named(study: Study) -> None:
-    for source, layers in study.layers.items():
-        if source.label == "last":
-            layers.values["by_removal/text/1"] = np.ones(())
-    try:
-        caption = aggregation.plot_aggregation(study.layers).layout.meta["caption"]
-        assert "No sum, so by removal of each state: last." in caption
-        assert "by removal" not in aggregation.plot_aggregation(study.layers, kind="weights").layout.meta["caption"]
-    finally:
-        for layers in study.layers.values():
-            layers.values.pop("by_removal/text/1", None)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aggregation",
+        "heatmaps",
+        "worth",
+        "evolution",
+        "agreement",
+        "difference",
+        "entropy",
+        "specialisation",
+        "previous",
+    ],
+)
+def test_what_was_measured_by_removal_is_named(tmp_path: Path, name: str) -> None:
+    study = Study(tmp_path, ["last", "adaptive"], 2)
+    for layers in [each for source, each in study.layers.items() if source.label == "last"]:
+        layers.values["by_removal/text/1"] = np.ones(())
+    for trace in [each for source, each in study.traces.items() if source.label == "last"]:
+        trace.layers[-1].values["by_removal/text/1"] = np.ones(())
+    caption = FIGURES[name](study, "last").layout.meta["caption"]
+    assert "No sum, so by removal of each state: last." in caption
+    assert "by removal" not in aggregation.plot_aggregation(study.layers, kind="weights").layout.meta["caption"]
 
 
 def test_no_two_figures_of_layers_have_one_title(study: Study) -> None:

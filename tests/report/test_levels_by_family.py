@@ -42,6 +42,14 @@ def test_the_figure_has_a_line_per_family_with_the_mean_of_the_seeds() -> None:
     assert "1 to 2 validation examples of each family" in figure.layout.title.subtitle.text.replace("<br>", " ")
 
 
+def test_what_was_measured_by_removal_is_named() -> None:
+    tokens = recorded(0.9)
+    values = {"contributions/text/1": tokens.values["weights/text/1"], "by_removal/text/1": np.ones((3, 1))}
+    found = {StudyRun("product", 0, "a/s0"): Tokens(values, tokens.levels, tokens.examples)}
+    caption = plot_levels_by_family(found, "product").layout.meta["caption"]
+    assert "No sum, so by removal of each state: product." in caption
+
+
 def test_without_families_or_recordings_it_says_why() -> None:
     run = StudyRun("adaptive", 0, "a/s0")
     silent = Tokens({}, {}, recorded(0.5).examples)

@@ -9,12 +9,13 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality, TrainingTrace
+from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality, Tokens, TrainingTrace
 from mtlab.report.figures import theme
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.report.recordings import StudyRun
 
 T = TypeVar("T")
+Recorded = TypeVar("Recorded", Layers, Tokens)
 
 MAX_LINES = 8  #: shown in one panel at first
 PREVIOUS_COLUMN = "prev."  #: previous states, on axes
@@ -35,7 +36,7 @@ def explain_kind(kind: Kind, *, by_removal: bool = False) -> str:
     return f"{KIND_MEANINGS[kind]}."
 
 
-def explain_removal(found: Mapping[StudyRun, Layers], kind: Kind) -> str:
+def explain_removal(found: Mapping[StudyRun, Recorded], kind: Kind) -> str:
     """Name the variants whose contributions were measured by removal; empty without any."""
     names = [
         name

@@ -60,6 +60,7 @@ def plot_levels_by_family(found: Mapping[StudyRun, Tokens], variant: str, kind: 
     caption = (
         f"{panels.KIND_MEANINGS[kind]}. {panels.describe_means(list(runs))}; averaged over {number} validation "
         "examples of each family and their real tokens. The previous states' part is left out."
+        f"{panels.explain_removal(runs, kind)}"
     )
     return theme.finish(figure, title, caption, height=430)
 

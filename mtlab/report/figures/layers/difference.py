@@ -65,7 +65,7 @@ def plot_difference(
         f"Differences of {'means over seeds' if max(len(first), len(second)) > 1 else 'single runs'} ({names[0]}: n = "
         f"{len(first)}, {names[1]}: n = {len(second)}); *: all seeds of one lie above all of the other (marked from 3 "
         "seeds each on). "
-        f"{panels.describe_averaging([*first.values(), *second.values()]).capitalize()}."
+        f"{panels.describe_averaging(both).capitalize()}.{panels.explain_removal({**second, **first}, kind)}"
     )
     return theme.finish(figure, title, caption, height=120 + 34 * depth)
 

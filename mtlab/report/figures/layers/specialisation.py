@@ -97,7 +97,7 @@ def _by_layer(
     rest = ", ".join(variant for variant in missing if variant not in silent)
     others = f" Not shown: {rest} ({alone})." if rest else ""
     caption = (
-        f"{meaning}. {panels.describe_sample(found)}."
+        f"{meaning}. {panels.describe_sample(found)}.{panels.explain_removal(found, kind)}"
         f"{panels.list_without(silent, kind)}{others}{panels.hide_beyond_limit(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=330)
