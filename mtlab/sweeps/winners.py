@@ -33,8 +33,8 @@ class Winner:
 
     def settings(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return its configuration on top of the shared settings, as a study file would have it."""
-        written = dict(shared)
-        for path, value in {**self.variant["settings"], **self.params}.items():
+        written = with_value(shared, Value(self.variant["settings"], ""))
+        for path, value in self.params.items():
             written = with_value(written, Value({path: value}, ""))
         return written
 

@@ -100,6 +100,14 @@ def test_a_winner_keeps_a_searched_null(tmp_path: Path) -> None:
     assert made.cells[0].config["train"]["clip"] is None
 
 
+def test_a_winner_keeps_what_is_set_within_a_node_that_varies(tmp_path: Path) -> None:
+    over = "{system: {zip: {manager.weight: [scalar], manager: [static]}}}"
+    text = f"over: {over}\nspace: {{train.lr: {{float: [1e-3, 1e-2]}}}}\nbudget: {{trials: 1}}"
+    opened = searched(tmp_path, text)
+    made = make_plan(read_study(winning(opened, tmp_path)), free)
+    assert [cell.id for cell in made.cells] == [opened.searches[0].study.best_trial.user_attrs["cell"]]
+
+
 @pytest.mark.parametrize(
     "text",
     [
