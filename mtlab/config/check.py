@@ -95,6 +95,8 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
         inner = nested_schema(cls, key)
         if inner is not None and value is not None:
             _refuse_unknown(inner, value, dotted)
+        elif inner is not None and hints(cls)[key] is inner:
+            raise UserError("expected a mapping, found nothing: leave the key out", key=dotted)
         elif isinstance(value, str) and "${" in value:
             raise UserError("resolvers (${…}) are not allowed: write the value", key=dotted)
         elif isinstance(value, bool) and hints(cls).get(key) in _NUMBERS:

@@ -209,8 +209,12 @@ def _applies(study: StudySpec, axis: Axis, config: Mapping[str, Any], values: Ma
 
 
 def _refuse_unused(study: StudySpec, axes: Sequence[Axis], assignments: Sequence[Mapping[str, Value]]) -> None:
-    """Refuse an axis that no cell has, as its conditions leave all out: one of them may be mistyped."""
-    for axis in axes:
+    """Refuse an axis that no cell has, as its conditions leave all out: one of them may be mistyped.
+
+    Overrides may leave out the values that it is for, and so may a file that has the axis from its base.
+    """
+    own = [axis for axis in axes if study.source.locations.get(f"axes.{axis.name}", (None,))[0] == study.path]
+    for axis in () if study.overrides else own:
         if not any(axis.name in values for values in assignments):
             word = "when" if axis.when else "unless"
             left_out = "all cells" if study.keys.design == "grid" else "the cell that all others start from"
@@ -287,9 +291,9 @@ def _has(axes: Sequence[Axis], values: Mapping[str, Value], config: Mapping[str,
 def _check_exclusions(
     study: StudySpec, axes: Sequence[Axis], cells: Sequence[tuple[Mapping[str, Value], Mapping[str, Any]]]
 ) -> None:
-    """Refuse a rule of `exclude` that names a value which no cell has."""
+    """Refuse a rule of `exclude` that names a value which no cell has; overrides may leave out those that it is for."""
     by_name = {axis.name: axis for axis in axes}
-    for index, rule in enumerate(study.keys.exclude):
+    for index, rule in enumerate([] if study.overrides else study.keys.exclude):
         for path, wanted in rule.items():
             listed = isinstance(wanted, list) and not any(isinstance(lookup(config, path), list) for _, config in cells)
             for each in wanted if listed else [wanted]:

@@ -133,6 +133,19 @@ axes:
     ]
 
 
+def test_overrides_may_leave_nothing_to_conditions_and_exclusions(tmp_path: Path) -> None:
+    text = """
+axes:
+  manager: [last, static]
+  manager.weight: {values: [scalar, vector], when: {manager.name: static}}
+exclude: [{manager.name: static, manager.weight: vector}]
+"""
+    assert labels(rows(tmp_path, text)) == ["last", "static · manager.weight scalar"]
+    assert labels(rows(tmp_path, text, "study.axes={manager: [last]}")) == ["last"]
+    (tmp_path / "mine.yaml").write_text("base: study\nname: mine\naxes: {manager: [last]}\nexclude: []\n")
+    assert labels(expand(read_study(tmp_path / "mine.yaml"))) == ["last"]
+
+
 def test_exclude_names_values_by_their_labels_too(tmp_path: Path) -> None:
     text = """
 axes:
@@ -289,6 +302,7 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
         ("seeds: [9223372036854775808]", "seeds[0]: 9223372036854775808 is no seed: whole numbers from 0 to 2^63 - 1"),
         ("seeds: [a]", "seeds[0]: 'a' is no seed"),
         ("design: gird", "design: 'gird' is not one of"),
+        ("resources:", "resources: expected a mapping, found nothing: leave the key out"),
         ("desing: grid", "desing: unknown key; did you mean 'design'?"),
         ("design: leave_one_out\nbaseline: {manager: last}", "leave_one_out compares with the full system"),
         ("design: one_at_a_time", "design: one_at_a_time varies one axis from `baseline`"),

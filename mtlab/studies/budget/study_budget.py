@@ -60,7 +60,7 @@ class RowBudget:
     run_disk: int  #: bytes of checkpoints at most, while it trains
     speed: Speed | None
     not_timed: str | None = None  #: why there is no calibration
-    can_shard: bool = False  #: a language model, whose layers several processes may share (`train.shard`)
+    can_shard: bool = False  #: a language model, whose layers processes may share (`train.shard`), and do not yet
 
     @property
     def live(self) -> int:
@@ -196,7 +196,7 @@ def _of_cell(cell: Cell, runs: int, processes: int, *, timed: bool, speeds: dict
         run_disk=BYTES * CHECKPOINTS * cell.cost.trained_params,
         speed=speed if isinstance(speed, Speed) else None,
         not_timed=str(speed) if isinstance(speed, UserError) else None,
-        can_shard=is_multimodal(config),
+        can_shard=is_multimodal(config) and not (train["shard"] and processes > 1),
     )
 
 
