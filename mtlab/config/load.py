@@ -22,6 +22,7 @@ NODES = ("manager", "text", "vision", "task", "data")  #: `{name: â€¦, optionsâ€
 NAMED = (*NODES, "model")  #: sections whose name may be written alone, and whose options go with it
 COMMAND_LINE = "command line"  #: stands for the file of an override
 WHOLE = ("train.length",)  #: mappings that replace, never merge
+BY_PATH = ("axes", "baseline", "over", "space")  #: keys of a file whose own keys are dotted settings
 
 
 Location = tuple[Path | str, int | None]  #: file and line
@@ -111,7 +112,7 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> ComposedFile:
     data, locations = composed.data, composed.locations
     for text in overrides:
         key, value = parse_override(text)
-        _merge_in(data, locations, nest(key, value), (COMMAND_LINE, None), "")
+        _merge_in(data, locations, _nest_override(data, key, value), (COMMAND_LINE, None), "")
     made = ComposedFile(path, data, locations)
     for key, what in find_credentials({name: below for name, below in data.items() if name != "storage"}):
         raise made.error(f"holds {what}: leave it out, the file is stored with the results (docs/security.md)", key)
@@ -126,6 +127,20 @@ def parse_override(text: str) -> tuple[str, Any]:
     key = key.strip()
     key = key.removeprefix("study.") if key.startswith("study.") else f"set.{key}"
     return key, yaml.scalar(value) if value.strip() else None
+
+
+def _nest_override(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Nest an override into a file's data: what stands below `axes`, say, is one key, unless it is within one there."""
+    top, _, rest = key.partition(".")
+    if top not in BY_PATH or not rest:
+        return nest(key, value)
+    given = data.get(top)
+    known = given.items() if isinstance(given, Mapping) else ()
+    inside = [name for name, held in known if isinstance(held, Mapping) and rest.startswith(f"{name}.")]
+    if not inside:
+        return {top: {rest: value}}
+    name = max(inside, key=len)
+    return {top: {name: nest(rest.removeprefix(f"{name}."), value)}}
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

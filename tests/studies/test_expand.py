@@ -209,6 +209,9 @@ def test_the_command_line_reaches_settings_and_study_keys(tmp_path: Path) -> Non
     found = rows(tmp_path, "axes: {manager: [last, mean]}", "train.lr=5e-4", "study.baseline={manager: mean}")
     assert {row.config["train"]["lr"] for row in found} == {5e-4}
     assert [row.compare_to for row in found] == [1, None]
+    text = "axes: {manager: {values: [last, mean]}, train.lr: [1e-3, 1e-2]}\nbaseline: {train.lr: 1e-3}"
+    changes = ("study.axes.train.lr=[1e-4, 2e-3]", "study.baseline.train.lr=2e-3", "study.axes.manager.values=[last]")
+    assert labels(rows(tmp_path, text, *changes)) == ["last · lr 0.0001", "last · lr 0.002"]
 
 
 def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
