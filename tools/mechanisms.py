@@ -1,12 +1,14 @@
-"""Tests behind docs/results.md#which-of-all-managers that no report makes, from the tables of analysis/results.
+"""Tests behind docs/results.md that no report makes, from the tables of analysis/results.
 
-`python tools/mechanisms.py` prints the test of all rows that were predicted to be alike at once, whole and by family,
-the order of rows on two draws of pictures, accuracy by cost, and a pair that was looked at afterwards.
+`python tools/mechanisms.py` prints, of all managers on the CNN, the test of all rows that were predicted to be alike at
+once, whole and by family, the order of rows on two draws of pictures, accuracy by cost, and a pair that was looked at
+afterwards; then, of those on the ViT, the same test, and each row less the bridge with the error that all share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from findings import read_table
@@ -20,15 +22,19 @@ ALIKE = (
     *("concat-attention", "attention residual", "depth-weighted", "spread sum", "residual static"),
 )
 APART = ("last", "image level 3", "image level 3 in each layer", "MMFuser")  #: they lack a kind of question
+ALIKE_VIT = (
+    *("bridge", "mean", "static", "adaptive", "cross-attention", "depth-weighted", "attention residual"),
+    *("residual adaptive", "scalar mix", "Dense Connector"),
+)  #: on the ViT; cross-attention and Dense Connector were not predicted to be
 CHANGED = ("bridge", "bridge, cross-attention", "IGVA", "Dense Connector", "Dense Connector, sparse")  #: since draw 1
 METRIC = "test/accuracy"
 Scores = Mapping[str, NDArray[np.float64]]
 
 
-def by_seed(metric: str = METRIC) -> Scores:
+def by_seed(metric: str = METRIC, name: str = "sweep_managers_all") -> Scores:
     """Return label → a metric over seeds, in points."""
     found: dict[str, dict[str, float]] = {}
-    for run in read_table("sweep_managers_all", "runs"):
+    for run in read_table(name, "runs"):
         found.setdefault(run["label"], {})[run["seed"]] = 100 * float(run[metric])
     return {label: np.array([of[seed] for seed in sorted(of)]) for label, of in found.items()}
 
@@ -38,31 +44,64 @@ def means(name: str) -> dict[str, float]:
     return {row["label"]: float(row["mean"]) for row in read_table(name, "report")}
 
 
-def at_once(scores: Scores) -> tuple[float, float, tuple[float, float, float]]:
-    """Test all rows that were predicted to be alike by an analysis of variance, with seeds as blocks.
+class AtOnce(NamedTuple):
+    """An analysis of variance of several rows, with seeds as blocks."""
 
-    Returns:
-        F, p, and the spread (standard deviation) of the rows' true means, taken as random, with its 95 % interval
+    ratio: float  #: F
+    degrees: tuple[int, int]
+    p: float
+    noise: float  #: variance of a run within rows, points²
 
-    """
-    values = np.stack([scores[label] for label in ALIKE])
+
+def at_once(scores: Scores, labels: Sequence[str] = ALIKE) -> AtOnce:
+    """Test rows at once, with seeds as blocks."""
+    values = np.stack([scores[label] for label in labels])
     rows, seeds = values.shape
     between, within = rows - 1, (rows - 1) * (seeds - 1)
     rest = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
     noise = float((rest**2).sum() / within)
     ratio = seeds * float(values.mean(1).var(ddof=1)) / noise
+    return AtOnce(ratio, (between, within), float(stats.f.sf(ratio, between, within)), noise)
 
-    quantiles = stats.f.ppf([0.975, 0.025], between, within)
-    middle, low, high = (float(np.sqrt(max(0.0, ratio / by - 1) * noise / seeds)) for by in (1.0, *quantiles))
-    return ratio, float(stats.f.sf(ratio, between, within)), (middle, low, high)
+
+def spread(test: AtOnce, seeds: int) -> tuple[float, float, float]:
+    """Estimate the standard deviation of the rows' true means, taken as random, with its 95 % interval."""
+    quantiles = stats.f.ppf([0.975, 0.025], *test.degrees)
+    middle, low, high = (float(np.sqrt(max(0.0, test.ratio / by - 1) * test.noise / seeds)) for by in (1.0, *quantiles))
+    return middle, low, high
+
+
+def on_the_vit() -> None:
+    """Print the test of rows on the ViT, and each less the bridge with the error that all share."""
+    scores = by_seed(name="sweep_mechanisms_vit")
+    bridge, seeds = scores["bridge"], len(scores["bridge"])
+    test = at_once(scores, ALIKE_VIT)
+    print(f"ViT: {len(ALIKE_VIT)} rows at once: F{test.degrees} = {test.ratio:.2f}, p = {test.p:.2g}")
+    error = (2 * test.noise / seeds) ** 0.5
+    gaps = {label: float((scores[label] - bridge).mean()) for label in ALIKE_VIT[1:]}
+    corrected = holm([2 * stats.t.sf(abs(gap) / error, test.degrees[1]) for gap in gaps.values()])
+    half = stats.t.ppf(0.975, test.degrees[1]) * error
+    for (label, gap), p in zip(gaps.items(), corrected, strict=True):
+        print(f"  {label} less the bridge, shared error: {gap:+.2f} ± {half:.2f}, p after Holm {p:.2g}")
+    for metric in (METRIC, f"{METRIC}/letter", f"{METRIC}/object"):
+        found = by_seed(metric, "sweep_mechanisms_vit")
+        gap = np.mean([found[label] for label in ALIKE_VIT[1:]], axis=0) - found["bridge"]
+        print(f"  their mean less the bridge, {metric}, paired t over seeds: {_paired(gap)}")
+
+
+def _paired(gap: NDArray[np.float64]) -> str:
+    half = stats.t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / len(gap) ** 0.5
+    return f"{gap.mean():+.2f} ± {half:.2f} (p = {stats.ttest_1samp(gap, 0).pvalue:.2g})"
 
 
 def main() -> None:
     """Print the tests."""
-    ratio, p, (spread, low, high) = at_once(by_seed())
-    print(f"{len(ALIKE)} rows at once: F = {ratio:.2f}, p = {p:.2g}; spread {spread:.2f} ({low:.2f} to {high:.2f})")
+    test = at_once(by_seed())
+    middle, low, high = spread(test, 5)
+    print(f"{len(ALIKE)} rows at once: F = {test.ratio:.2f}, p = {test.p:.2g}")
+    print(f"spread of their true means: {middle:.2f} ({low:.2f} to {high:.2f})")
     families = ("letter", "object", "shade", "stripes")
-    corrected = holm([at_once(by_seed(f"{METRIC}/{family}"))[1] for family in families])
+    corrected = holm([at_once(by_seed(f"{METRIC}/{family}")).p for family in families])
     print("by family, after Holm:", ", ".join(f"{f} {p:.2g}" for f, p in zip(families, corrected, strict=True)))
     now, before = means("sweep_managers_all"), means("sweep_managers_all_first")
     both = [label for label in now if label in before and label not in (*APART, *CHANGED)]
@@ -74,8 +113,8 @@ def main() -> None:
     factor = max(flops) / min(flops)
     print(f"FLOPs of {len(upper)} rows, factor {factor:.2f}: Spearman {order.statistic:.2f}, p = {order.pvalue:.2g}")
     gap = by_seed()["adaptive"] - by_seed()["static"]
-    half = stats.t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / len(gap) ** 0.5
-    print(f"adaptive less static, paired t over seeds: {gap.mean():+.2f} ± {half:.2f}")
+    print(f"adaptive less static, paired t over seeds: {_paired(gap)}")
+    on_the_vit()
 
 
 if __name__ == "__main__":
