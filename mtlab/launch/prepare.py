@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.launch.backends import LocalSettings, Settings, launcher_settings, make_pool
+from mtlab.resolution.dataset_facts import clear_facts
 from mtlab.resolution.identity import clear_digests
 from mtlab.runs.store import Store
 from mtlab.studies.cost_cache import CostCache
@@ -36,6 +37,8 @@ def plan_study(
         UserError: anything in the file is wrong.
 
     """
+    clear_digests()  # in a notebook, files may have changed since the last plan
+    clear_facts()
     study = read_study(path, overrides)
     if plugin_folder is not None:
         study = replace(study, plugin_folder=plugin_folder)

@@ -36,6 +36,11 @@ def dataset_facts(data: Mapping[str, Any]) -> DatasetFacts:
     return _facts(json.dumps(data, sort_keys=True))
 
 
+def clear_facts() -> None:
+    """Forget the facts of data sets, as their files may have changed."""
+    _facts.cache_clear()
+
+
 @lru_cache(maxsize=256)
 def _facts(text: str) -> DatasetFacts:
     data = json.loads(text)

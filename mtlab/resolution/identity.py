@@ -78,7 +78,7 @@ def plugin_digests(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def clear_digests() -> None:
-    """Forget the digests of weights and data, as missing weights may have been downloaded."""
+    """Forget the digests of weights and data, as files may have changed, or been downloaded."""
     _content_digest.cache_clear()
 
 

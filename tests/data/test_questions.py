@@ -16,7 +16,9 @@ from mtlab.config.check import check_config, to_plain
 from mtlab.data.base import DATASETS, SPLITS
 from mtlab.data.datasets.questions import Questions
 from mtlab.errors import UserError
+from mtlab.launch.prepare import plan_study
 from mtlab.resolution.identity import clear_digests
+from mtlab.runs.store import Store
 from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
@@ -197,6 +199,22 @@ def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
     write_rows(there / "test.jsonl", [row(9, answer="blue")])
     clear_digests()
     assert cell(there) != before
+
+
+def test_a_study_that_is_planned_again_knows_changed_files(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "mine")
+    study = write_study(tmp_path, f"set: {{data: {{name: questions, folder: {folder}}}}}")
+    store = Store.open(tmp_path / "runs", create=True)
+
+    def planned() -> tuple[str, int]:
+        (cell,) = plan_study(study, ["train.batch=4", "train.length={epochs: 4}"], store, plugins=False).cells
+        return cell.id, cell.steps
+
+    before = planned()
+    assert planned() == before
+    write_rows(folder / "train.jsonl", [row(number) for number in range(8)])
+    assert planned()[0] != before[0]
+    assert planned()[1] == 2 * before[1]
 
 
 def test_files_that_change_while_a_run_goes_on_do_not_change_the_run(tmp_path: Path) -> None:
