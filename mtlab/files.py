@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -85,6 +86,20 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
         if explained is error:
             raise
         raise explained from error
+
+
+def check_folder(folder: Path) -> None:
+    """Check that files can be written into a folder, before what goes there is computed; make it if it is missing.
+
+    Raises:
+        UserError: the disk is full or read-only, or the folder may not be written.
+
+    """
+    with explain_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")
+            probe.flush()
 
 
 def sync(path: Path) -> None:

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,9 +98,7 @@ class Store:
                 file=marker,
             )
         if create:
-            with files.explain_disk_errors(root), tempfile.TemporaryFile(dir=root) as probe:
-                probe.write(b"x")
-                probe.flush()
+            files.check_folder(root)
         return cls(root, archive)
 
     def check_writable(self) -> None:

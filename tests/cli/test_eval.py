@@ -10,6 +10,7 @@ from calling import Told, here
 
 from mtlab.data.base import Example
 from mtlab.errors import UserError
+from mtlab.inference import evaluation
 from mtlab.runs.store import Store
 
 
@@ -177,6 +178,18 @@ def test_wrong_input_is_told_in_one_line(told: Told, arguments: list[str], expec
     assert code == 2
     assert expected in err
     assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["--out", "--answers"])
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr(evaluation, "evaluate_run", lambda *_, **__: pytest.fail("it was evaluated"))
+    (tmp_path / "file").write_text("no folder")
+    code, out, err = told("small:mean:0", option, tmp_path / "file" / "outcomes.csv")
+    assert (code, out) == (2, "")
+    assert "cannot be written" in err
     assert err.count("\n") == 1
 
 

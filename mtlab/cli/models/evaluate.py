@@ -69,7 +69,7 @@ def evaluate(
     mtlab eval runs/cells/CELL/s0 --data questions,folder=mine --out mine.csv ·
     mtlab eval vqa:adaptive:0 --split test --answers answers.json
     """
-    from mtlab.files import write_json
+    from mtlab.files import check_folder, write_json
     from mtlab.runs.find_run import find_run
     from mtlab.runs.store import store_root
 
@@ -78,6 +78,9 @@ def evaluate(
     found = find_run(run, store_root(store))
     if out is None and found.store is None:
         raise UserError("lies in no store: say by --out where the outcomes go", file=found.folder)
+    for path in (out, answers):
+        if path is not None:
+            check_folder(path.parent)
     from mtlab.inference.evaluation import write_table  # imports torch
 
     evaluated = _evaluate(found, task, data, split, device, plugin or [], plugins=not no_plugins)
