@@ -42,6 +42,7 @@ SHIPPED = {
     "queries": ("results.md#what-should-a-token-ask-with", "CNN, queries"),
     "queries_rate": ("results.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
     "judge_vit": ("results.md#the-same-on-a-vit", "ViT"),
+    "sweep_managers_shapes": ("results.md#where-one-level-knows-nearly-all", "CNN, shapes"),
     "sweep_mechanisms_vit": ("results.md#again-on-fresh-pictures", "ViT, all kinds, own maps"),
     "sweep_managers_vit": (
         "results-history.md#an-earlier-comparison-on-the-vit-preliminary",
@@ -58,6 +59,7 @@ TRIED = {
     "own_maps_vit": ("own_maps_vit", "runs"),
     "depth_search": ("depth_search", "runs"),
     "mechanisms_vit": ("sweep_mechanisms_vit", "trials"),
+    "managers_shapes": ("sweep_managers_shapes", "trials"),
 }
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 

@@ -82,6 +82,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "judge_cnn_levels",
         "judge_vit",
         "sweep_mechanisms_vit",
+        "sweep_managers_shapes",
         "depth_longer",
         "depth_parts",
         "depth_vit",
