@@ -2,7 +2,8 @@
 
 `python tools/mechanisms.py` prints, of all managers on the CNN, the test of all rows that were predicted to be alike at
 once, whole and by family, the order of rows on two draws of pictures, accuracy by cost, and a pair that was looked at
-afterwards; then, of those on the ViT, the same test, and each row less the bridge with the error that all share.
+afterwards; of those on the ViT, the same test, and each row less the bridge with the error that all share; of those on
+questions about shapes, each row less the bridge in counting, and without spatial relations.
 """
 
 from __future__ import annotations
@@ -89,6 +90,21 @@ def on_the_vit() -> None:
         print(f"  their mean less the bridge, {metric}, paired t over seeds: {_paired(gap)}")
 
 
+def on_shapes() -> None:
+    """Print each row less the bridge on questions about shapes: in counting, and in all but spatial relations."""
+    name = "sweep_managers_shapes"
+    families = ("colour", "comparison", "count", "existence", "shape")  # of one size
+    of = {family: by_seed(f"{METRIC}/{family}", name) for family in families}
+    for label in of["count"]:
+        if label != "bridge":
+            gaps = [of[family][label] - of[family]["bridge"] for family in families]
+            print(
+                f"shapes, {label} less the bridge: count {_paired(gaps[2])}, without spatial {_paired(np.mean(gaps, axis=0))}"
+            )
+    whole = by_seed(name=name)
+    print(f"shapes, image level 4 less 5: {_paired(whole['image level 4'] - whole['image level 5'])}")
+
+
 def _paired(gap: NDArray[np.float64]) -> str:
     half = stats.t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / len(gap) ** 0.5
     return f"{gap.mean():+.2f} ± {half:.2f} (p = {stats.ttest_1samp(gap, 0).pvalue:.2g})"
@@ -115,6 +131,7 @@ def main() -> None:
     gap = by_seed()["adaptive"] - by_seed()["static"]
     print(f"adaptive less static, paired t over seeds: {_paired(gap)}")
     on_the_vit()
+    on_shapes()
 
 
 if __name__ == "__main__":
