@@ -43,6 +43,7 @@ SHIPPED = {
     "queries_rate": ("results.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
     "judge_vit": ("results.md#the-same-on-a-vit", "ViT"),
     "sweep_managers_shapes": ("results.md#where-one-level-knows-nearly-all", "CNN, shapes"),
+    "bridge_or_sum": ("results.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_mechanisms_vit": ("results.md#again-on-fresh-pictures", "ViT, all kinds, own maps"),
     "sweep_managers_vit": (
         "results-history.md#an-earlier-comparison-on-the-vit-preliminary",

@@ -3,7 +3,8 @@
 `python tools/mechanisms.py` prints, of all managers on the CNN, the test of all rows that were predicted to be alike at
 once, whole and by family, the order of rows on two draws of pictures, accuracy by cost, and a pair that was looked at
 afterwards; of those on the ViT, the same test, and each row less the bridge with the error that all share; of those on
-questions about shapes, each row less the bridge in counting, and without spatial relations.
+questions about shapes, each row less the bridge in counting, and without spatial relations; and managers of all levels
+less those of the bridge's own.
 """
 
 from __future__ import annotations
@@ -98,11 +99,19 @@ def on_shapes() -> None:
     for label in of["count"]:
         if label != "bridge":
             gaps = [of[family][label] - of[family]["bridge"] for family in families]
-            print(
-                f"shapes, {label} less the bridge: count {_paired(gaps[2])}, without spatial {_paired(np.mean(gaps, axis=0))}"
-            )
+            rest = _paired(np.mean(gaps, axis=0))
+            print(f"shapes, {label} less the bridge: count {_paired(gaps[2])}, without spatial {rest}")
     whole = by_seed(name=name)
     print(f"shapes, image level 4 less 5: {_paired(whole['image level 4'] - whole['image level 5'])}")
+
+
+def on_own_levels() -> None:
+    """Print managers of all levels less those of levels 1, 3, 4, and two of these, on the seeds that both have."""
+    scores = by_seed(name="bridge_or_sum")
+    pairs = (("static", "static 1 3 4"), ("adaptive", "adaptive 1 3 4"), ("adaptive 1 3 4", "static 1 3 4"))
+    for one, other in pairs:
+        both = min(len(scores[one]), len(scores[other]))
+        print(f"until decided, {one} less {other}: {_paired(scores[one][:both] - scores[other][:both])}, {both} seeds")
 
 
 def _paired(gap: NDArray[np.float64]) -> str:
@@ -132,6 +141,7 @@ def main() -> None:
     print(f"adaptive less static, paired t over seeds: {_paired(gap)}")
     on_the_vit()
     on_shapes()
+    on_own_levels()
 
 
 if __name__ == "__main__":

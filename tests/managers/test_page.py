@@ -6,6 +6,7 @@ from collections import defaultdict
 from statistics import fmean
 
 import findings
+import forest
 import managers_page
 import mechanisms
 import pytest
@@ -83,6 +84,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "judge_vit",
         "sweep_mechanisms_vit",
         "sweep_managers_shapes",
+        "bridge_or_sum",
         "depth_longer",
         "depth_parts",
         "depth_vit",
@@ -105,10 +107,20 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("factor 1.55: Spearman 0.16, p = 0.45", "a factor of 1.55"),
         ("F(9, 18) = 4.42, p = 0.0036", "F(9, 18) = 4.42, p = 0.004"),
         ("-0.95 ± 0.97 (p = 0.052)", "−0.9 ± 1.0"),
+        ("bridge: count -5.34 ± 2.99 (p = 0.011), without spatial -1.11 ± 0.39", "5.3 ± 3.0 behind"),
+        ("static less static 1 3 4: +3.50 ± 1.08", "over three is +3.5 ± 1.1"),
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
     ):
         assert printed in told
         assert written in results
+
+
+def test_the_means_over_draws_are_what_their_command_prints() -> None:
+    told = list(forest.table())
+    results = (findings.ROOT / "docs/results.md").read_text()
+    for manager, found in (("static", "−0.1 (−0.8 to +0.6)"), ("adaptive", "+0.2 (−0.5 to +0.8)")):
+        assert f"{manager} less bridge 1 3 4, searched, 4 draws: {found}" in told
+        assert f"`{manager}` {found}" in results or f"`{manager}` is {found}" in results
 
 
 def test_the_table_of_layers_is_what_its_command_prints() -> None:
