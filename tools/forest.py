@@ -104,6 +104,9 @@ def table() -> Iterator[str]:
             yield from (f"{manager} less {group}, {where}: {each}" for where, each in found.items())
             if len(found) > 2:
                 yield f"{manager} less {group}, {len(found)} draws: {over(each.mean for each in found.values())}"
+            if "CNN, draw 2" in found:  # on which levels 1, 3, 4 were chosen
+                rest = over(each.mean for where, each in found.items() if where != "CNN, draw 2")
+                yield f"{manager} less {group}, without draw 2: {rest}"
 
 
 def picture() -> go.Figure:

@@ -106,12 +106,19 @@ def on_shapes() -> None:
 
 
 def on_own_levels() -> None:
-    """Print managers of all levels less those of levels 1, 3, 4, and two of these, on the seeds that both have."""
+    """Print managers of all levels less those of levels 1, 3, 4, and other pairs, on the seeds that both have."""
     scores = by_seed(name="bridge_or_sum")
     pairs = (("static", "static 1 3 4"), ("adaptive", "adaptive 1 3 4"), ("adaptive 1 3 4", "static 1 3 4"))
-    for one, other in pairs:
+    for one, other in (*pairs, ("adaptive", "static"), ("static", "bridge 1 3 4")):
         both = min(len(scores[one]), len(scores[other]))
         print(f"until decided, {one} less {other}: {_paired(scores[one][:both] - scores[other][:both])}, {both} seeds")
+    for family in ("letter", "object"):
+        of = by_seed(f"{METRIC}/{family}", "bridge_or_sum")
+        for manager in ("static", "adaptive"):
+            gap = of[manager][:7] - of["bridge 1 3 4"][:7]
+            print(f"until decided, {manager} less the bridge, {family}: {_paired(gap)}, 7 seeds")
+    area = by_seed("area", "bridge_or_sum")
+    print(f"until decided, area of adaptive less static: {_paired(area['adaptive'][:7] - area['static'][:7])}, 7 seeds")
 
 
 def _paired(gap: NDArray[np.float64]) -> str:
