@@ -21,7 +21,8 @@ def shrink_study(name: str, folder: Path, *, listed: int = LISTED, zipped: int =
     """Write a shrunken copy of a shipped study: tiny towers, few examples, two steps, the first values of each axis."""
     study = yaml.safe_load((recipe_folders()[0] / f"{name}.yaml").read_text())
     _move_settings(study, folder)
-    study["axes"] = {path: _axis(path, axis, listed, zipped) for path, axis in study["axes"].items()}
+    axes = {path: _axis(path, axis, listed, zipped) for path, axis in study["axes"].items()}
+    study["axes"] = {path: axis for path, axis in axes.items() if _still_applies(axis, axes)}
     study["exclude"] = [rule for rule in study.get("exclude", []) if _still_names(rule, study["axes"])]
     study["seeds"] = study["seeds"][:seeds] if isinstance(study["seeds"], list) else seeds
     return _write(study, folder / f"{name}.yaml")
@@ -85,6 +86,12 @@ def _still_names(rule: dict[str, Any], axes: dict[str, Any]) -> bool:
         for path, values in rule.items()
         for value in (values if isinstance(values, list) else [values])
     )
+
+
+def _still_applies(axis: Any, axes: dict[str, Any]) -> bool:
+    """Return whether the manager that an axis is for was kept."""
+    wanted = axis.get("when", {}).get("manager.name") if isinstance(axis, dict) else None
+    return wanted is None or wanted in [each["name"] for each in axes["manager"]]
 
 
 def _write(data: dict[str, Any], path: Path) -> Path:

@@ -43,7 +43,7 @@ def test_words_and_patches_of_an_imported_checkpoint(
     assert out.startswith("ours (imported checkpoint)")
     for word in ("<s>", "a", "photo", "of", "cat", "</s>"):
         assert f"{word}₁" in out or f"{word}₂" in out or f"{word}₃" in out or f"{word}₄" in out
-    assert "the names of its answers are not known" in " ".join(out.split())
+    assert "it answers no questions: there is no answer to show" in " ".join(out.split())
     monkeypatch.setattr(sys, "argv", ["mtlab", "inspect", str(imported), *given, "--json", "--weights"])
     assert main() == 0
     data = json.loads(capsys.readouterr().out)
