@@ -7,17 +7,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import plotly.graph_objects as go
 from findings import read_table
-from scipy import stats
 
 from mtlab.report.figures import theme
 from mtlab.report.figures.render import write_figures
+from mtlab.statistics.intervals import mean_interval
+
+MANAGERS = ("static", "adaptive")
 
 
 class Comparison(NamedTuple):
@@ -25,39 +26,25 @@ class Comparison(NamedTuple):
 
     where: str
     name: str  #: of its tables
-    bridge: str  #: labels of its rows
-    managers: Mapping[str, str]
-
-
-def _same(*names: str) -> dict[str, str]:
-    return {name: name for name in names}
+    bridge: str  #: label of its row
+    manager: str = "{}"  #: label of a manager's row
 
 
 SEARCHED = (
-    Comparison("CNN, draw 2", "judge_cnn_levels", "bridge 1 3 4", _same("static", "adaptive")),
-    Comparison("CNN, draw 3", "bridge_or_sum", "bridge 1 3 4", _same("static", "adaptive")),
-    Comparison(
-        "CNN, draw 4",
-        "depth",
-        "bridge 1 3 4 · cross_layers 3",
-        {"static": "static · cross_layers 3", "adaptive": "adaptive · cross_layers 3"},
-    ),
-    Comparison("CNN, draw 5", "sweep_managers_all", "bridge", _same("static", "adaptive")),
+    Comparison("CNN, draw 2", "judge_cnn_levels", "bridge 1 3 4"),
+    Comparison("CNN, draw 3", "bridge_or_sum", "bridge 1 3 4"),
+    Comparison("CNN, draw 4", "depth", "bridge 1 3 4 · cross_layers 3", "{} · cross_layers 3"),
+    Comparison("CNN, draw 5", "sweep_managers_all", "bridge"),
 )  #: bridges whose three levels were searched among all ten choices
 BY_HAND = (
-    Comparison("CNN, draw 0", "sweep_managers", "bridge", _same("static", "adaptive")),
-    Comparison("CNN, draw 1", "sweep_managers_all_first", "bridge", _same("static", "adaptive")),
-    Comparison("CNN, draw 2", "judge_cnn_levels", "bridge 1 3 5", _same("static", "adaptive")),
-    Comparison("CNN, draw 5", "sweep_managers_all", "bridge 1 3 5", _same("static", "adaptive")),
+    Comparison("CNN, draw 0", "sweep_managers", "bridge"),
+    Comparison("CNN, draw 1", "sweep_managers_all_first", "bridge"),
+    Comparison("CNN, draw 2", "judge_cnn_levels", "bridge 1 3 5"),
+    Comparison("CNN, draw 5", "sweep_managers_all", "bridge 1 3 5"),
 )
 VIT = (
-    Comparison(
-        "ViT, draw 2",
-        "judge_vit",
-        "bridge, own maps",
-        {"static": "static, own maps", "adaptive": "adaptive, own maps"},
-    ),
-    Comparison("ViT, draw 7", "sweep_mechanisms_vit", "bridge", _same("static", "adaptive")),
+    Comparison("ViT, draw 2", "judge_vit", "bridge, own maps", "{}, own maps"),
+    Comparison("ViT, draw 7", "sweep_mechanisms_vit", "bridge"),
 )
 GROUPS = {"bridge 1 3 4, searched": SEARCHED, "bridge 1 3 5, by hand": BY_HAND, "bridge 2 6 8, by hand": VIT}
 
@@ -76,7 +63,7 @@ class Difference(NamedTuple):
 def difference(at: Comparison, manager: str) -> Difference:
     """Read it from the report, or make it over seeds from the runs where the report has other pairs."""
     rows = {row["label"]: row for row in read_table(at.name, "report")}
-    label, bridge = at.managers[manager], rows[at.bridge]
+    label, bridge = at.manager.format(manager), rows[at.bridge]
     for row, sign, other in ((rows[label], 1, at.bridge), (bridge, -1, label)):
         if row["compare_to"] == other:
             low, high = sorted(100 * sign * float(row[f"difference_{end}"]) for end in ("low", "high"))
@@ -86,9 +73,9 @@ def difference(at: Comparison, manager: str) -> Difference:
 
 def over(values: Iterable[float]) -> Difference:
     """Take the mean of some values and its 95 % interval by t."""
-    found = np.array(list(values))
-    half = stats.t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / len(found) ** 0.5
-    return Difference(found.mean(), found.mean() - half, found.mean() + half)
+    found = mean_interval(list(values))
+    assert found.interval is not None, "of several values"
+    return Difference(found.mean, *found.interval)
 
 
 def _seeds(name: str, label: str) -> list[float]:
@@ -99,7 +86,7 @@ def _seeds(name: str, label: str) -> list[float]:
 def table() -> Iterator[str]:
     """Write all differences, and their means over the draws of a group."""
     for group, places in GROUPS.items():
-        for manager in places[0].managers:
+        for manager in MANAGERS:
             found = {at.where: difference(at, manager) for at in places}
             yield from (f"{manager} less {group}, {where}: {each}" for where, each in found.items())
             if len(found) > 2:
@@ -112,13 +99,14 @@ def table() -> Iterator[str]:
 def picture() -> go.Figure:
     """Draw all differences, group by group."""
     places = [(f"{at.where}<br>{group}", at) for group, all_of_it in GROUPS.items() for at in all_of_it]
-    styles = theme.assign_styles(places[0][1].managers)
+    ticks = [len(places) - place for place in range(len(places))]
+    styles = theme.assign_styles(MANAGERS)
     figure = go.Figure()
     for shift, (manager, style) in zip((0.14, -0.14), styles.items(), strict=True):
         found = [difference(at, manager) for _, at in places]
         figure.add_scatter(
             x=[each.mean for each in found],
-            y=[len(places) - place + shift for place in range(len(places))],
+            y=[tick + shift for tick in ticks],
             error_x={
                 "symmetric": False,
                 "array": [each.high - each.mean for each in found],
@@ -130,9 +118,7 @@ def picture() -> go.Figure:
         )
     figure.add_vline(x=0, line={"color": theme.NEUTRAL, "width": 1})
     figure.update_xaxes(title="test accuracy less the bridge's, points")
-    figure.update_yaxes(
-        tickvals=[len(places) - place for place in range(len(places))], ticktext=[it for it, _ in places]
-    )
+    figure.update_yaxes(tickvals=ticks, ticktext=[label for label, _ in places])
     caption = "Mean over seeds and its 95% interval, not corrected. Each draw has other pictures and questions."
     return theme.finish(figure, "Managers of all levels, and a bridge on three", caption, height=130 + 46 * len(places))
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mtlab.statistics.correction import holm
+from mtlab.statistics.paired import paired_t_examples
 
 ALIKE = (
     *("bridge", "mean", "static", "static over all states", "adaptive", "sparse", "cross-attention"),
@@ -30,6 +31,7 @@ ALIKE_VIT = (
 )  #: on the ViT; cross-attention and Dense Connector were not predicted to be
 CHANGED = ("bridge", "bridge, cross-attention", "IGVA", "Dense Connector", "Dense Connector, sparse")  #: since draw 1
 METRIC = "test/accuracy"
+ALL_LEVELS = ("static", "adaptive")
 Scores = Mapping[str, NDArray[np.float64]]
 
 
@@ -107,29 +109,28 @@ def on_shapes() -> None:
 
 def on_own_levels() -> None:
     """Print managers of all levels less those of levels 1, 3, 4, and other pairs, on the seeds that both have."""
-    scores = by_seed(name="bridge_or_sum")
     pairs = (("static", "static 1 3 4"), ("adaptive", "adaptive 1 3 4"), ("adaptive 1 3 4", "static 1 3 4"))
-    for one, other in (*pairs, ("adaptive", "static"), ("static", "bridge 1 3 4")):
+    told = [(METRIC, *pair) for pair in (*pairs, ("adaptive", "static"), ("static", "bridge 1 3 4"))]
+    told += [(f"{METRIC}/{family}", it, "bridge 1 3 4") for family in ("letter", "object") for it in ALL_LEVELS]
+    for metric, one, other in (*told, ("area", "adaptive", "static")):
+        scores = by_seed(metric, "bridge_or_sum")
         both = min(len(scores[one]), len(scores[other]))
-        print(f"until decided, {one} less {other}: {_paired(scores[one][:both] - scores[other][:both])}, {both} seeds")
-    for family in ("letter", "object"):
-        of = by_seed(f"{METRIC}/{family}", "bridge_or_sum")
-        for manager in ("static", "adaptive"):
-            gap = of[manager][:7] - of["bridge 1 3 4"][:7]
-            print(f"until decided, {manager} less the bridge, {family}: {_paired(gap)}, 7 seeds")
-    area = by_seed("area", "bridge_or_sum")
-    print(f"until decided, area of adaptive less static: {_paired(area['adaptive'][:7] - area['static'][:7])}, 7 seeds")
+        gap = scores[one][:both] - scores[other][:both]
+        print(f"until decided, {metric}, {one} less {other}: {_paired(gap)}, {both} seeds")
 
 
 def _paired(gap: NDArray[np.float64]) -> str:
-    half = stats.t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / len(gap) ** 0.5
-    return f"{gap.mean():+.2f} ± {half:.2f} (p = {stats.ttest_1samp(gap, 0).pvalue:.2g})"
+    found = paired_t_examples(gap, None)
+    assert found.interval is not None, "seeds differ"
+    low, high = found.interval
+    return f"{found.difference:+.2f} ± {(high - low) / 2:.2f} (p = {found.p:.2g})"
 
 
 def main() -> None:
     """Print the tests."""
-    test = at_once(by_seed())
-    middle, low, high = spread(test, 5)
+    scores = by_seed()
+    test = at_once(scores)
+    middle, low, high = spread(test, len(scores["bridge"]))
     print(f"{len(ALIKE)} rows at once: F = {test.ratio:.2f}, p = {test.p:.2g}")
     print(f"spread of their true means: {middle:.2f} ({low:.2f} to {high:.2f})")
     families = ("letter", "object", "shade", "stripes")
@@ -144,8 +145,7 @@ def main() -> None:
     order = stats.spearmanr(flops, [float(row["mean"]) for row in upper])
     factor = max(flops) / min(flops)
     print(f"FLOPs of {len(upper)} rows, factor {factor:.2f}: Spearman {order.statistic:.2f}, p = {order.pvalue:.2g}")
-    gap = by_seed()["adaptive"] - by_seed()["static"]
-    print(f"adaptive less static, paired t over seeds: {_paired(gap)}")
+    print(f"adaptive less static, paired t over seeds: {_paired(scores['adaptive'] - scores['static'])}")
     on_the_vit()
     on_shapes()
     on_own_levels()

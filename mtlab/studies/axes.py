@@ -90,10 +90,10 @@ def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     return True
 
 
-def with_value(config: Mapping[str, Any], value: Value) -> dict[str, Any]:
-    """Return `config` with a value's settings applied; whole nodes are replaced, not merged, and come first."""
+def with_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `config` with settings applied, by dotted path; whole nodes are replaced, not merged, and come first."""
     result = dict(config)
-    for path, setting in sorted(value.settings.items(), key=lambda item: item[0] not in WHOLE_AXES):
+    for path, setting in sorted(settings.items(), key=lambda item: item[0] not in WHOLE_AXES):
         if path in WHOLE_AXES:
             result[path] = setting
         else:

@@ -11,7 +11,7 @@ from mtlab.errors import UserError, nearest
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.nodes import known_paths
 from mtlab.resolution.resolve import ResolvedCell, resolve_cell
-from mtlab.studies.axes import WHOLE_AXES, Axis, Value, holds, lookup, parse_axes, with_value
+from mtlab.studies.axes import WHOLE_AXES, Axis, Value, holds, lookup, parse_axes, with_settings
 from mtlab.studies.spec import StudySpec
 
 Targets = Mapping[int, Value]  #: of an axis of `baseline`: value (by identity) → the value that it is compared with
@@ -175,7 +175,7 @@ def _grid(
         yield from _grid(study, rest, config, values)
         return
     for value in axis.values:
-        yield from _grid(study, rest, with_value(config, value), {**values, axis.name: value})
+        yield from _grid(study, rest, with_settings(config, value.settings), {**values, axis.name: value})
 
 
 def _one_change(
@@ -199,7 +199,7 @@ def _where_they_apply(
     for axis in axes:
         if axis.name in values and _applies(study, axis, config, kept):
             kept[axis.name] = values[axis.name]
-            config = with_value(config, kept[axis.name])
+            config = with_settings(config, kept[axis.name].settings)
     return {name: value for name, value in values.items() if name in kept}
 
 
@@ -224,7 +224,7 @@ def _refuse_unused(study: StudySpec, axes: Sequence[Axis], assignments: Sequence
 def _with_values(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]) -> dict[str, Any]:
     chosen = [values[axis.name].settings for axis in axes if axis.name in values]
     together = {path: setting for settings in chosen for path, setting in settings.items()}
-    return with_value(shared, Value(together, ""))  # nodes first, whichever axis has them
+    return with_settings(shared, together)  # nodes first, whichever axis has them
 
 
 def _with_defaults(study: StudySpec, config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
@@ -280,12 +280,12 @@ def _has(axes: Sequence[Axis], values: Mapping[str, Value], config: Mapping[str,
     What is the label of a value names this value alone, though others may have it as their name.
     """
     own = values.get(path)
-    labels = [] if own is None else [value.label for axis in axes if axis.name == path for value in axis.values]
-    named = [each for each in (wanted if isinstance(wanted, list) else [wanted]) if each in labels]
-    if own is not None and own.label in named:
+    options = wanted if isinstance(wanted, list) else [wanted]
+    if own is not None and own.label in options:
         return True
-    rest = [each for each in wanted if each not in named] if isinstance(wanted, list) else wanted
-    return rest not in ([], *named) and holds({path: rest}, config)
+    labels = [] if own is None else [value.label for axis in axes if axis.name == path for value in axis.values]
+    unnamed = [each for each in options if each not in labels]
+    return bool(unnamed) and holds({path: unnamed if isinstance(wanted, list) else wanted}, config)
 
 
 def _check_exclusions(

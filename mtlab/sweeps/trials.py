@@ -8,7 +8,7 @@ from typing import Any
 
 from mtlab.errors import UserError
 from mtlab.resolution.resolve import resolve_cell
-from mtlab.studies.axes import Value, with_value
+from mtlab.studies.axes import Value, with_settings
 from mtlab.studies.cells import Cell, CostFunction, make_cell
 from mtlab.studies.cost_cache import known_costs
 from mtlab.studies.expand import StudyRow
@@ -43,7 +43,7 @@ def with_parameters(config: Mapping[str, Any], params: Mapping[str, Any]) -> dic
     """Set parameters in a configuration, in the order in which they were suggested; nothing is checked."""
     result = dict(config)
     for path, value in params.items():
-        result = with_value(result, Value({path: value}, ""))
+        result = with_settings(result, {path: value})
     return result
 
 

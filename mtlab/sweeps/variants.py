@@ -17,7 +17,7 @@ from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.metrics import direction, direction_problem, is_metric, list_metrics
 from mtlab.resolution.nodes import known_paths, node_entry
 from mtlab.resolution.resolve import resolve_cell
-from mtlab.studies.axes import Value, holds, lookup, plain_label, with_value
+from mtlab.studies.axes import holds, lookup, plain_label, with_settings
 from mtlab.studies.cells import Cell, CostFunction, ParentStudies, make_cell, make_cells
 from mtlab.studies.expand import StudyRow
 from mtlab.studies.plan import Plan, check_metrics, runs_of, uneven_problem
@@ -246,7 +246,7 @@ def _try_ends(
         config = _enabled(sweep, cell, each, space[:index])
         for value in each.values:
             try:
-                tried = resolve_cell(with_value(config, Value({each.path: value}, "")))
+                tried = resolve_cell(with_settings(config, {each.path: value}))
                 if cell.parent is not None:
                     make_cell(sweep.study, StudyRow(cell.row.values, tried), price, families)
             except UserError as error:
@@ -274,9 +274,9 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -
     for each in sorted(deciding, key=lambda each: each is not drawn):
         config = _enabled(sweep, cell, each, space[: space.index(each)])
         if drawn is not None and drawn is not each:
-            config = with_value(config, Value({drawn.path: drawn.values[0]}, ""))
+            config = with_settings(config, {drawn.path: drawn.values[0]})
         for value in each.grid(processes):
-            tried = fill_defaults(with_value(config, Value({each.path: value}, "")))
+            tried = fill_defaults(with_settings(config, {each.path: value}))
             if problem := processes_problem(processes, tried):
                 problem = f"{cell.row.label} may draw {plain_label(value)}: {problem} (resources.processes)"
                 hint = "" if each.kind == "choice" else "; say choice: […]"
@@ -290,9 +290,7 @@ def _enabled(sweep: Sweep, cell: Cell, each: SearchParameter, earlier: Sequence[
     candidates: list[Mapping[str, Any]] = [cell.row.config]
     for other in earlier:
         if any(overlap(path, other.path) for path in each.conditions):
-            changed = [
-                with_value(config, Value({other.path: value}, "")) for config in candidates for value in other.values
-            ]
+            changed = [with_settings(config, {other.path: value}) for config in candidates for value in other.values]
             candidates += [config for config in map(_filled, changed) if config is not None]
     for config in candidates:
         if each.applies(config):

@@ -13,10 +13,11 @@ from mtlab.config.load import NODES
 from mtlab.errors import UserError
 from mtlab.files import write_text
 from mtlab.runs.store import Store, final_name
-from mtlab.studies.axes import Value, lookup, with_value
+from mtlab.studies.axes import lookup, with_settings
 from mtlab.sweeps.spec import FinalRules, verdict_of_winners
 from mtlab.sweeps.status import CELL
 from mtlab.sweeps.stored import StoredSearch, open_sweep
+from mtlab.sweeps.trials import with_parameters
 
 AXIS = "variant"  #: of the ablation: a name for the tuned settings, which move together
 
@@ -33,10 +34,7 @@ class Winner:
 
     def settings(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return its configuration on top of the shared settings, as a study file would have it."""
-        written = with_value(shared, Value(self.variant["settings"], ""))
-        for path, value in self.params.items():
-            written = with_value(written, Value({path: value}, ""))
-        return written
+        return with_parameters(with_settings(shared, self.variant["settings"]), self.params)
 
 
 def winners(searches: Sequence[StoredSearch], retrain: str = "best") -> list[Winner]:

@@ -108,8 +108,8 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("F(9, 18) = 4.42, p = 0.0036", "F(9, 18) = 4.42, p = 0.004"),
         ("-0.95 ± 0.97 (p = 0.052)", "−0.9 ± 1.0"),
         ("bridge: count -5.34 ± 2.99 (p = 0.011), without spatial -1.11 ± 0.39", "5.3 ± 3.0 behind"),
-        ("adaptive less static: +0.28 ± 0.70", "on draw 3 +0.3 ± 0.7 (area +1.2 ± 0.6"),
-        ("static less static 1 3 4: +3.50 ± 1.08", "over three is +3.5 ± 1.1"),
+        ("test/accuracy, adaptive less static: +0.28 ± 0.70", "on draw 3 +0.3 ± 0.7 (area +1.2 ± 0.6"),
+        ("test/accuracy, static less static 1 3 4: +3.50 ± 1.08", "over three is +3.5 ± 1.1"),
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
     ):
         assert printed in told
