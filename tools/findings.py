@@ -53,7 +53,6 @@ SHIPPED = {
 #: verdicts that their section says not to rely on
 DOUBTFUL = {("sweep_mechanisms_vit", "DeepStack 2 6 8")}
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
-FAMILY = "test/accuracy/"  #: and a family: a column of the runs
 #: searches that are told rate by rate → their table
 TRIED = {
     "bridges_cnn": ("bridges_cnn", "runs"),
@@ -151,13 +150,15 @@ def comparison(name: str) -> Iterator[str]:
     by_label: dict[str, list[Mapping[str, str]]] = defaultdict(list)
     for run in read_table(name, "runs"):
         by_label[run["label"]].append(run)
-    families = [name.rpartition("/")[2] for name in by_label[next(iter(by_label))][0] if name.startswith(FAMILY)]
-    yield f"| variant | rate | test/accuracy | difference | | area | {' | '.join(families)} | params |"
-    yield f"|---|--:|--:|--:|---|--:|{'--:|' * len(families)}--:|"
     found = [Finding("", row["label"], row) for row in read_table(name, "report")]
+    metric = found[0].row["metric"]
+    of_family = [column for column in by_label[found[0].label][0] if column.startswith(f"{metric}/")]
+    families = " | ".join(column.removeprefix(f"{metric}/") for column in of_family)
+    yield f"| variant | rate | {metric} | difference | | area | {families} | params |"
+    yield f"|---|--:|--:|--:|---|--:|{'--:|' * len(of_family)}--:|"
     for each in sorted(found, key=lambda each: -float(each.row["mean"])):
         runs = by_label[each.label]
-        means = [f"{100 * fmean(float(run[FAMILY + family]) for run in runs):.1f}" for family in families]
+        means = [f"{100 * fmean(float(run[column]) for run in runs):.1f}" for column in of_family]
         cells = [each.label, f"{rates[each.label]:g}", each.accuracy, each.difference, each.verdict]
         cells += [f"{100 * float(each.row['area']):.1f}", *means, f"{float(each.row['trained_params']) / 1e3:.0f} k"]
         yield f"| {' | '.join(cells)} |"
@@ -225,16 +226,18 @@ def _searched(tower: str) -> dict[str, str]:
 
 
 def tried(name: str) -> Iterator[str]:
-    """Write the validation accuracy of each variant of a search at each rate, and the area at the best; one seed."""
+    """Write what each variant of a search has on validation data at each rate, and its area at the best; one seed."""
     runs: dict[str, dict[float, Mapping[str, str]]] = defaultdict(dict)
-    for run in read_table(*TRIED[name]):
+    found = read_table(*TRIED[name])
+    score = next(column for column in found[0] if column.startswith("val/"))
+    for run in found:
         runs[run["label"].removeprefix("vision.layers ").strip("[]")][float(run["train.lr"])] = run
     rates = sorted({rate for of_one in runs.values() for rate in of_one})
     yield f"| | {' | '.join(f'{rate:g}' for rate in rates)} | area at the best |"
     yield f"|---|{'--:|' * len(rates)}--:|"
     for label, of_one in runs.items():
-        cells = [f"{100 * float(of_one[rate]['val/accuracy']):.1f}" for rate in rates]
-        best = max(of_one.values(), key=lambda run: float(run["val/accuracy"]))
+        cells = [f"{100 * float(of_one[rate][score]):.1f}" for rate in rates]
+        best = max(of_one.values(), key=lambda run: float(run[score]))
         yield f"| {label} | {' | '.join(cells)} | {100 * float(best['area']):.1f} |"
 
 

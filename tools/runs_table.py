@@ -3,8 +3,8 @@
     python tools/runs_table.py STORE STUDY > analysis/results/NAME_runs.csv
 
 Some columns of `mtlab report STUDY --by run --format csv`: those that docs/results.md, `tools/findings.py` and the
-benchmarks read, and what a number is traced by. Trials of a search have their learning rate, and no test data; `val`
-behind the study gives the validation scores of any other.
+benchmarks read, with scores in the task's primary metric, and what a number is traced by. Trials of a search have their
+learning rate, and no test data; `val` behind the study gives the validation scores of any other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 
 import mtlab
 
-LEADING = ("run", "label", "train.lr", "seed", "steps", "best_step", "val/accuracy", "area")
+LEADING = ("run", "label", "train.lr", "seed", "steps", "best_step")
 LAST = ("cost/trained_params", "cost/flops", "cost/seconds", "mix/git", "mix/torch")
 
 
@@ -25,8 +25,10 @@ def runs_table(store: str, study: str, split: str = "test") -> pl.DataFrame:
     trial = " · trial "
     if runs["label"].str.contains(trial, literal=True).any():
         split = "val"
-    scores = [name for name in runs.columns if name.startswith(f"{split}/accuracy") and "floor_error" not in name]
-    chosen = [name for name in dict.fromkeys((*LEADING, *scores, *LAST)) if name in runs.columns]
+    metric = runs.columns[runs.columns.index("val/primary") + 1].removeprefix("val/")
+    scores = [name for name in runs.columns if name.startswith(f"{split}/{metric}") and "floor_error" not in name]
+    published = dict.fromkeys((*LEADING, f"val/{metric}", "area", *scores, *LAST))
+    chosen = [name for name in published if name in runs.columns]
     return runs.select(
         pl.col("label").str.split(trial).list.first() if name == "label" else pl.col(name) for name in chosen
     ).with_columns(pl.col(pl.Float64).round(6))

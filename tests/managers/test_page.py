@@ -51,14 +51,15 @@ def test_costs_are_current() -> None:
 @pytest.mark.parametrize("name", [*findings.SHIPPED, "experts"])
 def test_what_was_found_is_the_mean_of_the_published_runs(name: str) -> None:
     results = findings.ROOT / "analysis/results"
-    accuracies = defaultdict(list)
-    for run in csv.DictReader((results / f"{name}_runs.csv").open()):
-        accuracies[run["label"]].append(float(run["test/accuracy"]))
     reported = list(csv.DictReader((results / f"{name}_report.csv").open()))
-    assert {row["label"] for row in reported} == accuracies.keys()
+    metric = reported[0]["metric"]
+    scores = defaultdict(list)
+    for run in csv.DictReader((results / f"{name}_runs.csv").open()):
+        scores[run["label"]].append(float(run[metric]))
+    assert {row["label"] for row in reported} == scores.keys()
     for row in reported:
-        assert int(row["n"]) == len(accuracies[row["label"]])
-        assert float(row["mean"]) == pytest.approx(fmean(accuracies[row["label"]]), abs=1e-5)
+        assert int(row["n"]) == len(scores[row["label"]])
+        assert float(row["mean"]) == pytest.approx(fmean(scores[row["label"]]), abs=1e-5)
 
 
 def test_a_difference_names_what_it_is_against() -> None:
