@@ -24,7 +24,7 @@ LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 #: Section of the site → its pages, in order.
 SECTIONS = {
     "Start": "README docs/concepts docs/comparison examples/README",
-    "What was found": "docs/results docs/results-history analysis/README",
+    "What was found": "docs/results docs/results-tables docs/results-history analysis/README",
     "Compare": "docs/studies docs/seeds docs/statistics docs/sweeps docs/recording docs/figures docs/inspect "
     "docs/dashboard docs/terminal docs/mistakes",
     "Plug in": "docs/your-own-manager docs/your-own-questions docs/trackers docs/wandb docs/api docs/mllm",

@@ -1,8 +1,8 @@
 """What the shipped comparisons found, from the tables of `mtlab report` in analysis/results.
 
 `python tools/findings.py judge_vit` (or `sweep_managers_all`, `judge_cnn_levels`) prints a comparison as a table, best
-first, as docs/results.md or docs/results-history.md has it; `python tools/findings.py depth` that of the numbers of
-layers. For analysis/predictions.md, `python tools/findings.py search` prints the search for a better manager, and
+first, as docs/results-tables.md or docs/results-history.md has it; `python tools/findings.py depth` that of the numbers
+of layers. For analysis/predictions.md, `python tools/findings.py search` prints the search for a better manager, and
 `python tools/findings.py bridges_cnn` (or `own_maps_vit`, `depth_search`) what was tried at each rate.
 """
 
@@ -32,19 +32,19 @@ SHIPPED = {
         "results-history.md#twenty-one-managers-tuned-alike-preliminary",
         "CNN, 21 managers, preliminary",
     ),
-    "sweep_managers_all": ("results.md#which-of-all-managers", "CNN, all mechanisms"),
+    "sweep_managers_all": ("results-tables.md#which-of-all-managers", "CNN, all mechanisms"),
     "managers_all": ("results-history.md#all-managers-and-their-options-at-one-rate", "CNN, options, one rate"),
     "judge_cnn_levels": ("results-history.md#a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
-    "depth": ("results.md#how-many-cross-modal-layers", "CNN, one to six layers"),
-    "depth_longer": ("results.md#how-many-cross-modal-layers", "CNN, one layer, 2,000 steps"),
-    "depth_parts": ("results.md#how-many-cross-modal-layers", "CNN, one layer, its parts"),
-    "depth_vit": ("results.md#how-many-cross-modal-layers", "ViT, one layer"),
-    "queries": ("results.md#what-should-a-token-ask-with", "CNN, queries"),
-    "queries_rate": ("results.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
-    "judge_vit": ("results.md#the-same-on-a-vit", "ViT"),
-    "sweep_managers_shapes": ("results.md#where-one-level-knows-nearly-all", "CNN, shapes"),
-    "bridge_or_sum": ("results.md#as-many-seeds-as-it-takes", "CNN, until decided"),
-    "sweep_mechanisms_vit": ("results.md#again-on-fresh-pictures", "ViT, all kinds, own maps"),
+    "depth": ("results-tables.md#how-many-cross-modal-layers", "CNN, one to six layers"),
+    "depth_longer": ("results-tables.md#how-many-cross-modal-layers", "CNN, one layer, 2,000 steps"),
+    "depth_parts": ("results-tables.md#how-many-cross-modal-layers", "CNN, one layer, its parts"),
+    "depth_vit": ("results-tables.md#how-many-cross-modal-layers", "ViT, one layer"),
+    "queries": ("results-tables.md#what-should-a-token-ask-with", "CNN, queries"),
+    "queries_rate": ("results-tables.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
+    "judge_vit": ("results-tables.md#the-same-on-a-vit", "ViT"),
+    "sweep_managers_shapes": ("results-tables.md#where-one-level-knows-nearly-all", "CNN, shapes"),
+    "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
+    "sweep_mechanisms_vit": ("results-tables.md#again-on-fresh-pictures", "ViT, all kinds, own maps"),
     "sweep_managers_vit": (
         "results-history.md#an-earlier-comparison-on-the-vit-preliminary",
         "ViT, earlier, preliminary",
@@ -67,7 +67,7 @@ VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "u
 class Finding(NamedTuple):
     """One variant of a shipped comparison."""
 
-    place: str  #: where it ran, a link to its section of docs/results.md
+    place: str  #: where it ran, a link to its section of a page in docs/
     label: str
     row: Mapping[str, str]  #: of the report
     against: str = ""  #: the baseline and its image levels

@@ -1,4 +1,4 @@
-"""Tests behind docs/results.md that no report makes, from the tables of analysis/results.
+"""Tests behind docs/results-tables.md that no report makes, from the tables of analysis/results.
 
 `python tools/mechanisms.py` prints, of all managers on the CNN, the test of all rows that were predicted to be alike at
 once, whole and by family, the order of rows on two draws of pictures, accuracy by cost, and a pair that was looked at

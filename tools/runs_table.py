@@ -2,9 +2,9 @@
 
     python tools/runs_table.py STORE STUDY > analysis/results/NAME_runs.csv
 
-Some columns of `mtlab report STUDY --by run --format csv`: those that docs/results.md, `tools/findings.py` and the
-benchmarks read, with scores in the task's primary metric, and what a number is traced by. Trials of a search have their
-learning rate, and no test data; `val` behind the study gives the validation scores of any other.
+Some columns of `mtlab report STUDY --by run --format csv`: those that the pages of results, `tools/findings.py` and
+the benchmarks read, with scores in the task's primary metric, and what a number is traced by. Trials of a search have
+their learning rate, and no test data; `val` behind the study gives the validation scores of any other.
 """
 
 from __future__ import annotations

@@ -32,6 +32,10 @@ def test_options_are_current_and_a_source_is_named(entry: object) -> None:
     assert "Source:" in managers_page.description(entry)[2]
 
 
+PUBLISHED = "".join(
+    (findings.ROOT / f"docs/{page}.md").read_text() for page in ("results", "results-tables", "results-history")
+)
+
 COSTS = re.compile(r"^Cost: .*$", re.MULTILINE)
 ONE_OF_EACH = {entry.origin.split(".")[-2]: entry for entry in OURS}  #: room → a manager: counting all takes a minute
 
@@ -92,14 +96,12 @@ def test_a_difference_names_what_it_is_against() -> None:
     ],
 )
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
-    results = "".join((findings.ROOT / f"docs/{page}.md").read_text() for page in ("results", "results-history"))
-    assert "\n".join(findings.comparison(name)) in results, f"run `python tools/findings.py {name}`"
+    assert "\n".join(findings.comparison(name)) in PUBLISHED, f"run `python tools/findings.py {name}`"
 
 
 def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     mechanisms.main()
     told = capsys.readouterr().out
-    results = (findings.ROOT / "docs/results.md").read_text()
     for printed, written in (
         ("F = 1.56, p = 0.15", "F(11, 44) = 1.56, p = 0.15"),
         ("true means: 0.18 (0.00 to 0.46)", "as 0.2 points, with 0 to 0.46"),
@@ -114,22 +116,21 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
     ):
         assert printed in told
-        assert written in results
+        assert written in PUBLISHED
 
 
 def test_the_means_over_draws_are_what_their_command_prints() -> None:
     told = list(forest.table())
-    results = (findings.ROOT / "docs/results.md").read_text()
     for manager, found in (("static", "+0.1 (−0.5 to +0.6)"), ("adaptive", "+0.4 (−0.3 to +1.0)")):
         assert f"{manager} less bridge 1 3 4, searched, without draw 2: {found}" in told
-        assert found in results
+        assert found in PUBLISHED
     for manager, found in (("static", "−0.1 (−0.8 to +0.6)"), ("adaptive", "+0.2 (−0.5 to +0.8)")):
         assert f"{manager} less bridge 1 3 4, searched, 4 draws: {found}" in told
-        assert f"`{manager}` {found}" in results or f"`{manager}` is {found}" in results
+        assert f"`{manager}` {found}" in PUBLISHED or f"`{manager}` is {found}" in PUBLISHED
 
 
 def test_the_table_of_layers_is_what_its_command_prints() -> None:
-    assert "\n".join(findings.layers()) in (findings.ROOT / "docs/results.md").read_text()
+    assert "\n".join(findings.layers()) in PUBLISHED
 
 
 def test_the_table_of_the_search_is_what_its_command_prints() -> None:
