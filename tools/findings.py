@@ -92,7 +92,9 @@ class Finding(NamedTuple):
         """The outcome of the test and its corrected p."""
         if self.row["baseline"] == "true":
             return "baseline"
-        return f"{VERDICTS[self.row['outcome']]} (p {_p(float(self.row['p_corrected']))})"
+        outcome = self.row["outcome"]
+        tested = self.row["p_equivalence" if outcome == "equivalent" else "p_corrected"]
+        return f"{VERDICTS[outcome]} (p {_p(float(tested))})"
 
     def cells(self) -> tuple[str, ...]:
         """Write it as cells of a manager's table."""

@@ -1,7 +1,8 @@
-"""Managers of all levels less the bridge on the best levels that were found, in each published comparison.
+"""The published comparisons with three cross-modal layers at a glance, from the tables of `mtlab report`.
 
-`python tools/forest.py` prints the differences, and their mean over draws of pictures; `--picture FILE` draws them, too
-(needs the extra `images`). From the tables of `mtlab report` in analysis/results. Three cross-modal layers each.
+`python tools/forest.py` prints managers of all levels less the bridge on the best levels that were found, and the means
+over draws of pictures. `--picture FILE` draws these differences, `--levels FILE` what one level, a bridge and managers
+have in each comparison (both need the extra `images`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,32 @@ VIT = (
     Comparison("ViT, draw 7", "sweep_mechanisms_vit", "bridge"),
 )
 GROUPS = {"bridge 1 3 4, searched": SEARCHED, "bridge 1 3 5, by hand": BY_HAND, "bridge 2 6 8, by hand": VIT}
+#: comparison → its table, and the rows of one level, where it enters the first layer and each, bridge, static, adaptive
+LEVELS = {
+    "CNN, draw 0": ("sweep_managers", "image level 3", "", "bridge", "static", "adaptive"),
+    "CNN, draw 1": (
+        "sweep_managers_all_first",
+        "image level 3",
+        "image level 3 in each layer",
+        "bridge",
+        "static",
+        "adaptive",
+    ),
+    "CNN, draw 2": ("judge_cnn_levels", "image level 3", "", "bridge 1 3 4", "static", "adaptive"),
+    "CNN, draw 3": ("bridge_or_sum", "image level 3", "", "bridge 1 3 4", "static", "adaptive"),
+    "CNN, draw 5": (
+        "sweep_managers_all",
+        "image level 3",
+        "image level 3 in each layer",
+        "bridge",
+        "static",
+        "adaptive",
+    ),
+    "ViT, draw 2": ("judge_vit", "image level 6", "", "bridge, own maps", "static, own maps", "adaptive, own maps"),
+    "ViT, draw 7": ("sweep_mechanisms_vit", "", "image level 6 in each layer", "bridge", "static", "adaptive"),
+    "CNN, questions<br>about shapes": ("sweep_managers_shapes", "image level 4", "", "bridge", "static", "adaptive"),
+}
+ROWS = ("one level, first layer", "one level, each layer", "bridge on three levels", "static, all", "adaptive, all")
 
 
 class Difference(NamedTuple):
@@ -123,14 +150,44 @@ def picture() -> go.Figure:
     return theme.finish(figure, "Managers of all levels, and a bridge on three", caption, height=130 + 46 * len(places))
 
 
+def levels_picture() -> go.Figure:
+    """Draw what one level, a bridge and two managers have in each comparison."""
+    reports = {table: {row["label"]: row for row in read_table(table, "report")} for table, *_ in LEVELS.values()}
+    styles = theme.assign_styles(ROWS)
+    figure = go.Figure()
+    for number, (name, style) in enumerate(styles.items()):
+        found = [
+            (len(LEVELS) - place + 0.3 - 0.15 * number, reports[table][rows[number]])
+            for place, (table, *rows) in enumerate(LEVELS.values())
+            if rows[number]
+        ]
+        figure.add_scatter(
+            x=[100 * float(row["mean"]) for _, row in found],
+            y=[height for height, _ in found],
+            error_x={
+                "symmetric": False,
+                "array": [100 * (float(row["high"]) - float(row["mean"])) for _, row in found],
+                "arrayminus": [100 * (float(row["mean"]) - float(row["low"])) for _, row in found],
+            },
+            mode="markers",
+            marker={"color": style.colour, "symbol": style.symbol, "size": 8},
+            name=name,
+        )
+    figure.update_xaxes(title="test accuracy, points")
+    figure.update_yaxes(tickvals=[len(LEVELS) - place for place in range(len(LEVELS))], ticktext=list(LEVELS))
+    caption = "Means over seeds, 95% intervals. One level: the best single one. Draws differ in pictures and questions."
+    return theme.finish(figure, "One level of the tower, three, or all", caption, height=130 + 52 * len(LEVELS))
+
+
 def main() -> None:
-    """Print the table, and draw the picture if one is asked for."""
+    """Print the table, and draw the pictures that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path)
-    picture_file = parser.parse_args().picture
+    parser.add_argument("--levels", type=Path)
+    arguments = parser.parse_args()
     print("\n".join(table()))
-    if picture_file is not None:
-        write_figures({picture_file: picture()})
+    drawn = {arguments.picture: picture, arguments.levels: levels_picture}
+    write_figures({file: draw() for file, draw in drawn.items() if file is not None})
 
 
 if __name__ == "__main__":

@@ -111,8 +111,8 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("F(9, 18) = 4.42, p = 0.0036", "F(9, 18) = 4.42, p = 0.004"),
         ("-0.95 ± 0.97 (p = 0.052)", "−0.9 ± 1.0"),
         ("bridge: count -5.34 ± 2.99 (p = 0.011), without spatial -1.11 ± 0.39", "5.3 ± 3.0 behind"),
-        ("test/accuracy, adaptive less static: +0.28 ± 0.70", "on draw 3 +0.3 ± 0.7 (area +1.2 ± 0.6"),
-        ("test/accuracy, static less static 1 3 4: +3.50 ± 1.08", "over three is +3.5 ± 1.1"),
+        ("test/accuracy, adaptive less static: +0.28 ± 0.37", "on draw 3 +0.3 ± 0.4 (area +1.3 ± 0.3"),
+        ("test/accuracy, static less static 1 3 4: +3.31 ± 0.74", "All levels are 3.3 ± 0.7 ahead of three"),
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
     ):
         assert printed in told
@@ -121,10 +121,10 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
 
 def test_the_means_over_draws_are_what_their_command_prints() -> None:
     told = list(forest.table())
-    for manager, found in (("static", "+0.1 (−0.5 to +0.6)"), ("adaptive", "+0.4 (−0.3 to +1.0)")):
+    for manager, found in (("static", "+0.1 (−0.7 to +1.0)"), ("adaptive", "+0.4 (−0.5 to +1.3)")):
         assert f"{manager} less bridge 1 3 4, searched, without draw 2: {found}" in told
         assert found in PUBLISHED
-    for manager, found in (("static", "−0.1 (−0.8 to +0.6)"), ("adaptive", "+0.2 (−0.5 to +0.8)")):
+    for manager, found in (("static", "−0.1 (−0.9 to +0.7)"), ("adaptive", "+0.2 (−0.5 to +1.0)")):
         assert f"{manager} less bridge 1 3 4, searched, 4 draws: {found}" in told
         assert f"`{manager}` {found}" in PUBLISHED or f"`{manager}` is {found}" in PUBLISHED
 
