@@ -36,22 +36,32 @@ SEARCHED = (
     Comparison("CNN, draw 3", "bridge_or_sum", "bridge 1 3 4"),
     Comparison("CNN, draw 4", "depth", "bridge 1 3 4 · cross_layers 3", "{} · cross_layers 3"),
     Comparison("CNN, draw 5", "sweep_managers_all", "bridge"),
-)  #: bridges whose three levels were searched among all ten choices
+)  #: bridges on levels that were searched on draw 2; on draw 4 the better of two
 BY_HAND = (
     Comparison("CNN, draw 0", "sweep_managers", "bridge"),
     Comparison("CNN, draw 1", "sweep_managers_all_first", "bridge"),
-    Comparison("CNN, draw 2", "judge_cnn_levels", "bridge 1 3 5"),
+    Comparison("CNN, draw 2", "judge_cnn", "bridge"),
     Comparison("CNN, draw 5", "sweep_managers_all", "bridge 1 3 5"),
 )
 VIT = (
     Comparison("ViT, draw 2", "judge_vit", "bridge, own maps", "{}, own maps"),
     Comparison("ViT, draw 7", "sweep_mechanisms_vit", "bridge"),
 )
-GROUPS = {"bridge 1 3 4, searched": SEARCHED, "bridge 1 3 5, by hand": BY_HAND, "bridge 2 6 8, by hand": VIT}
+GROUPS = {"bridge 1 3 4": SEARCHED, "bridge 1 3 5, by hand": BY_HAND, "bridge 2 6 8, by hand": VIT}
+#: draw → its table, and the rows of adaptive and static, three cross-modal layers each
+ADAPTING = {
+    "draw 0": ("sweep_managers", "adaptive", "static"),
+    "draw 1": ("sweep_managers_all_first", "adaptive", "static"),
+    "draw 2": ("judge_cnn_levels", "adaptive", "static"),
+    "draw 3": ("bridge_or_sum", "adaptive", "static"),
+    "draw 4": ("depth", "adaptive · cross_layers 3", "static · cross_layers 3"),
+    "draw 5": ("sweep_managers_all", "adaptive", "static"),
+    "draw 9": ("queries", "fused query", "no query (static)"),
+}
 #: comparison → its table, and the rows of one level, where it enters the first layer and each, bridge, static, adaptive
 LEVELS = {
-    "CNN, draw 0": ("sweep_managers", "image level 3", "", "bridge", "static", "adaptive"),
-    "CNN, draw 1": (
+    "CNN, draw 0<br>bridge 1 3 5": ("sweep_managers", "image level 3", "", "bridge", "static", "adaptive"),
+    "CNN, draw 1<br>bridge 1 3 5": (
         "sweep_managers_all_first",
         "image level 3",
         "image level 3 in each layer",
@@ -59,9 +69,9 @@ LEVELS = {
         "static",
         "adaptive",
     ),
-    "CNN, draw 2": ("judge_cnn_levels", "image level 3", "", "bridge 1 3 4", "static", "adaptive"),
-    "CNN, draw 3": ("bridge_or_sum", "image level 3", "", "bridge 1 3 4", "static", "adaptive"),
-    "CNN, draw 5": (
+    "CNN, draw 2<br>bridge 1 3 4": ("judge_cnn_levels", "image level 3", "", "bridge 1 3 4", "static", "adaptive"),
+    "CNN, draw 3<br>bridge 1 3 4": ("bridge_or_sum", "image level 3", "", "bridge 1 3 4", "static", "adaptive"),
+    "CNN, draw 5<br>bridge 1 3 4": (
         "sweep_managers_all",
         "image level 3",
         "image level 3 in each layer",
@@ -69,9 +79,23 @@ LEVELS = {
         "static",
         "adaptive",
     ),
-    "ViT, draw 2": ("judge_vit", "image level 6", "", "bridge, own maps", "static, own maps", "adaptive, own maps"),
-    "ViT, draw 7": ("sweep_mechanisms_vit", "", "image level 6 in each layer", "bridge", "static", "adaptive"),
-    "CNN, questions<br>about shapes": ("sweep_managers_shapes", "image level 4", "", "bridge", "static", "adaptive"),
+    "ViT, draw 2<br>bridge 2 6 8": (
+        "judge_vit",
+        "image level 6",
+        "",
+        "bridge, own maps",
+        "static, own maps",
+        "adaptive, own maps",
+    ),
+    "ViT, draw 7<br>bridge 2 6 8": (
+        "sweep_mechanisms_vit",
+        "",
+        "image level 6 in each layer",
+        "bridge",
+        "static",
+        "adaptive",
+    ),
+    "CNN, shapes<br>bridge 3 4 5": ("sweep_managers_shapes", "image level 4", "", "bridge", "static", "adaptive"),
 }
 ROWS = ("one level, first layer", "one level, each layer", "bridge on three levels", "static, all", "adaptive, all")
 
@@ -82,6 +106,7 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
+    over_questions: bool = False  #: the interval has the variance over test questions, too
 
     def __str__(self) -> str:
         return f"{self.mean:+.1f} ({self.low:+.1f} to {self.high:+.1f})".replace("-", "−")
@@ -94,8 +119,8 @@ def difference(at: Comparison, manager: str) -> Difference:
     for row, sign, other in ((rows[label], 1, at.bridge), (bridge, -1, label)):
         if row["compare_to"] == other:
             low, high = sorted(100 * sign * float(row[f"difference_{end}"]) for end in ("low", "high"))
-            return Difference(100 * sign * float(row["difference"]), low, high)
-    return over([a - b for a, b in zip(_seeds(at.name, label), _seeds(at.name, at.bridge), strict=True)])
+            return Difference(100 * sign * float(row["difference"]), low, high, over_questions=True)
+    return _over_seeds(at.name, label, at.bridge)
 
 
 def over(values: Iterable[float]) -> Difference:
@@ -103,6 +128,10 @@ def over(values: Iterable[float]) -> Difference:
     found = mean_interval(list(values))
     assert found.interval is not None, "of several values"
     return Difference(found.mean, *found.interval)
+
+
+def _over_seeds(name: str, one: str, other: str) -> Difference:
+    return over([a - b for a, b in zip(_seeds(name, one), _seeds(name, other), strict=True)])
 
 
 def _seeds(name: str, label: str) -> list[float]:
@@ -121,6 +150,9 @@ def table() -> Iterator[str]:
             if "CNN, draw 2" in found:  # on which levels 1, 3, 4 were chosen
                 rest = over(each.mean for where, each in found.items() if where != "CNN, draw 2")
                 yield f"{manager} less {group}, without draw 2: {rest}"
+    adapting = {draw: _over_seeds(*rows) for draw, rows in ADAPTING.items()}
+    yield from (f"adaptive less static, {draw}, over seeds: {each}" for draw, each in adapting.items())
+    yield f"adaptive less static, {len(adapting)} draws: {over(each.mean for each in adapting.values())}"
 
 
 def picture() -> go.Figure:
@@ -138,15 +170,23 @@ def picture() -> go.Figure:
                 "symmetric": False,
                 "array": [each.high - each.mean for each in found],
                 "arrayminus": [each.mean - each.low for each in found],
+                "color": style.colour,
             },
             mode="markers",
-            marker={"color": style.colour, "symbol": style.symbol, "size": 8},
+            marker={
+                "color": ["white" if not each.over_questions else style.colour for each in found],
+                "symbol": style.symbol,
+                "size": 8,
+                "line": {"color": style.colour, "width": 2},
+            },
             name=manager,
         )
     figure.add_vline(x=0, line={"color": theme.NEUTRAL, "width": 1})
     figure.update_xaxes(title="test accuracy less the bridge's, points")
     figure.update_yaxes(tickvals=ticks, ticktext=[label for label, _ in places])
-    caption = "Mean over seeds and its 95% interval, not corrected. Each draw has other pictures and questions."
+    caption = (
+        "95% intervals, not corrected, over seeds and test questions; hollow: over seeds alone. Draws: other pictures."
+    )
     return theme.finish(figure, "Managers of all levels, and a bridge on three", caption, height=130 + 46 * len(places))
 
 

@@ -122,11 +122,16 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
 def test_the_means_over_draws_are_what_their_command_prints() -> None:
     told = list(forest.table())
     for manager, found in (("static", "+0.1 (−0.7 to +1.0)"), ("adaptive", "+0.4 (−0.5 to +1.3)")):
-        assert f"{manager} less bridge 1 3 4, searched, without draw 2: {found}" in told
+        assert f"{manager} less bridge 1 3 4, without draw 2: {found}" in told
         assert found in PUBLISHED
     for manager, found in (("static", "−0.1 (−0.9 to +0.7)"), ("adaptive", "+0.2 (−0.5 to +1.0)")):
-        assert f"{manager} less bridge 1 3 4, searched, 4 draws: {found}" in told
+        assert f"{manager} less bridge 1 3 4, 4 draws: {found}" in told
         assert f"`{manager}` {found}" in PUBLISHED or f"`{manager}` is {found}" in PUBLISHED
+
+
+def test_adaptive_less_static_over_draws_is_what_its_command_prints() -> None:
+    assert "adaptive less static, 7 draws: +0.1 (−0.1 to +0.4)" in list(forest.table())
+    assert "+0.1 (−0.1 to +0.4) in the mean over seven" in PUBLISHED
 
 
 def test_the_table_of_layers_is_what_its_command_prints() -> None:
