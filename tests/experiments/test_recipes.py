@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from offline import no_network  # noqa: F401 - a fixture
-from packages import LANGUAGE_MODEL, LANGUAGE_MODELS, need_packages
+from packages import LANGUAGE_MODEL, LANGUAGE_MODELS, need_clip_art, need_packages
 
 from mtlab.config import yaml
 from mtlab.config.load import compose, recipe_folders
@@ -43,13 +43,16 @@ def planned(path: Path) -> Plan:
 
 def case(path: Path) -> Any:
     name = str(path.relative_to(FOLDER))
-    slow = name == "paper/ablation_backbones.yaml" or path.stem in LANGUAGE_MODELS  # towers; a tokeniser to convert
+    # many towers; a tokeniser to convert; thousands of drawings to read
+    slow = name == "paper/ablation_backbones.yaml" or path.stem in (*LANGUAGE_MODELS, "clipart_cnn")
     return pytest.param(path, id=name, marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.mark.parametrize("path", [case(path) for path in STUDIES])
 def test_a_recipe_plans(path: Path) -> None:
     need_packages(*(LANGUAGE_MODEL if path.stem in LANGUAGE_MODELS else ()))
+    if path.stem == "clipart_cnn":
+        need_clip_art()
     data = to_json(planned(path))
     assert data["why"], "a recipe says which question it answers"
     assert len({row["label"] for row in data["rows"]}) == len(data["rows"])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from imagined import free
 from offline import no_network  # noqa: F401 - a fixture
+from packages import need_clip_art
 
 from mtlab.config.load import compose, recipe_folders, sweep_recipe_folders
 from mtlab.sweeps.plan import to_json
@@ -30,8 +31,15 @@ def planned(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return plan
 
 
-@pytest.mark.parametrize("name", [path.stem for path in FILES])
+def case(name: str) -> Any:
+    """Mark what reads thousands of drawings."""
+    return pytest.param(name, marks=[pytest.mark.slow] if name == "managers_clipart" else [])
+
+
+@pytest.mark.parametrize("name", [case(path.stem) for path in FILES])
 def test_a_sweep_is_planned_and_says_what_it_asks(name: str, planned: Any) -> None:
+    if name == "managers_clipart":
+        need_clip_art()
     prepared = planned(name)
     data = to_json(prepared)
     assert data["why"]
