@@ -28,10 +28,10 @@ quickstart: $(VENV)/.quickstart
 	@$(BIN)/mtlab run quickstart
 
 test: lint types
-	$(BIN)/python -m pytest -n auto -m "not slow" --durations=10
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" --durations=10
 
 test-all: lint types
-	$(BIN)/python -m pytest -n auto --durations=40
+	$(BIN)/python -m pytest -n auto --dist worksteal --durations=40
 	$(BIN)/python benchmarks/guard.py
 
 # TIMES and INPUTS: how often each fault is played, and how many bad inputs of each kind are made.

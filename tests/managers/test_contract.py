@@ -35,7 +35,7 @@ MORE = {
 }
 
 #: One of each kind is compiled to machine code, a minute each; the graphs of all are compared without.
-TO_MACHINE_CODE = {"bridge", "adaptive", "cross_attention", "attention_residual"}
+TO_MACHINE_CODE = {"bridge", "adaptive", "attention_residual"}
 
 for _entry in MANAGERS:
     _name = f"Test{_entry.name.title().replace('_', '')}"
