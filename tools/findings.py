@@ -43,6 +43,7 @@ SHIPPED = {
     "queries_rate": ("results-tables.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
     "judge_vit": ("results-tables.md#the-same-on-a-vit", "ViT"),
     "sweep_managers_shapes": ("results-tables.md#where-one-level-knows-nearly-all", "CNN, shapes"),
+    "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_mechanisms_vit": ("results-tables.md#again-on-fresh-pictures", "ViT, all kinds, own maps"),
     "sweep_managers_vit": (
@@ -60,6 +61,7 @@ TRIED = {
     "depth_search": ("depth_search", "runs"),
     "mechanisms_vit": ("sweep_mechanisms_vit", "trials"),
     "managers_shapes": ("sweep_managers_shapes", "trials"),
+    "managers_clipart": ("sweep_managers_clipart", "trials"),
 }
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 

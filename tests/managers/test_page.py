@@ -89,6 +89,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "judge_vit",
         "sweep_mechanisms_vit",
         "sweep_managers_shapes",
+        "sweep_managers_clipart",
         "bridge_or_sum",
         "depth_longer",
         "depth_parts",
