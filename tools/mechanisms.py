@@ -3,8 +3,8 @@
 `python tools/mechanisms.py` prints, of all managers on the CNN, the test of all rows that were predicted to be alike at
 once, whole and by family, the order of rows on two draws of pictures, accuracy by cost, and a pair that was looked at
 afterwards; of those on the ViT, the same test, and each row less the bridge with the error that all share; of those on
-questions about shapes, each row less the bridge in counting, and without spatial relations; and managers of all levels
-less those of the bridge's own.
+questions about shapes, each row less the bridge in counting, and without spatial relations; managers of all levels less
+those of the bridge's own; and, in retrieval of clip art, less the top level alone.
 """
 
 from __future__ import annotations
@@ -119,6 +119,13 @@ def on_own_levels() -> None:
         print(f"until decided, {metric}, {one} less {other}: {_paired(gap)}, {both} seeds")
 
 
+def on_clip_art() -> None:
+    """Print managers of all levels less the top level alone, which ran at the same rate, in retrieval of clip art."""
+    scores = by_seed("test/recall", "sweep_managers_clipart")
+    for label in ("mean", "static", "adaptive"):
+        print(f"clip art, {label} less image level 5: {_paired(scores[label] - scores['image level 5'])}")
+
+
 def _paired(gap: NDArray[np.float64]) -> str:
     found = paired_t_examples(gap, None)
     assert found.interval is not None, "seeds differ"
@@ -149,6 +156,7 @@ def main() -> None:
     on_the_vit()
     on_shapes()
     on_own_levels()
+    on_clip_art()
 
 
 if __name__ == "__main__":
