@@ -8,6 +8,7 @@ from statistics import fmean
 import findings
 import forest
 import managers_page
+import matching
 import mechanisms
 import pytest
 
@@ -119,6 +120,11 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
     ):
         assert printed in told
         assert written in PUBLISHED
+
+
+def test_what_matching_adds_is_what_its_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    matching.summary("sweep_managers_clipart")
+    assert capsys.readouterr().out in PUBLISHED
 
 
 def test_the_means_over_draws_are_what_their_command_prints() -> None:

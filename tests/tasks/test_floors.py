@@ -72,10 +72,20 @@ def test_retrieval_by_chance_is_that_of_random_ranks() -> None:
     for seed in range(400):
         scores = torch.rand(12, len(image_of), generator=torch.Generator().manual_seed(seed))
         ranked = rank_candidates(*every_pair(scores), split.image_of, 12)
-        found = build_evaluation(loader, split, ranked, losses)
+        found = build_evaluation(loader, split, ranked, ranked, losses)
         drawn.append({**found.metrics("test"), "outcome": found.scores["recall"]})
     floors = found.floors("test")
-    for name in ("IR@1", "IR@5", "IR@10", "TR@1", "TR@5", "TR@10", "recall", "recall/text retrieval"):
+    for name in (
+        "IR@1",
+        "IR@5",
+        "IR@10",
+        "TR@1",
+        "TR@5",
+        "TR@10",
+        "recall",
+        "recall/text retrieval",
+        "contrast_recall",
+    ):
         expected = np.mean([each[f"test/{name}"] for each in drawn])
         assert floors[floor_metrics(f"test/{name}")[0]] == pytest.approx(expected, abs=0.02), name
     outcomes = np.mean([each["outcome"] for each in drawn], 0)
@@ -87,6 +97,10 @@ def test_clusters_of_retrieval_are_images() -> None:
     split = RetrievalSplit.of(loader)
     ranked = rank_candidates(*every_pair(torch.rand(2, 3)), split.image_of, 2)
     found = build_evaluation(
-        loader, split, ranked, contrast_split(units(0, 3), units(1, 2), torch.tensor([0, 0, 1]), torch.tensor(0.1))
+        loader,
+        split,
+        ranked,
+        ranked,
+        contrast_split(units(0, 3), units(1, 2), torch.tensor([0, 0, 1]), torch.tensor(0.1)),
     )
     assert found.clusters == ["i0", "i0", "i1", "i1"]

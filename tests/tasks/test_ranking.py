@@ -11,16 +11,18 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
 from mtlab.managers.base import Experts
-from mtlab.tasks.ranking import scratch_file
+from mtlab.tasks.ranking import recall, scratch_file
 from mtlab.tasks.ranking.recall import (
     IMAGES,
     NO_RANK,
     TEXTS,
     CandidatePairs,
     RetrievalSplit,
+    SearchResult,
     build_evaluation,
     candidates,
     rank_candidates,
+    recalls,
 )
 from mtlab.tasks.ranking.scratch_file import ScratchFile
 from mtlab.tasks.ranking.similarity import contrast_split, nearest
@@ -78,6 +80,14 @@ def test_the_contrast_of_a_split_is_that_of_a_batch_however_it_is_cut(
     assert torch.equal(nearest(text, image, 2), (text @ image.T).topk(2).indices)
 
 
+def test_the_contrast_scores_its_candidates_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, image = units(0, 12), units(1, 5)
+    pairs = candidates(text, image, 3)
+    monkeypatch.setattr(recall, "BLOCK_PAIRS", 7)
+    found = SearchResult(text, image, pairs, np.zeros(len(pairs.images))).similarities()
+    assert found == pytest.approx((image @ text.T)[pairs.images, pairs.texts].numpy())
+
+
 def test_ranks_count_the_first_of_equals_and_what_is_no_candidate() -> None:
     image_of = np.array([0, 0, 1])
     pairs, scores = every_pair(torch.tensor([[3.0, 2.0, 3.0], [3.0, 2.5, 1.0]]))
@@ -99,12 +109,14 @@ def test_the_means_of_outcomes_are_the_recalls_though_pictures_have_unequal_numb
     pairs, scores = every_pair(torch.randn(20, len(image_of), generator=torch.Generator().manual_seed(3)))
     found = rank_candidates(pairs, scores, image_of, 20)
     losses = contrast_split(units(0, len(image_of)), units(1, 20), torch.from_numpy(image_of), torch.tensor(0.1))
-    evaluation = build_evaluation(loader, split, found, losses)
+    reverse = rank_candidates(pairs, -scores, image_of, 20)
+    evaluation = build_evaluation(loader, split, found, reverse, losses)
     values = evaluation.metrics("test")
     by_way = {way: np.mean([values[f"test/{way}@{rank}"] for rank in (1, 5, 10)]) for way in ("IR", "TR")}
     assert values[f"test/recall/{IMAGES}"] == pytest.approx(by_way["IR"])
     assert values[f"test/recall/{TEXTS}"] == pytest.approx(by_way["TR"])
     assert values["test/recall"] == pytest.approx((by_way["IR"] + by_way["TR"]) / 2)
+    assert values["test/contrast_recall"] == pytest.approx(np.mean(list(recalls(reverse).values())))
     assert evaluation.ids == [f"i{image}" for image in range(20) for _ in range(2)], "a picture is one replicate"
     assert evaluation.table is not None
     assert len(evaluation.table["id"]) == len(image_of) + 20

@@ -93,7 +93,7 @@ def test_a_tiny_set_is_learnt_and_a_run_leaves_all_that_it_should(name: str, mak
 def test_the_metrics_of_each_task(make_run: RunMaker) -> None:
     expected = {
         "votes": {"accuracy", "score"},
-        "retrieval": {"recall", "IR@1", "IR@5", "IR@10", "TR@1", "TR@5", "TR@10"},
+        "retrieval": {"recall", "IR@1", "IR@5", "IR@10", "TR@1", "TR@5", "TR@10", "contrast_recall"},
         "mlm+itm": {"accuracy", "mlm_accuracy", "itm_accuracy", "mlm_loss", "itm_loss"},
         "mlm+itm_itc": {
             *("accuracy", "mlm_accuracy", "itm_accuracy", "itc_accuracy"),

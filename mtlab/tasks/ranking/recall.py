@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -32,8 +33,10 @@ Numbers = NDArray[np.int64]
 
 RANKS = (1, 5, 10)  #: how many of the first count
 RECALLS = tuple(f"{way}@{rank}" for way in ("IR", "TR") for rank in RANKS)
+BY_CONTRAST = "contrast_recall"  #: the mean of `RECALLS` if candidates are ranked by the contrast alone
 IMAGES, TEXTS = "image retrieval", "text retrieval"  #: families of outcomes: the image of a text, the texts of an image
 BLOCK_BYTES = 2**28  #: of experts that are held at once, of images and of texts
+BLOCK_PAIRS = 2**16  #: whose unit vectors are held at once
 NO_RANK = np.iinfo(np.int64).max  #: rank of what is no candidate
 
 
@@ -71,6 +74,13 @@ class SearchResult:
     pairs: CandidatePairs
     scores: Floats  #: of the pairs, by matching: the logit of "they belong together", [P]
 
+    def similarities(self) -> Floats:
+        """Return the similarity of each pair by the contrast, [P]."""
+        images, texts = (torch.from_numpy(each).to(self.texts.device) for each in (self.pairs.images, self.pairs.texts))
+        blocks = zip(images.split(BLOCK_PAIRS), texts.split(BLOCK_PAIRS), strict=True)
+        found = [(self.images[image] * self.texts[text]).sum(1) for image, text in blocks]
+        return torch.cat(found).double().cpu().numpy()
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -107,9 +117,11 @@ def evaluate(
     result = search(context, contrast, match, loader, split, count, batch, between)
     own = torch.from_numpy(split.image_of).to(context.device)
     losses = contrast_split(result.texts, result.images, own, contrast.temperature.clamp(*TEMPERATURES))
-    return build_evaluation(
-        loader, split, rank_candidates(result.pairs, result.scores, split.image_of, len(split.images)), losses
+    ranked, by_contrast = (
+        rank_candidates(result.pairs, scores, split.image_of, len(split.images))
+        for scores in (result.scores, result.similarities())
     )
+    return build_evaluation(loader, split, ranked, by_contrast, losses)
 
 
 def search(
@@ -255,7 +267,9 @@ def recalls(ranked: Ranked) -> dict[str, float]:
     return {f"{way}@{rank}": float((ranks[way] <= rank).mean()) for way in ranks for rank in RANKS}
 
 
-def build_evaluation(loader: Loader, split: RetrievalSplit, ranked: Ranked, losses: SplitContrast) -> Evaluation:
+def build_evaluation(
+    loader: Loader, split: RetrievalSplit, ranked: Ranked, by_contrast: Ranked, losses: SplitContrast
+) -> Evaluation:
     """Build the evaluation of a split: two outcomes for each image, as its captions are no independent examples.
 
     One is how well the image is found by its captions, weighted so that the mean over images is that over captions; the
@@ -277,7 +291,7 @@ def build_evaluation(loader: Loader, split: RetrievalSplit, ranked: Ranked, loss
         blind_scores={"recall": _chance_outcomes(split).ravel()},
         extra_floors=_chance_recalls(split),
         answer_texts=[("its image", _describe(rank)) for rank in ranked.of_texts.tolist()],
-        extra_metrics=recalls(ranked),
+        extra_metrics=recalls(ranked) | {BY_CONTRAST: fmean(recalls(by_contrast).values())},
         table={
             "family": [IMAGES] * texts + [TEXTS] * images,
             "id": [example.id for example in examples] + list(split.images),
@@ -303,6 +317,7 @@ def _chance_outcomes(split: RetrievalSplit) -> Floats:
 def _chance_recalls(split: RetrievalSplit) -> dict[str, Floor]:
     """Return what ranks drawn at random reach, with the error of as many independent queries as there are images."""
     means = {name: float(np.mean(chance)) for name, chance in _chance(split).items()}
+    means[BY_CONTRAST] = fmean(means.values())
     return {name: Floor(mean, (mean * (1 - mean) / len(split.images)) ** 0.5) for name, mean in means.items()}
 
 
