@@ -210,5 +210,5 @@ def test_there_are_thousands_of_pairs_with_all_sources() -> None:
 def test_pictures_can_be_drawn_and_show_something(own_folders: None) -> None:
     data = opened(*ALL, image_size=32)
     keys = {example.image for split in SPLITS for example in data.examples(split)}
-    blank = [key for key in sorted(keys)[::6] if data.image(key).min() == 255]
+    blank = [key for key in sorted(keys)[::30] if data.image(key).min() == 255]
     assert blank == []
