@@ -3,17 +3,19 @@
     python tools/runs_table.py STORE STUDY > analysis/results/NAME_runs.csv
 
 Some columns of `mtlab report STUDY --by run --format csv`: those that the pages of results, `tools/findings.py` and
-the benchmarks read, with scores in the task's primary metric, and what a number is traced by. Trials of a search have
-their learning rate, and no test data; `val` behind the study gives the validation scores of any other.
+the benchmarks read, with scores in the metric that chose checkpoints, and what a number is traced by. Trials of a
+search have their learning rate, and no test data; `val` behind the study gives the validation scores of any other.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import polars as pl
 
 import mtlab
+from mtlab.runs.store import Store
 
 LEADING = ("run", "label", "train.lr", "seed", "steps", "best_step")
 LAST = ("cost/trained_params", "cost/flops", "cost/seconds", "mix/git", "mix/torch")
@@ -25,7 +27,7 @@ def runs_table(store: str, study: str, split: str = "test") -> pl.DataFrame:
     trial = " · trial "
     if runs["label"].str.contains(trial, literal=True).any():
         split = "val"
-    metric = runs.columns[runs.columns.index("val/primary") + 1].removeprefix("val/")
+    metric = Store.open(Path(store)).plan(study)["metrics"]["choose"].removeprefix("val/")
     scores = [name for name in runs.columns if name.startswith(f"{split}/{metric}") and "floor_error" not in name]
     published = dict.fromkeys((*LEADING, f"val/{metric}", "area", *scores, *LAST))
     chosen = [name for name in published if name in runs.columns]
