@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import polars as pl
 import pytest
 from calling import mtlab
 from fabric import FAMILIES
@@ -14,7 +15,7 @@ from trained_here import run_study
 from mtlab import files
 from mtlab.cli import main
 from mtlab.errors import UserError
-from mtlab.report.testbed.card import build_card
+from mtlab.report.testbed.card import _shares, build_card
 from mtlab.report.testbed.claims import claim_aggregation
 from mtlab.report.testbed.rows import CardRow
 from mtlab.report.testbed.text import cards_markdown
@@ -348,3 +349,10 @@ def test_the_shipped_rows_from_the_file_to_the_card(tmp_path):
     assert [one["family"] for one in card["room"]["families"]] == ["colour", "existence"]
     assert not any(claim["carries"] for claim in card["claims"])
     assert all(row["plateau"] in (2, 4) for row in card["rows"])
+
+
+def test_an_image_of_retrieval_counts_in_both_directions_however_many_seeds() -> None:
+    ids, families = ["a", "a", "b", "b"] * 2, ["image retrieval", "text retrieval"] * 4
+    row = CardRow("", {}, "mean", ((), ()), {}, {}, {}, {}, None, mean_interval([0.5, 0.6]), None)
+    found = _shares(pl.DataFrame({"id": ids, "family": families}), row)
+    assert found == {"image retrieval": 0.5, "text retrieval": 0.5}

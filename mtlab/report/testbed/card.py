@@ -200,10 +200,13 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
 
 
 def _shares(tested: pl.DataFrame, row: CardRow) -> dict[str, float]:
-    """Return the share of each family in the test examples; equal ones where no outcomes were recorded."""
+    """Return the share of each family in the test examples; equal ones where no outcomes were recorded.
+
+    An image of retrieval has an outcome in each direction, of two families.
+    """
     if tested.is_empty():
         return {family: 1 / len(row.family_test) for family in row.family_test}
-    counted = Counter(dict(tested.unique("id").group_by("family").len().iter_rows()))
+    counted = Counter(dict(tested.unique(["id", "family"]).group_by("family").len().iter_rows()))
     return {str(family): count / counted.total() for family, count in sorted(counted.items())}
 
 
