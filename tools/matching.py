@@ -24,11 +24,11 @@ from mtlab.tasks.ranking.recall import BY_CONTRAST
 
 def measure(root: Path, study: str, split: str) -> None:
     """Print a row for each run of a study."""
+    assert split in ("train", "val", "test")
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("run", "label", "seed", f"{split}/recall", f"{split}/{BY_CONTRAST}"))
     for planned in Store.open(root).plan(study)["runs"]:
         run = find_run(root / "cells" / planned["id"], root)
-        assert split in ("train", "val", "test")
         metrics = evaluate_run(run, parse_request(run, None, None, split)).metrics
         scores = (round(metrics[f"{split}/{name}"], 6) for name in ("recall", BY_CONTRAST))
         table.writerow((run.id, run.config["label"], run.config["seed"], *scores))

@@ -4,7 +4,8 @@
 once, whole and by family, the order of rows on two draws of pictures, accuracy by cost, and a pair that was looked at
 afterwards; of those on the ViT, the same test, and each row less the bridge with the error that all share; of those on
 questions about shapes, each row less the bridge in counting, and without spatial relations; managers of all levels less
-those of the bridge's own; and, in retrieval of clip art, less the top level alone.
+those of the bridge's own; areas at one rate; which share of a variance is of test questions; and, in retrieval of clip
+art, managers less the top level alone.
 """
 
 from __future__ import annotations
@@ -124,6 +125,31 @@ def on_clip_art() -> None:
     scores = by_seed("test/recall", "sweep_managers_clipart")
     for label in ("mean", "static", "adaptive"):
         print(f"clip art, {label} less image level 5: {_paired(scores[label] - scores['image level 5'])}")
+    areas = by_seed("area", "sweep_managers_clipart")
+    print(f"clip art, area, adaptive less static: {_paired(areas['adaptive'] - areas['static'])}")
+
+
+def areas_at_one_rate() -> None:
+    """Print the area of `static` less the bridge's where both ran at one rate with three cross-modal layers."""
+    for name, static, bridge in (
+        ("depth", "static · cross_layers 3", "bridge 1 3 4 · cross_layers 3"),
+        ("depth_longer", "static, three layers", "bridge 1 3 4, three layers"),
+    ):
+        areas = by_seed("area", name)
+        print(f"{name}, area, static less bridge 1 3 4: {_paired(areas[static] - areas[bridge])}")
+
+
+def variance_of_questions() -> None:
+    """Print which share of a difference's variance is that of test questions, where seeds ran until decided."""
+    scores = by_seed(name="bridge_or_sum")
+    for row in read_table("bridge_or_sum", "report"):
+        if row["label"] in ALL_LEVELS:
+            gap = scores[row["label"]] - scores["bridge 1 3 4"]
+            found = paired_t_examples(gap, None)
+            assert found.interval is not None, "seeds differ"
+            ours = (found.interval[1] - found.interval[0]) / stats.t.ppf(0.975, len(gap) - 1)
+            whole = 100 * (float(row["difference_high"]) - float(row["difference_low"])) / stats.norm.ppf(0.975)
+            print(f"until decided, {row['label']}: {1 - (ours / whole) ** 2:.0%} of the variance is of test questions")
 
 
 def _paired(gap: NDArray[np.float64]) -> str:
@@ -156,6 +182,8 @@ def main() -> None:
     on_the_vit()
     on_shapes()
     on_own_levels()
+    areas_at_one_rate()
+    variance_of_questions()
     on_clip_art()
 
 

@@ -34,7 +34,7 @@ MORE = {
     "sparse": [{"noise": 1.0}, {"k": 9, "query": "own"}],  # k = 1 may choose otherwise in half precision, at a tie
 }
 
-#: One of each kind is compiled to machine code, a minute each; the graphs of all are compared without.
+#: These are compiled to machine code, a minute each; the graphs of all are compared without.
 TO_MACHINE_CODE = {"bridge", "adaptive", "attention_residual"}
 
 for _entry in MANAGERS:

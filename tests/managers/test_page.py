@@ -115,6 +115,11 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("bridge: count -5.34 ± 2.99 (p = 0.011), without spatial -1.11 ± 0.39", "5.3 ± 3.0 behind"),
         ("test/accuracy, adaptive less static: +0.28 ± 0.37", "on draw 3 +0.3 ± 0.4 (area +1.3 ± 0.3"),
         ("test/accuracy, static less static 1 3 4: +3.31 ± 0.74", "All levels are 3.3 ± 0.7 ahead of three"),
+        ("clip art, area, adaptive less static: -0.61 ± 0.54", "area −0.6 ± 0.5 (s)"),
+        ("depth, area, static less bridge 1 3 4: +0.44 ± 1.34", "`static` is +0.4 ± 1.3 on draw 4"),
+        ("depth_longer, area, static less bridge 1 3 4: -0.56 ± 1.12", "−0.6 ± 1.1 on draw 6"),
+        ("until decided, static: 73% of the variance", "about 73 and 66 % of its variance"),
+        ("until decided, adaptive: 66% of the variance", "about 73 and 66 % of its variance"),
         ("clip art, mean less image level 5: +1.51 ± 1.28", "1.5 ± 1.3, 2.1 ± 2.3 and 1.7 ± 1.9 ahead"),
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
     ):
