@@ -14,7 +14,7 @@ from tiny_study import write_study
 from mtlab.launch.prepare import plan_study
 from mtlab.resolution.interventions import intervention_passes
 from mtlab.runs.store import Store
-from mtlab.studies.budget import time_estimate
+from mtlab.studies.budget import calibration, time_estimate
 from mtlab.studies.budget.calibration import Speed
 from mtlab.studies.budget.time_estimate import estimate_time
 from mtlab.studies.plan import Plan
@@ -60,6 +60,33 @@ def test_missing_runs_count_by_their_examples(plan: Plan, monkeypatch: pytest.Mo
     assert estimate_time(plan, dict.fromkeys(states, "done"), at_once=2) is None
     monkeypatch.setattr(time_estimate, "LARGEST_STEP", 1.0)
     assert estimate_time(plan, states, at_once=2) is None
+
+
+def test_an_evaluated_pair_is_a_ninth_of_an_example_trained_with_hard_negatives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = "task: {name: retrieval, candidates: 10}, data: {name: shapes_captions, train: 64, val: 16, test: 16}"
+    settings = (
+        f"set: {{{task}, record: {{interventions: false}}}}\nmetrics: {{choose: val/recall, verdict: test/recall}}"
+    )
+    study = write_study(tmp_path, settings)
+    made = plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+    monkeypatch.setattr(time_estimate, "calibrate", lambda *_, **__: Speed(0.01, 3, 8, "cpu", 1))
+    found = estimate_time(made, {run.id: "new" for run in made.runs}, at_once=1)
+    assert found is not None
+    evaluated = (2 * 16 + 16 + 16) * 10 / 9  # one forward pass; in training there are three, and backward passes
+    assert found.seconds == pytest.approx(0.01 * (6 * 8 + evaluated))
+
+
+def test_on_a_cpu_other_programs_do_not_count(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    took = iter(range(0, 10_000, 5))
+    monkeypatch.setattr(
+        calibration.time, "process_time", lambda: next(took)
+    )  # 5 s more at each reading: after three steps, and at the end
+    config = plan.runs[0].cell.config
+    speed = calibration.calibrate(config, None, answers=4, text_tokens=8, seconds=1.0)
+    assert speed.device == "cpu"
+    assert speed.seconds_per_example == pytest.approx(10 / (calibration.MIN_STEPS * config["train"]["batch"]))
 
 
 def test_what_was_timed_on_a_busy_machine_is_not_kept(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

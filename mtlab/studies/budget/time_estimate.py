@@ -1,7 +1,7 @@
 """How long a plan takes on this machine: a few steps of one of its cells are timed once, and cached.
 
-What was timed while other programs kept the processors busy is not cached: it would be told for as long as the code
-stays the same.
+On a CPU, its own time counts, not that of the clock. What was timed while other programs kept the processors busy is
+not cached all the same: they slow each other's memory down.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mtlab.units import format_duration
 
 SECONDS = 0.5  #: of timing
 LARGEST_STEP = 5e10  #: FLOPs of a step; a larger one would take longer than a plan may
-FORWARD = 1 / 3  #: of a training step: an example that is only evaluated
+FORWARD = 1 / 3  #: of a step: forward without backward
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _flops_of_step(cell: Cell) -> float:
 
 
 def _examples(cell: Cell) -> float:
-    """Count the examples of a run: trained on, and evaluated at their share of the cost."""
+    """Count the examples of a run: trained on, and what is evaluated by its share of such an example's cost."""
     train, sizes = cell.config["train"], dataset_facts(cell.config["data"]).examples
     task, options = lookup_task(cell.config)
     validations: int = math.ceil(cell.steps / train["eval_every"]) + 1  # the best checkpoint once more, at the end
@@ -124,4 +124,4 @@ def _examples(cell: Cell) -> float:
     if cell.config["record"]["interventions"]:
         evaluated += intervention_forwards(cell.config, sizes["val"])
     trained: int = cell.steps * train["batch"]
-    return trained + FORWARD * evaluated
+    return trained + FORWARD / task.pass_counts(options).fusion * evaluated
