@@ -40,7 +40,7 @@ class ClipViT(TimmBased):
         """Options in the YAML."""
 
         width: int = option(768, "width of every level", minimum=1)
-        depth: int = option(12, "blocks, each a level", minimum=1)
+        depth: int = option(12, "blocks, each a level", minimum=1, maximum=256)
         heads: int = option(12, "attention heads; must divide the width (CLIP: width / 64)", minimum=1)
         patch: int = option(16, "side of a patch, pixels", minimum=1)
         image_size: int = option(224, "side of the square that images are resized to, pixels", minimum=1)

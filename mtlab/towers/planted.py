@@ -36,7 +36,7 @@ class PlantedTower(Tower[Raw]):
     class Config(TowerOptions):
         """Options in the YAML."""
 
-        depth: int = option(6, "levels", minimum=1)
+        depth: int = option(6, "levels", minimum=1, maximum=256)
         planted: int = option(3, "the level that carries the code, 1 = lowest", minimum=1)
         width: int = option(32, "width of every level", minimum=1)
         tokens: int = option(4, "tokens of every level", minimum=1)

@@ -39,7 +39,7 @@ PAD, START, FIRST_WORD = 0, 1, 2  #: token ids
 class TinyOptions(TowerOptions):
     """Options that both tiny towers have."""
 
-    depth: int = option(4, "levels", minimum=1)
+    depth: int = option(4, "levels", minimum=1, maximum=256)
     width: int = option(32, "width of every level", minimum=1)
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
     seed: int = option(0, "seed of the random weights", minimum=0)

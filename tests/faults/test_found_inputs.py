@@ -95,11 +95,12 @@ def test_planted_towers_on_other_data(
     assert "towers `planted` read the texts of data set `planted` alone" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("setting", ["model.heads=0", "text.heads=0"])
-def test_a_number_that_would_be_divided_by(
+@pytest.mark.parametrize("setting", ["model.cross_layers=364018", "text.depth=364018", "model.heads=0", "text.heads=0"])
+def test_a_number_that_would_be_divided_by_or_counted_to(
     setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = write_study(tmp_path, "axes: {manager: [last, bridge]}")
     monkeypatch.setattr(sys, "argv", ["mtlab", "plan", str(study), setting])
     assert main() == 2
-    assert f"{setting[:-2]}: 0 is out of range" in capsys.readouterr().err
+    key, value = setting.split("=")
+    assert f"{key}: {value} is out of range" in capsys.readouterr().err

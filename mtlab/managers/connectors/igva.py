@@ -47,7 +47,7 @@ class Igva(Connector):
         weights: Literal["learned", "equal"] = option(
             "learned", "by the other modality, or all groups alike, as in the authors' first stage"
         )
-        blocks: int = option(4, "blocks of attention and feed-forward (published: 4)", minimum=1)
+        blocks: int = option(4, "blocks of attention and feed-forward (published: 4)", minimum=1, maximum=256)
         heads: int = option(4, "attention heads; must divide `hidden` (published: 4)", minimum=1)
         hidden: int | None = option(None, "width of the blocks; null: that of the model (published: 1024)", minimum=1)
         balance: float = option(
