@@ -139,6 +139,15 @@ def test_areas_of_other_lengths_are_no_evidence_of_speed(fabric: Fabric) -> None
     assert "Holm for 1 comparison;" in speed_table.speed_caption(found)
 
 
+def test_areas_at_another_learning_rate_are_told_to_be_so(fabric: Fabric) -> None:
+    same = report(fabric)
+    assert "learning rate" not in speed_table.speed_caption(same)
+    plan = fabric.plan(list(CURVES), seeds=3)
+    plan["rows"][2]["differences"] |= {"train.lr": 5e-3}
+    caption = speed_table.speed_caption(build_report(fabric.store, plan))
+    assert "at another learning rate than the baseline, of which areas tell as well: adaptive." in caption
+
+
 def test_no_interval_of_a_difference_of_shares_is_beyond_100_points(fabric: Fabric) -> None:
     found = report(fabric, {"bridge": ((0.2, 0.3, 0.9), (0.2, 0.8, 0.9)), "static": ((0.2, 0.9, 0.9), (0.2, 0.3, 0.9))})
     assert found.speed is not None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
 
 TITLE = "Learning speed"
+RATE = "train.lr"
 
 
 def speed_table(speed: LearningSpeed) -> ReportTable:
@@ -72,6 +73,11 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
     others = [row.label for row in speed.rows if row.label in compared and row.compare_to is None]
     if others:
         sentences.append(f"Areas of other lengths than the baseline's are not compared: {', '.join(others)}.")
+    rates = {row.label for row in report.rows if RATE in row.config_differences}
+    at_others = [row.label for row in speed.rows if row.label in rates and row.compare_to is not None]
+    if at_others:
+        names = ", ".join(at_others)
+        sentences.append(f"Trained at another learning rate than the baseline, of which areas tell as well: {names}.")
     if speed.target is None:
         sentences.append(f"No steps to a target: {speed.why_no_target}.")
     else:
