@@ -125,6 +125,23 @@ def test_rows_are_chosen_on_validation_and_measured_on_test_data(fabric, bed):
     assert card.ceiling.mean.mean == pytest.approx(2.8 / 3)
 
 
+def test_what_ten_seeds_detect_counts_test_examples_as_the_study_does(fabric, bed):
+    """All seeds differ alike, so that test examples are all that a difference is uncertain by."""
+    number = pl.col("id").str.slice(1).cast(pl.Int64)
+    for cell, right in {"mean": number % 2 == 0, "bridge_a": number % 2 == 1, "image_3": number % 3 == 0}.items():
+        for seed in range(SEEDS):
+            folder = fabric.store.run(f"{cell}/s{seed}")
+            outcomes = pl.read_parquet(folder / "examples.parquet").with_columns(score=right.cast(pl.Float64))
+            outcomes.write_parquet(folder / "examples.parquet")
+            result = json.loads((folder / "result.json").read_text())
+            accuracy = outcomes.filter(split="test")["score"].mean()
+            write_result(folder, result | {"metrics": result["metrics"] | {"test/accuracy": accuracy}})
+    assert build_card(fabric.store, bed | {"test": "paired_t"}).detectable is None
+    of_pairs = sorted([1.0, 17 / 36, 17 / 36])  # variance of an example's difference: ±1, or 0 in half of all
+    expected = (1.96 + 0.84) * (of_pairs[1] / 300) ** 0.5
+    assert build_card(fabric.store, bed).detectable == pytest.approx(expected, rel=0.02)
+
+
 def test_the_room_is_that_of_the_levels_which_validation_chooses(fabric, bed):
     room = build_card(fabric.store, bed).room
     assert room is not None

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.report import frame
+from mtlab.report.comparison.compare import paired_difference, seed_spread
 from mtlab.report.comparison.families import add_family_means
-from mtlab.report.comparison.seed_results import blind_floor, recorded_floor, results_by_seed
+from mtlab.report.comparison.paired_examples import split_by_cell
+from mtlab.report.comparison.seed_results import SeedResults, blind_floor, recorded_floor, results_by_seed
 from mtlab.report.testbed.claims import Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
 from mtlab.report.testbed.rows import CardRow, Role, card_rows
 from mtlab.runs.store import Store, metric_direction
-from mtlab.statistics.numbers import sample_sd
 from mtlab.statistics.power import smallest_detectable
 from mtlab.units import in_points
 
@@ -54,6 +56,7 @@ class Card:
     blind: float | None  #: the best score of a blind variant, or that which the study gives
     families: Mapping[str, float]  #: family → share of the test examples
     room: Room | None
+    detectable: float | None = None  #: difference that `STUDY_SEEDS` seeds detect between rows of `compared`
 
     def of_role(self, *roles: Role) -> list[CardRow]:
         """Return the rows of some roles, in the study's order."""
@@ -86,12 +89,6 @@ class Card:
         found = [row.mean.sd for row in self.of_role("single level", "mean", "bridge", "other")]
         known = [sd for sd in found if sd is not None]
         return median(known) if known else None
-
-    @cached_property
-    def detectable(self) -> float | None:
-        """Difference that `STUDY_SEEDS` seeds detect, by the median spread of paired differences of `compared`."""
-        spreads = list(_spreads_of_differences(list(self.compared.values())))
-        return smallest_detectable(median(spreads), STUDY_SEEDS, self.alpha) if spreads else None
 
     @property
     def claims(self) -> tuple[Claim, Claim]:
@@ -181,7 +178,7 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
     tested = outcomes.filter(split="test") if outcomes.height else outcomes
     families = _shares(tested, singles[0])
     config = singles[0].config
-    return Card(
+    card = Card(
         study=plan["study"],
         why=plan["why"],
         metric=metric,
@@ -197,6 +194,31 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
         families=families,
         room=measure_room(singles, families, plan["alpha"]),
     )
+    return replace(card, detectable=_detectable(card, runs, outcomes, results, plan))
+
+
+def _detectable(
+    card: Card,
+    runs: pl.DataFrame,
+    outcomes: pl.DataFrame,
+    results: Mapping[str, SeedResults],
+    plan: Mapping[str, Any],
+) -> float | None:
+    """Return the difference that `STUDY_SEEDS` seeds detect, median over pairs of `compared`; None with one seed.
+
+    By the spread of their differences over seeds, and over test examples where the study's test counts these.
+    """
+    by_cell = split_by_cell(outcomes)
+    cells = {row["label"]: row["cell"] for row in plan["rows"]}
+    found = []
+    for one, other in combinations(card.compared.values(), 2):
+        pair = (cells[other.label], cells[one.label])
+        difference, _ = paired_difference(results, pair, runs, by_cell, card.metric, plan)
+        if difference is not None and difference.error is not None:
+            spread, examples = seed_spread(difference)
+            found.append(smallest_detectable(spread, STUDY_SEEDS, card.alpha, examples=examples))
+    known = [each for each in found if each is not None]
+    return median(known) if known else None
 
 
 def _shares(tested: pl.DataFrame, row: CardRow) -> dict[str, float]:
@@ -216,16 +238,6 @@ def _guess(runs: pl.DataFrame, metric: str, families: Iterable[str]) -> Guess | 
         return None
     of_families = {family: recorded_floor(runs, f"{metric}/{family}") for family in families}
     return Guess(score, {family: value for family, value in of_families.items() if value is not None})
-
-
-def _spreads_of_differences(rows: Sequence[CardRow]) -> Iterator[float]:
-    import numpy as np
-
-    for index, row in enumerate(rows):
-        for other in rows[:index]:
-            shared = sorted(set(row.test) & set(other.test))
-            if len(shared) > 1:
-                yield sample_sd(np.array([row.test[seed] - other.test[seed] for seed in shared]))
 
 
 def _label(row: CardRow | None) -> str | None:
