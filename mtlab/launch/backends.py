@@ -91,7 +91,7 @@ def launcher_settings(given: Any, *, name: str | None = None) -> Settings:
     for chosen in (node.get("name"), name):
         if chosen is not None and (not isinstance(chosen, str) or chosen not in LAUNCHERS):
             raise UserError(f"no launcher {chosen!r}; {nearest(str(chosen), LAUNCHERS)}", key="launcher")
-    if "name" not in node:
+    if node.get("name") is None:
         raise UserError(f"which launcher? Add `name: local`, or another of {', '.join(LAUNCHERS)}", key="launcher.name")
     settings = _checked(node)
     if name is None or name == settings.name:

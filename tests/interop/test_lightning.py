@@ -7,6 +7,7 @@ import os
 import pickle
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,12 @@ def test_code_is_refused_and_does_not_run(wrap: Any, tmp_path: Path, capsys: pyt
 def test_damaged_files_are_told(tmp_path: Path) -> None:
     whole = io.BytesIO()
     torch.save({"state_dict": STATE}, whole)
-    for name, data in {"cut": whole.getvalue()[:-200], "empty": b"", "words": b"no checkpoint"}.items():
+    tensor_without_storage = io.BytesIO()
+    with zipfile.ZipFile(whole) as original, zipfile.ZipFile(tensor_without_storage, "w") as changed:
+        for member in original.namelist():
+            changed.writestr(member, b"\x80\x02K\x05Q." if member.endswith("data.pkl") else original.read(member))
+    damaged = {"cut": whole.getvalue()[:-200], "empty": b"", "words": b"no checkpoint"}
+    for name, data in (damaged | {"reference": tensor_without_storage.getvalue()}).items():
         (tmp_path / f"{name}.ckpt").write_bytes(data)
         with pytest.raises(UserError, match=rf"{name}\.ckpt: is not a readable checkpoint .*\w\)?$"):
             read_file(tmp_path / f"{name}.ckpt")

@@ -54,6 +54,7 @@ def test_a_launcher_is_a_name_or_a_mapping() -> None:
         (3, "launcher: expected local, slurm, ray, or a mapping with `name`; found 3"),
         ({"name": ["slurm"]}, "launcher: no launcher ['slurm']; did you mean 'slurm'?"),
         ({"partition": "gpu"}, "launcher.name: which launcher? Add `name: local`, or another of local, slurm, ray"),
+        ({"name": None}, "launcher.name: which launcher? Add `name: local`, or another of local, slurm, ray"),
         ({"name": "slurm", "partion": "gpu"}, "launcher.partion: unknown key; did you mean 'partition'?"),
         ({"name": "slurm", "at_once": 0}, "launcher.at_once: 0 is out of range: must be at least 1"),
         (
