@@ -62,6 +62,11 @@ class Study:
             return True
         return False
 
+    def wait_in_training(self, launcher: subprocess.Popen[str], seconds: float) -> bool:
+        """Wait until a run has begun, and for a random moment; False if the launcher is through by then."""
+        wait_for(lambda: self.workers() or launcher.poll() is not None)
+        return self.wait(launcher, seconds)
+
     def workers(self) -> list[Process]:
         """Find the processes that hold runs."""
         return [process for process in self.holders() if process.alive()]
@@ -127,8 +132,7 @@ def hung(stage: Stage) -> Report:
     """A worker stands still (SIGSTOP) at a random moment: stopped at its time limit, told as a timeout, run again."""
     study = Study(stage.folder, stage.dice)
     launcher = study.launch(limit=6.0, grace=0.5)
-    injected = study.wait(launcher, 2.0)
-    stopped = study.workers()[:1] if injected else []
+    stopped = study.workers()[:1] if study.wait_in_training(launcher, 0.6) else []
     for process in stopped:
         os.kill(process.pid, signal.SIGSTOP)
     code = study.ended(launcher)
@@ -188,8 +192,7 @@ def node_lost(stage: Stage) -> Report:
     study = Study(stage.folder, stage.dice)
     with ray_nodes.running() as nodes:
         launcher = study.launch(pool=f"ray {nodes.address}", grace=20.0)
-        wait_for(lambda: study.workers() or launcher.poll() is not None)
-        injected = study.wait(launcher, 3.0)
+        injected = study.wait_in_training(launcher, 3.0)
         nodes.kill()
         time.sleep(stage.dice.uniform(0, 1))
         nodes.add()
@@ -206,7 +209,7 @@ def locks_damaged(stage: Stage) -> Report:
     """Kill -9 everything, and damage every lock that is left."""
     study = Study(stage.folder, stage.dice)
     launcher = study.launch()
-    injected = study.wait(launcher, 2.5)
+    injected = study.wait_in_training(launcher, 0.6)
     launcher.send_signal(signal.SIGKILL)
     launcher.communicate()
     for process in study.workers():

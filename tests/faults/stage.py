@@ -128,14 +128,16 @@ def _work(run: str, log: str, environment: dict[str, str], strike: Strike | None
 
 def undisturbed(folder: Path) -> tuple[dict[str, Any], float]:
     """Train the run without a fault; return its outcome, and the seconds from its first checkpoint to its end."""
-    for name in ("first", "second"):  # the first fills the cache
+    taken = []
+    for name in ("first", "second", "third", "fourth"):  # the first fills the cache
         run = run_folder(folder / name, "cell", **SETTINGS)
         process = worker(run, folder / f"{name}.txt")
         wait_for(lambda: (run / "checkpoints/last.safetensors").exists() or not process.is_alive())  # noqa: B023
         started = time.monotonic()
         process.join()
         assert process.exitcode == 0, (folder / f"{name}.txt").read_text()
-    return outcome(run), time.monotonic() - started
+        taken.append(time.monotonic() - started)
+    return outcome(run), min(taken)  # the fewest: a moment that is drawn within them is seldom after the end
 
 
 def flip(path: Path, dice: random.Random) -> None:
