@@ -103,3 +103,35 @@ def broken(draw: st.DrawFn, source: bytes, pieces: st.SearchStrategy[bytes], mos
 bytes_pieces = st.sampled_from(
     [b"\x00" * 8, b"\xff" * 8, b"ustar\x00", b"PK\x03\x04", b"{", b'"', b"../../x"]
 ) | st.binary(max_size=9)
+
+
+@st.composite
+def changed_tensors(draw: st.DrawFn, source: dict[str, Any], most: int = 3) -> dict[str, Any]:
+    """Change one to `most` named tensors: left out, renamed, doubled, of another shape or type, not finite."""
+    import torch
+
+    tensors = dict(source)
+    for _ in range(draw(st.integers(1, most))):
+        name = draw(st.sampled_from(sorted(tensors)))
+        tensor = tensors[name]
+        how = draw(st.sampled_from(["out", "name", "twice", "flat", "longer", "empty", "nan", *TENSOR_TYPES]))
+        if how in ("out", "name"):
+            del tensors[name]
+        if how in ("name", "twice"):
+            tensors[draw(texts.filter(lambda each: "\x00" not in each and "\ud83d" not in each)) or "x"] = (
+                tensor.clone()
+            )
+        elif how == "flat":
+            tensors[name] = tensor.reshape(-1).clone()
+        elif how == "longer":
+            tensors[name] = torch.cat([tensor.reshape(1, *tensor.shape)] * 2, draw(st.integers(0, tensor.ndim)))
+        elif how == "empty":
+            tensors[name] = tensor.new_zeros(draw(st.sampled_from([(), (0,), (0, 3), (1, 1, 1)])))
+        elif how == "nan":
+            tensors[name] = torch.full(tensor.shape, torch.nan)
+        elif how in TENSOR_TYPES:
+            tensors[name] = tensor.to(getattr(torch, how))
+    return tensors
+
+
+TENSOR_TYPES = ["float16", "bfloat16", "float64", "int64", "bool", "complex64", "float8_e4m3fn"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 from hypothesis import strategies as st
-from input_changes import PIECES, broken, bytes_pieces, changed, places, scalars, texts, values
+from input_changes import PIECES, broken, bytes_pieces, changed, changed_tensors, places, scalars, texts, values
 from input_judge import Judge, quiet
 from standin import make_plan
 from tiny_shards import make_shards
@@ -138,25 +139,38 @@ def shards(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
 
 
 def checkpoints(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
-    """Published checkpoints, safetensors and `.ckpt`: `mtlab import`."""
+    """Published checkpoints, safetensors and `.ckpt`, their bytes and their tensors: `mtlab import`."""
     import torch
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save
 
-    weights = TESTS / "golden" / "bt" / "state_dict.safetensors"
-    ckpt = judge.folder / "whole.ckpt"
-    torch.save({"epoch": 3, "state_dict": load_file(weights), "hyper_parameters": {"config": {"a": 1}}}, ckpt)
-    sources = [(".safetensors", weights.read_bytes()), (".ckpt", ckpt.read_bytes())]
-    kinds = st.sampled_from(sources).flatmap(
-        lambda source: st.tuples(st.just(source[0]), broken(source[1], bytes_pieces))
+    weights, heads = TESTS / "golden" / "bt" / "state_dict.safetensors", ("--heads", 4, "--text-heads", 4, "--vision-heads", 4)
+    state = load_file(weights)
+    saved: dict[str, Callable[[dict[str, torch.Tensor]], bytes]] = {
+        ".safetensors": save,
+        ".ckpt": lambda tensors: _saved({"epoch": 3, "state_dict": tensors, "hyper_parameters": {"config": {"a": 1}}}),
+    }
+    quiet("import", weights, "--out", judge.folder / "whole", *heads)  # else all would be refused for one reason
+    kinds = st.sampled_from(list(saved)).flatmap(
+        lambda suffix: st.tuples(
+            st.just(suffix),
+            broken(saved[suffix](state), bytes_pieces) | changed_tensors(state).map(saved[suffix]),
+        )
     )
 
     def give(given_file: tuple[str, bytes]) -> None:
         path, out = judge.folder / f"given{given_file[0]}", judge.folder / "imported"
         path.write_bytes(given_file[1])
         shutil.rmtree(out, ignore_errors=True)
-        judge.call("import", path, "--out", out, shown=given_file[1][:600])
+        judge.call("import", path, "--out", out, *heads, shown=given_file[1][:600])
 
     return kinds, give
+
+
+def _saved(data: Any) -> bytes:
+    import torch
+
+    torch.save(data, stream := io.BytesIO())
+    return stream.getvalue()
 
 
 def bundles(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
