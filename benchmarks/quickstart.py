@@ -1,10 +1,11 @@
 """What does the whole of quickstart cost, from the start of the command to its report?
 
-    python benchmarks/quickstart.py                      three seeds, in a fresh store and a filled cache
-    python benchmarks/quickstart.py --before CHECKOUT    first two seeds, by the code of another checkout
-    python benchmarks/quickstart.py --quick              a tenth of its steps and data
+    python benchmarks/quickstart.py                    two seeds by the code of a commit, then three by ours
+    python benchmarks/quickstart.py --before COMMIT    another commit; "" for none
+    python benchmarks/quickstart.py --quick            a tenth of its steps and data
 
-CPU seconds of the launcher and of all its workers. The goal is what two seeds take by the code before.
+Each runs in a fresh store, with a filled cache of levels. CPU seconds of the launcher and of all its workers. The goal
+is what two seeds take by the code before.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from processes import mtlab
 from mtlab.config.load import compose, find_study_file
 
 SEEDS = 3
-SEEDS_BEFORE = 2
+BEFORE, SEEDS_BEFORE = "4252472", 2  #: the last commit of the time when quickstart had two seeds
 QUICK = 10  #: one part in so many of steps and data
 
 
-def run_study(checkout: Path, seeds: int, words: Sequence[str]) -> Row:
-    """Run quickstart by the code of a checkout, in a fresh store; return the row of what it took."""
+def run_study(checkout: Path, code: str, seeds: int, words: Sequence[str]) -> Row:
+    """Run quickstart by the code of a folder, in a fresh store; return the row of what it took."""
     known = os.environ.get("PYTHONPATH")
     with tempfile.TemporaryDirectory() as store:
         os.environ["PYTHONPATH"] = str(checkout)
@@ -38,7 +39,7 @@ def run_study(checkout: Path, seeds: int, words: Sequence[str]) -> Row:
         os.environ["PYTHONPATH"] = known or ""
         costs = [json.loads(path.read_text())["cost"] for path in Path(store).glob("cells/*/s*/result.json")]
     return {
-        "code": commit_of(checkout),
+        "code": code,
         "seeds": seeds,
         "CPU s": taken.cpu,
         "CPU s a run": taken.cpu / len(costs),
@@ -47,10 +48,9 @@ def run_study(checkout: Path, seeds: int, words: Sequence[str]) -> Row:
     }
 
 
-def commit_of(checkout: Path) -> str:
-    """Return the short name of a checkout's commit."""
-    line = ["git", "-C", str(checkout), "rev-parse", "--short=7", "HEAD"]
-    return subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
+def git(*words: str) -> bytes:
+    """Return what git says in our checkout."""
+    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True).stdout
 
 
 def tenth() -> list[str]:
@@ -64,18 +64,20 @@ def tenth() -> list[str]:
 def main() -> None:
     """Measure and print."""
     arguments = parser(__doc__, rounds=1, quick=f"one part in {QUICK} of the steps and data")
-    arguments.add_argument("--before", type=Path, metavar="CHECKOUT", help="of the code to compare with")
+    arguments.add_argument("--before", default=BEFORE, metavar="COMMIT", help=f"to compare with (default: {BEFORE})")
     asked = arguments.parse_args()
     words = tenth() if asked.quick else []
-    with measurements(asked) as tables:
+    with measurements(asked) as tables, tempfile.TemporaryDirectory() as folder:
         with tempfile.TemporaryDirectory() as store:  # fills the cache of levels
             mtlab("run", "quickstart", "study.seeds=1", *words, "train.length={steps: 1}", "--store", store)()
         goal = None
         if asked.before:
-            before = run_study(asked.before.absolute(), SEEDS_BEFORE, words)
+            subprocess.run(["tar", "-x", "-C", folder], input=git("archive", asked.before), check=True)
+            before = run_study(Path(folder), asked.before, SEEDS_BEFORE, words)
             goal = before["CPU s"]
             tables.add("study", [before])
-        tables.add("study", [{**run_study(ROOT, SEEDS, words), "goal, CPU s": goal}])
+        ours = git("rev-parse", "--short=7", "HEAD").decode().strip()
+        tables.add("study", [{**run_study(ROOT, ours, SEEDS, words), "goal, CPU s": goal}])
 
 
 if __name__ == "__main__":

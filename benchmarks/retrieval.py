@@ -1,6 +1,6 @@
 """Retrieval's evaluation – towers once, contrast, matching of the best candidates – against scoring pair by pair.
 
-    python benchmarks/retrieval.py [--images 1000] [--captions 5] [--candidates 128] [--size tiny] [--quick]
+    python benchmarks/retrieval.py [--images 200] [--captions 5] [--candidates 32] [--size tiny] [--quick]
 
 Evaluation is measured whole, on one thread, and in between, at seven moments of it, so is a sample of pairs that go
 through the full model, in batches of 64: both towers, and the cross-modal encoder; pixels and words are there already.
@@ -95,9 +95,9 @@ def memory(what: str) -> float:
 def main() -> None:
     """Measure and print."""
     arguments = parser(__doc__, rounds=7, quick="40 images, 16 candidates, tiny")
-    arguments.add_argument("--images", type=int, default=1000)
+    arguments.add_argument("--images", type=int, default=200)
     arguments.add_argument("--captions", type=int, default=5)
-    arguments.add_argument("--candidates", type=int, default=128)
+    arguments.add_argument("--candidates", type=int, default=32)
     arguments.add_argument("--size", choices=("quickstart", "tiny"), default="quickstart")
     asked = arguments.parse_args()
     torch.set_num_threads(1)
