@@ -50,9 +50,14 @@ class MetricsLog:
             files.write_bytes(self.path, self.lines)
 
     def verify(self, log: Callable[[str], None]) -> None:
-        """Repair the file at the end of a run, if it was damaged meanwhile."""
+        """Repair the file at the end of a run, if it was damaged meanwhile, and flush it to the disk.
+
+        Lines are not flushed as they come: a checkpoint holds them, too, which a finished run has no more.
+        """
         if self.lines and self._read() != self.lines:
             self._repair(log)
+        if self.lines:
+            files.sync(self.path)
 
     def _read(self) -> bytes:
         try:

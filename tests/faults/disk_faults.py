@@ -171,7 +171,7 @@ def _kill_server(_: Stage, server: Any, process: Any) -> None:
 
 
 def power_cut(stage: Stage) -> Report:
-    """A real disk stops in the middle of all, and what was not flushed to it is lost; later it is mounted again."""
+    """A real disk stops in the middle of all, or just after it, without what was not flushed; it is mounted again."""
     image, disk = stage.folder / "image", stage.folder / "disk"
     with image.open("wb") as stream:
         stream.truncate(2**25)
@@ -182,7 +182,7 @@ def power_cut(stage: Stage) -> Report:
         subprocess.run(["sync", "-f", disk], check=True)
         process = stage.start()
         wait_for(lambda: (stage.run / "lock.json").exists() or not process.is_alive())
-        process.join(stage.moment())
+        process.join(2 * stage.moment())
         folder = os.open(disk, os.O_RDONLY)
         fcntl.ioctl(folder, SHUTDOWN, WITHOUT_FLUSHING)
         os.close(folder)
@@ -191,7 +191,7 @@ def power_cut(stage: Stage) -> Report:
     if code not in (0, EXIT_DISK) or (code and SILENT not in stage.said()):
         return Report(True, explained=False, note=f"exit {code}: {stage.said()[-600:]}")
     with mounted(mount, disk):
-        return stage.compare(injected=bool(code))
+        return stage.compare(injected=True)
 
 
 def move(stage: Stage, disk: Path) -> None:

@@ -143,7 +143,10 @@ def checkpoints(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
     import torch
     from safetensors.torch import load_file, save
 
-    weights, heads = TESTS / "golden" / "bt" / "state_dict.safetensors", ("--heads", 4, "--text-heads", 4, "--vision-heads", 4)
+    weights, heads = (
+        TESTS / "golden" / "bt" / "state_dict.safetensors",
+        ("--heads", 4, "--text-heads", 4, "--vision-heads", 4),
+    )
     state = load_file(weights)
     saved: dict[str, Callable[[dict[str, torch.Tensor]], bytes]] = {
         ".safetensors": save,

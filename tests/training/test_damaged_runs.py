@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,34 @@ def test_a_damaged_parent_is_refused(make_run: RunMaker) -> None:
     (run / BEST).unlink()
     with pytest.raises(UserError, match="is lost: `mtlab clean --yes` sets"):
         list(load_initial_weights(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
+
+
+def test_a_finished_run_is_on_the_disk_before_it_is_called_finished(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, a run with a result has all of what its checksums name: each file was flushed as it is."""
+    flushed: dict[int, int] = {}  # inode → size
+    known_before_result: set[int] = set()
+    real_flush, real_rename = os.fsync, os.replace
+
+    def flush(descriptor: int) -> None:
+        real_flush(descriptor)
+        found = os.fstat(descriptor)
+        flushed[found.st_ino] = found.st_size
+
+    def rename(source: Path, target: Path) -> None:
+        if Path(target).name == "result.json":
+            known_before_result.update(flushed)
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", rename)
+    folder = make_run()
+    assert train(folder) == 0
+    names = json.loads((folder / "checksums.json").read_text()).keys() - {"config.json"}  # which this test has written
+    covered = [folder / name for name in sorted(names)]
+    assert folder / METRICS in covered
+    late = [path.name for path in covered if path.stat().st_ino not in known_before_result]
+    assert late == []
+    changed = [path.name for path in covered if flushed[path.stat().st_ino] != path.stat().st_size]
+    assert changed == []
