@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import plotly.graph_objects as go
+import psutil
 import pytest
+from patience import wait_for
 from PIL import Image
 
 from mtlab.errors import UserError
@@ -50,3 +55,26 @@ def test_a_missing_package_is_told_with_its_extra(tmp_path: Path, monkeypatch: p
     with pytest.raises(UserError, match=r"needs the package kaleido: pip install 'mtlab\[images\]'"):
         render.write_figures({tmp_path / "a.png": made()})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_browser_is_kept_for_a_while_and_replaced_when_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("kaleido")
+
+    def browsers() -> set[int]:
+        found = set()
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if "--remote-debugging-pipe" in " ".join(child.cmdline()):
+                    found.add(child.pid)
+        return found
+
+    first = render.render_images([(made(), "png")])
+    started = browsers()
+    assert render.render_images([(made(), "png")]) == first
+    assert browsers() == started
+    for pid in started:
+        os.kill(pid, signal.SIGKILL)
+    monkeypatch.setattr(render, "IDLE", 0.1)
+    assert render.render_images([(made(), "png")]) == first
+    wait_for(lambda: not browsers())
