@@ -42,21 +42,36 @@ schema study
 new mine --from quickstart --out OUT
 budget STUDY train.batch=4 --tflops 10 --json
 plan STUDY train.batch=4 --json
-sweep plan STUDY budget.trials=3 --json
+sweep plan SWEEP budget.trials=3 --json
+sweep status tried --json
+sweep best tried --front --json
+sweep best tried --as OUT
+sweep report tried --format json --out OUT
+check bridge --json
 data info shards
 data sample shards train -n 3 --seed 1 --out OUT
 data make shapes train=4 val=2 test=2 --out OUT
 track sync demo --to tensorboard --set tensorboard.folder=x
 """.strip().splitlines()
+TRIED_SWEEP = {
+    "kind": "sweep",
+    "name": "tried",
+    "over": {"manager": ["bridge"]},
+    "space": {"train.lr": {"choice": [1e-3, 1e-2]}},
+    "seeds": 1,
+    "budget": {"trials": 2},
+}
 KNOWN = sorted({word for line in LINES for word in line.split()})
 SENDS = ("wandb", "mlflow", "trackio")  #: nothing is sent from here
 
 
 def command_words(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
-    """Words and options of 24 commands on a store with trained runs: left out, doubled, exchanged, put in, changed."""
-    whole, study = judge.folder / "whole", judge.folder / "study.yaml"
+    """Words and options of 28 commands on a store with trained runs: left out, doubled, exchanged, put in, changed."""
+    whole, study, sweep = judge.folder / "whole", judge.folder / "study.yaml", judge.folder / "sweep.yaml"
     study.write_text(yaml.safe_dump(STUDY | {"name": "demo", "seeds": 2}))
+    sweep.write_text(yaml.safe_dump({**yaml.safe_load(TINY), **TRIED_SWEEP}))
     quiet("run", study, "--store", whole, "--workers", 1, "--quiet")
+    quiet("sweep", "run", sweep, "--store", whole, "--workers", 1, "--quiet")
 
     @st.composite
     def lines(draw: st.DrawFn) -> list[str]:
@@ -77,11 +92,11 @@ def command_words(judge: Judge) -> tuple[st.SearchStrategy[Any], Input]:
             shutil.rmtree(folder, ignore_errors=True)
         out.mkdir()
         shutil.copytree(whole, store)
-        places = {"OUT": str(out / "made"), "STUDY": str(study)}
+        places = {"OUT": str(out / "made"), "STUDY": str(study), "SWEEP": str(sweep)}
         words = [places.get(word, word).replace("\x00", "0") for word in line if word not in SENDS]
         if words[0] == "track":
             words += ["--to", "tensorboard"]
-        if words[0] not in ("list", "schema", "data", "new"):
+        if words[0] not in ("list", "schema", "data", "new", "check"):
             words += ["--store", str(store)]
         with judge.at(out):  # what is written, is written there
             judge.call(*words, shown=words)
