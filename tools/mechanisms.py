@@ -129,6 +129,13 @@ def on_clip_art() -> None:
     print(f"clip art, area, adaptive less static: {_paired(areas['adaptive'] - areas['static'])}")
 
 
+def of_the_top_levels() -> None:
+    """Print `static` over all levels less the same over the top ones."""
+    scores = by_seed(name="experts")
+    for label in ("static, top 2", "static, top 3"):
+        print(f"experts, static, all less {label}: {_paired(scores['static, all'] - scores[label])}")
+
+
 def areas_at_one_rate() -> None:
     """Print the area of `static` less the bridge's where both ran at one rate with three cross-modal layers."""
     for name, static, bridge in (
@@ -182,6 +189,7 @@ def main() -> None:
     on_the_vit()
     on_shapes()
     on_own_levels()
+    of_the_top_levels()
     areas_at_one_rate()
     variance_of_questions()
     on_clip_art()
