@@ -76,7 +76,9 @@ BENCHMARKS ?= startup quickstart time_to_answer large_studies training_step prof
 OPTIONS ?=
 bench: $(VENV)/.dev
 	@failed=; for name in $(BENCHMARKS); do echo "== $$name"; \
-		$(BIN)/python benchmarks/$$name.py $(OPTIONS) --json benchmarks/results/$$name.json || failed="$$failed $$name"; done; \
+		picture=; test $$name != growth || picture="--picture docs/growth.svg"; \
+		$(BIN)/python benchmarks/$$name.py $(OPTIONS) $$picture --json benchmarks/results/$$name.json || \
+			failed="$$failed $$name"; done; \
 		test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 bench-gpu: $(VENV)/.dev

@@ -1,6 +1,6 @@
 """How fast are conversion and loading beside plain PIL and a plain DataLoader, and does memory stay the same?
 
-    python benchmarks/data.py [--images 1000] [--rounds 3] [--quick]
+    python benchmarks/data.py [--images 5000] [--rounds 3] [--quick]
 
 All are measured in turn, several times, in one run on one core each, so that a busy machine is busy for all alike. CPU
 seconds are what to compare: wall seconds depend on who else is at work.
@@ -86,7 +86,7 @@ def memory(what: str, *arguments: Path | int) -> float:
 def main() -> None:
     """Measure and print."""
     arguments = parser(__doc__, rounds=3, quick="a fifth of the images")
-    arguments.add_argument("--images", type=int, default=1000, help="in the larger data set; the smaller has a tenth")
+    arguments.add_argument("--images", type=int, default=5000, help="in the larger data set; the smaller has a tenth")
     arguments.add_argument("--steps", type=int, default=15, help=f"batches of {BATCH} in a round")
     asked = arguments.parse_args()
     if asked.quick:

@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from alternating import Seconds, alternate, median, ratio
 from fitted import exponent
-from measurements import ROOT, Row, Tables, measurements, parser
+from measurements import Row, Tables, measurements, parser
 
 from mtlab.config.check import check_config
 from mtlab.config.schema import TrainConfig
@@ -127,14 +127,8 @@ def main() -> None:
     """Measure and print."""
     arguments = parser(__doc__, quick="three sizes of each")
     arguments.add_argument("--manager", default="adaptive")
-    arguments.add_argument(
-        "--picture",
-        type=Path,
-        help="draw them (SVG, PNG or PDF; needs 'mtlab[images]'; with --json and no --quick: docs/growth.svg)",
-    )
+    arguments.add_argument("--picture", type=Path, help="draw them (SVG, PNG or PDF; needs 'mtlab[images]')")
     asked = arguments.parse_args()
-    if asked.json and not asked.quick:
-        asked.picture = asked.picture or ROOT / "docs" / "growth.svg"
     torch.set_num_threads(1)
     with measurements(asked) as tables:
         points = list(sizes(asked.quick))

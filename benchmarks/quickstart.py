@@ -13,8 +13,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,12 +33,10 @@ QUICK = 10  #: one part in so many of steps and data
 
 
 def run_study(checkout: Path, code: str, seeds: int, words: Sequence[str]) -> Row:
-    """Run quickstart by the code of a folder, in a fresh store; return the row of what it took."""
-    known = os.environ.get("PYTHONPATH")
-    with tempfile.TemporaryDirectory() as store:
-        os.environ["PYTHONPATH"] = str(checkout)
+    """Run quickstart by the code of a folder, in a fresh store and a filled cache; return the row of what it took."""
+    with by_code_of(checkout), tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as store:
+        mtlab("run", "quickstart", "study.seeds=1", *words, "train.length={steps: 1}", "--store", first)()  # fills it
         taken = measure(mtlab("run", "quickstart", f"study.seeds={seeds}", *words, "--store", store))
-        os.environ["PYTHONPATH"] = known or ""
         costs = [json.loads(path.read_text())["cost"] for path in Path(store).glob("cells/*/s*/result.json")]
     return {
         "code": code,
@@ -46,6 +46,21 @@ def run_study(checkout: Path, code: str, seeds: int, words: Sequence[str]) -> Ro
         "wall s": taken.wall,
         "peak MiB of a worker": max(cost["memory_mib"] for cost in costs),
     }
+
+
+@contextmanager
+def by_code_of(checkout: Path) -> Iterator[None]:
+    """Let processes that are started within import mtlab from a folder, wherever they work."""
+    known = dict(os.environ)
+    os.environ |= {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1"}  # else the working directory would come first
+    try:
+        told = [sys.executable, "-c", "import mtlab; print(mtlab.__file__)"]
+        found = subprocess.run(told, check=True, capture_output=True, text=True).stdout.strip()
+        assert Path(found).is_relative_to(checkout), f"mtlab is imported from {found}, not from {checkout}"
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(known)
 
 
 def git(*words: str) -> bytes:
@@ -68,8 +83,6 @@ def main() -> None:
     asked = arguments.parse_args()
     words = tenth() if asked.quick else []
     with measurements(asked) as tables, tempfile.TemporaryDirectory() as folder:
-        with tempfile.TemporaryDirectory() as store:  # fills the cache of levels
-            mtlab("run", "quickstart", "study.seeds=1", *words, "train.length={steps: 1}", "--store", store)()
         goal = None
         if asked.before:
             subprocess.run(["tar", "-x", "-C", folder], input=git("archive", asked.before), check=True)
