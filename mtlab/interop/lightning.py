@@ -73,8 +73,6 @@ def hyperparameters(options: Mapping[str, Any]) -> Hyperparameters:
     return Hyperparameters(**found)
 
 
-#: What torch raises on a file of another format, or a damaged one.
-_DAMAGED = (RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError, AssertionError)
 _SETTINGS = {"num_heads": "heads", "drop_rate": "dropout", "max_text_len": "max_length"}
 
 
@@ -94,7 +92,16 @@ def _unpickle(path: Path) -> Any:
         else:
             problem = "is not a readable checkpoint (damaged, cut off, or another format)"
         raise UserError(problem, file=path) from None
-    except (*_DAMAGED, OSError, EOFError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        AssertionError,
+    ) as error:
         first = str(error).partition("\n")[0][:120]
         words = f": {first}" if " " in first else ""  # of some errors a number, or nothing
         raise UserError(

@@ -52,7 +52,7 @@ class MetricsLog:
     def verify(self, log: Callable[[str], None]) -> None:
         """Repair the file at the end of a run, if it was damaged meanwhile, and flush it to the disk.
 
-        Lines are not flushed as they come: a checkpoint holds them, too, which a finished run has no more.
+        Lines are not flushed one by one, because the checkpoint for resuming also holds them. A finished run has none.
         """
         if self.lines and self._read() != self.lines:
             self._repair(log)

@@ -79,14 +79,13 @@ def test_an_evaluated_pair_is_a_ninth_of_an_example_trained_with_hard_negatives(
 
 
 def test_on_a_cpu_other_programs_do_not_count(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    took = iter(range(0, 10_000, 5))
-    monkeypatch.setattr(
-        calibration.time, "process_time", lambda: next(took)
-    )  # 5 s more at each reading: after three steps, and at the end
+    took = iter([100.0, 105.0])  # of this thread, before and after the steps
+    monkeypatch.setattr(calibration.time, "thread_time", lambda: next(took))
     config = plan.runs[0].cell.config
-    speed = calibration.calibrate(config, None, answers=4, text_tokens=8, seconds=1.0)
-    assert speed.device == "cpu"
-    assert speed.seconds_per_example == pytest.approx(10 / (calibration.MIN_STEPS * config["train"]["batch"]))
+    config = {**config, "train": {**config["train"], "threads": 2}}
+    speed = calibration.calibrate(config, None, answers=4, text_tokens=8, seconds=0.0)
+    assert (speed.device, speed.threads) == ("cpu", 2)
+    assert speed.seconds_per_example == pytest.approx(5 / (calibration.MIN_STEPS * config["train"]["batch"]))
 
 
 def test_what_was_timed_on_a_busy_machine_is_not_kept(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("until decided, adaptive: 66% of the variance", "about 73 and 66 % of its variance"),
         ("clip art, mean less image level 5: +1.51 ± 1.28", "1.5 ± 1.3, 2.1 ± 2.3 and 1.7 ± 1.9 ahead"),
         ("all less static, top 2: +21.52 ± 2.64", "All less the top two is +21.5 ± 2.6"),
-        ("all less static, top 3: +10", "less the top three +10 ± 14, not shown"),
+        ("all less static, top 3: +10.38 ± 13.72", "less the top three +10 ± 14, not shown"),
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
     ):
         assert printed in told

@@ -145,7 +145,7 @@ def test_areas_at_another_learning_rate_are_told_to_be_so(fabric: Fabric) -> Non
     plan = fabric.plan(list(CURVES), seeds=3)
     plan["rows"][2]["differences"] |= {"train.lr": 5e-3}
     caption = speed_table.speed_caption(build_report(fabric.store, plan))
-    assert "at another learning rate than the baseline, of which areas tell as well: adaptive." in caption
+    assert "at another learning rate than the baseline, which also changes the area: adaptive." in caption
 
 
 def test_no_interval_of_a_difference_of_shares_is_beyond_100_points(fabric: Fabric) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_a_browser_is_kept_for_a_while_and_replaced_when_it_has_ended(monkeypatc
 
     first = render.render_images([(made(), "png")])
     started = browsers()
+    assert started
     assert render.render_images([(made(), "png")]) == first
     assert browsers() == started
     for pid in started:
@@ -78,3 +80,15 @@ def test_a_browser_is_kept_for_a_while_and_replaced_when_it_has_ended(monkeypatc
     monkeypatch.setattr(render, "IDLE", 0.1)
     assert render.render_images([(made(), "png")]) == first
     wait_for(lambda: not browsers())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["", "render.close_browser(); os._exit(0)"])
+def test_a_process_that_ends_leaves_no_folder_of_its_browser(end: str, tmp_path: Path) -> None:
+    pytest.importorskip("kaleido")
+    code = (
+        "import os, plotly.graph_objects as go; from mtlab.report.figures import render;"
+        f"render.render_images([(go.Figure(), 'png')]); {end}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+    wait_for(lambda: not list(tmp_path.iterdir()))

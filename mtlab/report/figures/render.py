@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mtlab import files
 from mtlab.errors import UserError, missing_extra
@@ -17,9 +18,10 @@ from mtlab.errors import UserError, missing_extra
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Result = TypeVar("Result")
+Wanted = tuple[dict[str, Any], dict[str, Any]]  #: a figure as data, and kaleido's options
 FORMATS = (".png", ".svg", ".pdf")
 IDLE = 60.0  #: seconds that a browser is kept for the next figures
+CLOSING = 10.0  #: seconds that its end is waited for
 SCALE = 2  #: pixels of a PNG for one of the figure's: sharp on today's screens and on paper
 
 
@@ -59,65 +61,78 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
         raise
 
 
+def close_browser() -> None:
+    """End the browser, if there is one, with its folders; for processes that end without Python's exit handlers."""
+    if _browser.cache_info().currsize:
+        _browser().close()
+
+
 @cache
 def _browser() -> _Browser:
-    """Return this process's browser."""
-    return _Browser()
+    """Return this process's browser; its start takes seconds, and so it is kept for a while."""
+    browser = _Browser()
+    atexit.register(browser.close)
+    return browser
 
 
 class _Browser:
-    """A browser that renders figures, in a thread with an event loop: that of a notebook runs already.
-
-    Its start takes as long as a dozen figures, so that it is kept for a while.
-    """
+    """A browser that renders figures, in a thread with an event loop: that of a notebook runs already."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.lock = asyncio.Lock()  #: one figure after another
         self.opened = AsyncExitStack()
         self.kaleido: Any = None
-        self.closing: asyncio.TimerHandle | None = None
-        self.lock = asyncio.Lock()
+        self.timer: asyncio.TimerHandle | None = None
+        self.ending: asyncio.Task[None] | None = None
         threading.Thread(target=self.loop.run_forever, name="browser", daemon=True).start()
-        atexit.register(self._wait, self.close)
 
-    def render(self, wanted: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> list[bytes]:
-        """Render figures with their options; with a new browser where one that was kept has ended meanwhile."""
-        return self._wait(partial(self._render, wanted))
+    def render(self, wanted: Sequence[Wanted]) -> list[bytes]:
+        """Render figures with their options."""
+        return asyncio.run_coroutine_threadsafe(self._render(wanted), self.loop).result()
 
-    async def _render(self, wanted: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> list[bytes]:
+    def close(self) -> None:
+        """End the browser; another is started where one is needed. One that does not answer ends with this process."""
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(CLOSING)
+
+    async def _render(self, wanted: Sequence[Wanted]) -> list[bytes]:
         async with self.lock:
-            if self.closing is not None:
-                self.closing.cancel()
-            kept = self.kaleido is not None
+            if self.timer is not None:
+                self.timer.cancel()
+            if self.kaleido is not None:
+                with suppress(Exception, asyncio.CancelledError):  # of one that was kept, and has ended meanwhile
+                    return await self._render_all(wanted)
+                await self._end()
             try:
                 return await self._render_all(wanted)
-            except (Exception, asyncio.CancelledError):  # the latter of what a browser that has ended did not answer
-                await self._close()
-                if not kept:
-                    raise
-                return await self._render_all(wanted)
+            except BaseException:
+                await self._end()
+                raise
             finally:
-                self.closing = self.loop.call_later(IDLE, lambda: self.loop.create_task(self.close()))
+                self.timer = self.loop.call_later(IDLE, self._close_idle)
 
-    async def _render_all(self, wanted: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> list[bytes]:
+    async def _render_all(self, wanted: Sequence[Wanted]) -> list[bytes]:
         import kaleido
 
         if self.kaleido is None:  # with mathjax, the page would fetch it from the network
             self.kaleido = await self.opened.enter_async_context(kaleido.Kaleido(n=1, mathjax=False))
         return [await self.kaleido.calc_fig(figure, opts=options) for figure, options in wanted]
 
-    async def close(self) -> None:
-        """End the browser; another is started where one is needed."""
-        async with self.lock:
-            await self._close()
+    def _close_idle(self) -> None:
+        self.ending = self.loop.create_task(self._close())
 
     async def _close(self) -> None:
+        async with self.lock:
+            await self._end()
+
+    async def _end(self) -> None:
         self.kaleido = None
         with suppress(Exception, asyncio.CancelledError):  # it may have ended by itself
             await self.opened.aclose()
 
-    def _wait(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work(), self.loop).result()
+
+os.register_at_fork(after_in_child=_browser.cache_clear)  # a fork has no thread that would answer
 
 
 def _options(figure: go.Figure, kind: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
     at_others = [row.label for row in speed.rows if row.label in rates and row.compare_to is not None]
     if at_others:
         names = ", ".join(at_others)
-        sentences.append(f"Trained at another learning rate than the baseline, of which areas tell as well: {names}.")
+        sentences.append(f"Trained at another learning rate than the baseline, which also changes the area: {names}.")
     if speed.target is None:
         sentences.append(f"No steps to a target: {speed.why_no_target}.")
     else:

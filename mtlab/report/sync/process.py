@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mtlab import files
 from mtlab.data.cache.locks import try_lock
@@ -216,7 +216,7 @@ def sync_until_end(root: Path, study: str, given: Mapping[str, Any]) -> None:
             goes_on = "left out" if sink.without_server(sink.options) is None else "carried on offline"
             _send(log=f"{error}: {goes_on}; once that is mended, `mtlab track sync {study}` sends it")
             _send(unreachable=error.tracker)
-            os._exit(UNREACHABLE)
+            _end(UNREACHABLE)
 
 
 def _make_sinks(trackers: TrackerOptions, folder: Path) -> dict[str, Sink]:
@@ -273,8 +273,16 @@ def main(arguments: list[str]) -> None:
     os.nice(int(nice))
     sys.stdout = sys.stderr
     sync_until_end(Path(root), study, json.loads(trackers))
+    _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    """End this process at once: a library may wait at exit for a server that does not answer, and all is written."""
+    from mtlab.report.figures import render
+
+    render.close_browser()
     _MESSAGES.flush()
-    os._exit(0)  # a library may wait at exit for a server that does not answer; everything has been written
+    os._exit(code)
 
 
 def sync_while_running(

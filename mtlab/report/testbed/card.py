@@ -204,16 +204,16 @@ def _detectable(
     results: Mapping[str, SeedResults],
     plan: Mapping[str, Any],
 ) -> float | None:
-    """Return the difference that `STUDY_SEEDS` seeds detect, median over pairs of `compared`; None with one seed.
+    """Return the difference that `STUDY_SEEDS` seeds detect by a t test, median over the pairs of `compared`.
 
-    By the spread of their differences over seeds, and over test examples where the study's test counts these.
+    It counts the spread of their differences over seeds, and over test examples where the study's own test does; no
+    correction for several comparisons, and no looks. None where no pair has two seeds that differ.
     """
     by_cell = split_by_cell(outcomes)
-    cells = {row["label"]: row["cell"] for row in plan["rows"]}
+    by_t = plan if plan["test"] in ("paired_t", "paired_t_examples") else {**plan, "test": "paired_t"}
     found = []
     for one, other in combinations(card.compared.values(), 2):
-        pair = (cells[other.label], cells[one.label])
-        difference, _ = paired_difference(results, pair, runs, by_cell, card.metric, plan)
+        difference, _ = paired_difference(results, (other.cell, one.cell), runs, by_cell, card.metric, by_t)
         if difference is not None and difference.error is not None:
             spread, examples = seed_spread(difference)
             found.append(smallest_detectable(spread, STUDY_SEEDS, card.alpha, examples=examples))

@@ -52,7 +52,7 @@ def claim_aggregation(
     if best > 1 - HEADROOM:
         against.append(f"no room below 100: the best has {format_score(best, metric)}")
     if detectable is None:
-        against.append("the spread of seeds is not known: at least 2 seeds are needed")
+        against.append("the spread of seeds is not known: at least 2 seeds that differ are needed")
     elif detectable > range_:
         against.append(
             f"seeds spread too much: 10 detect {_points(detectable, metric)}, and {', '.join(means)} differ by "

@@ -37,6 +37,7 @@ class CardRow:
     """One variant with at least one finished run."""
 
     label: str
+    cell: str
     config: Mapping[str, Any]  #: settings of its runs
     role: Role
     levels: tuple[tuple[int, ...], tuple[int, ...]]  #: of the text and the vision tower that its managers read
@@ -76,6 +77,7 @@ def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame, floor: 
         rows.append(
             CardRow(
                 label=row["label"],
+                cell=cell,
                 config=configs[cell],
                 role=_role(configs[cell], row["pairing"], usual=settings[cell] == usual),
                 levels=(_levels(row["pairing"]["text"]), _levels(row["pairing"]["image"])),

@@ -37,7 +37,7 @@ OF_A_STEP = ("batch", "micro_batch", "precision", "optimizer", "checkpoint_activ
 class Speed:
     """The measured speed of training."""
 
-    seconds_per_example: float  #: training, without loading data; on a CPU, with as many free cores as threads
+    seconds_per_example: float  #: training, without loading data; on a CPU, as if no other program were at work
     steps: int  #: timed, after one for warm-up
     examples: int  #: in each
     device: str
@@ -114,16 +114,14 @@ def _timed(
         if runtime.device.type == "cuda":
             torch.cuda.synchronize(runtime.device)
 
-    def now() -> float:
-        """Read the clock: on a CPU the time that a thread computes, whoever else is at work there."""
-        return time.process_time() / train.threads if runtime.device.type == "cpu" else time.perf_counter()
-
+    # On a CPU, the time that this thread computes: it does all serial work and its share of the rest.
+    clock = time.thread_time if runtime.device.type == "cpu" else time.perf_counter
     step(0)
-    started, done = now(), 0
-    while done < MIN_STEPS or now() - started < least:
+    began, started, done = time.perf_counter(), clock(), 0
+    while done < MIN_STEPS or time.perf_counter() - began < least:
         done += 1
         step(done)
-    return Speed((now() - started) / (done * examples), done, examples, device_name(runtime.device), train.threads)
+    return Speed((clock() - started) / (done * examples), done, examples, device_name(runtime.device), train.threads)
 
 
 def _free_bytes(chosen: torch.device) -> int:

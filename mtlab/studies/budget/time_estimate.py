@@ -1,7 +1,7 @@
 """How long a plan takes on this machine: a few steps of one of its cells are timed once, and cached.
 
-On a CPU, its own time counts, not that of the clock. What was timed while other programs kept the processors busy is
-not cached all the same: they slow each other's memory down.
+On a CPU, the CPU time of the steps is measured, not wall time. What was timed while other programs kept the processors
+busy is still not cached: they slow memory down.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ def _speed(cell: Cell) -> Speed:
         "tokens": tokens,
         "train": {name: train[name] for name in (*OF_A_STEP, "threads", "device")},
         "machine": platform.node(),
+        "clock": "CPU time",
         "torch": library_version("torch"),
         "code": training_code_digest(),
     }
@@ -115,7 +116,10 @@ def _flops_of_step(cell: Cell) -> float:
 
 
 def _examples(cell: Cell) -> float:
-    """Count the examples of a run: trained on, and what is evaluated by its share of such an example's cost."""
+    """Count the examples of a run: trained on, and evaluated ones by their share of the cost of such an example.
+
+    That is exact where towers are cached; where they run, evaluating pairs, which share towers, is taken to cost more.
+    """
     train, sizes = cell.config["train"], dataset_facts(cell.config["data"]).examples
     task, options = lookup_task(cell.config)
     validations: int = math.ceil(cell.steps / train["eval_every"]) + 1  # the best checkpoint once more, at the end
