@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mtlab.data.batches import Batch
 from mtlab.distributed.process_group import SINGLE_PROCESS
-from mtlab.matmul import default_matmul, fast_matmul, matmul_error
+from mtlab.matmul import default_matmul, fast_matmul, matmul_error, onednn_matmul
 from mtlab.model.forward import ForwardContext, RandomKey
 from mtlab.resolution.resolve import resolve
 from mtlab.seeding import seed_dropout
@@ -43,6 +43,7 @@ from mtlab.training.optimisation.parameter_groups import parameter_groups
 from mtlab.training.steps import clip_gradients, train_step
 
 MANAGERS = ("bridge", "static", "adaptive")
+WIDTHS = (64, 128, 256)  #: at which the libraries of products are compared on whole steps
 STEPS = 10  #: in one measurement of whole steps
 PRODUCTS = ((512, 64, 64), (512, 64, 128), (512, 384, 64), (2048, 768, 768))  #: tokens, from width, to width
 KINDS: Mapping[str, Sequence[str]] = {  #: the beginnings of kernels' names; the first that fits counts
@@ -60,8 +61,8 @@ KINDS: Mapping[str, Sequence[str]] = {  #: the beginnings of kernels' names; the
 class Step:
     """The training steps of a run of the quickstart, whole or call by call."""
 
-    def __init__(self, manager: str) -> None:
-        self.run = run = quickstart(manager)
+    def __init__(self, manager: str, width: int | None = None) -> None:
+        self.run = run = quickstart(manager, width)
         self.groups = parameter_groups(run.model, run.train, run.tower_scales)
         self.optimiser = make_optimiser(run.model, self.groups, run.train)
         self.batches = run.training.steps(0, run.train.batch, run.train.batch)
@@ -111,10 +112,11 @@ class Timed:
         return given
 
 
-def quickstart(manager: str) -> AssembledRun:
-    """Assemble a run of the quickstart, as a plan resolves it."""
+def quickstart(manager: str, width: int | None = None) -> AssembledRun:
+    """Assemble a run of the quickstart, as a plan resolves it, or of another width."""
+    model = QUICKSTART["model"] if width is None else {**QUICKSTART["model"], "width": width}
     chosen = {"choose": "val/accuracy", "mode": "max"}
-    return assemble(resolve({**QUICKSTART, "manager": {"name": manager}, "metrics": chosen}), seed=0)
+    return assemble(resolve({**QUICKSTART, "model": model, "manager": {"name": manager}, "metrics": chosen}), seed=0)
 
 
 def of_steps(manager: str, step: Step, rounds: int) -> tuple[Row, float]:
@@ -161,7 +163,7 @@ def of_kernels(manager: str, step: Step, seconds: float, rounds: int) -> Row:
 
 
 def of_products(rounds: int) -> list[Row]:
-    """Time products in float32 by MKL and as a worker takes them."""
+    """Time products in float32 by torch's own library (MKL on most processors) and by oneDNN."""
     rows: list[Row] = []
     for tokens, given, made in PRODUCTS:
         states, weight, repeat = torch.randn(tokens, given), torch.randn(made, given), 2**31 // (tokens * given * made)
@@ -170,11 +172,21 @@ def of_products(rounds: int) -> list[Row]:
             for _ in range(repeat):
                 torch.nn.functional.linear(states, weight)
 
-        taken = alternate({"torch's own": plainly(multiply), "a worker's": multiply}, rounds)
+        taken = alternate({"torch's own": plainly(multiply), "oneDNN": in_onednn(multiply)}, rounds)
         flops = 2 * tokens * given * made * repeat / 1e9
         speeds = {f"{n}, GFLOP/s": flops / statistics.median(e.cpu for e in each) for n, each in taken.items()}
         rows.append({"product": f"{tokens} × {given} × {made}", **speeds})
     return rows
+
+
+def in_onednn(work: Callable[[], object]) -> Callable[[], object]:
+    """Take products by oneDNN, wherever a worker takes them."""
+
+    def taken() -> None:
+        with onednn_matmul():
+            work()
+
+    return taken
 
 
 def plainly(work: Callable[[], object]) -> Callable[[], object]:
@@ -230,10 +242,12 @@ def main() -> None:
             row, seconds = of_steps(manager, step, rounds)
             tables.add("steps", [row])
             tables.add("kernels", [of_kernels(manager, step, seconds, max(5, rounds // 4))])
-            taken = alternate({"plain": plainly(step.several), "fast": step.several}, max(3, rounds // 6))
-            tables.add(
-                "libraries", [{"manager": manager, "a worker's / torch's own": ratio(taken["fast"], taken["plain"])}]
-            )
+        for width in WIDTHS:
+            for manager in asked.only:
+                several = Step(manager, width).several
+                taken = alternate({"own": plainly(several), "oneDNN": in_onednn(several)}, max(3, rounds // 6))
+                found = ratio(taken["oneDNN"], taken["own"])
+                tables.add("libraries", [{"width": width, "manager": manager, "oneDNN / torch's own": found}])
         if not asked.no_runs:
             for manager in asked.only:
                 tables.add("runs", [of_run(manager)])

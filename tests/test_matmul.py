@@ -1,6 +1,7 @@
 """Products in float32: exact whichever library takes them, and the same bits in the expert cache."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +36,22 @@ def test_products_that_are_not_exact_are_not_taken(error: float, taken: str, mon
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == taken
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "taken"),
+    [("AuthenticAMD", 25, "highest"), ("AuthenticAMD", 26, "medium"), ("GenuineIntel", 26, "highest")],
+)
+def test_only_where_the_default_library_is_slow_another_takes_them(
+    vendor: str, family: int, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: 17\n")
+    monkeypatch.setattr(matmul, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(matmul, "matmul_error", lambda: 1e-7)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    with matmul.fast_matmul():
+        assert torch.get_float32_matmul_precision() == taken
 
 
 def test_what_the_user_has_set_stays_where_nothing_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
