@@ -1,9 +1,9 @@
-"""Attention in narrow heads within `fast_matmul`: ours against torch's fused kernel called as it is.
+"""Attention in narrow heads where oneDNN takes products: ours against torch's fused kernel called as it is.
 
     python benchmarks/attention.py [--rounds 7] [--quick]
 
 Forward and backward, self-attention over the image's tokens of a batch of 32 in 4 heads, on one thread: a CNN's 16
-tokens and a ViT's 82, at the width of the shipped recipes and at wider ones. Within `fast_matmul` oneDNN may take the
+tokens and a ViT's 82, at the width of the shipped recipes and at wider ones. oneDNN may take the
 products of each head, where the processor is AMD's; where it does not, both are the same.
 """
 
@@ -20,7 +20,7 @@ from measurements import Row, measurements, parser
 from torch.nn import functional as F
 
 from mtlab.attention import fused_attention
-from mtlab.matmul import fast_matmul
+from mtlab.matmul import onednn_matmul
 
 BATCH, HEADS, TIMES = 32, 4, 40
 
@@ -36,7 +36,7 @@ def attend(tensors: tuple[torch.Tensor, ...], *, own: bool) -> None:
 def compare(tokens: int, width: int, rounds: int) -> Row:
     """Time both at so many tokens and so wide."""
     tensors = tuple(torch.randn(BATCH, HEADS, tokens, width // HEADS, requires_grad=True) for _ in range(3))
-    with fast_matmul():
+    with onednn_matmul():
         found = alternate(
             {"ours": partial(attend, tensors, own=True), "torch": partial(attend, tensors, own=False)}, rounds
         )
