@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -172,28 +173,20 @@ def of_products(rounds: int) -> list[Row]:
             for _ in range(repeat):
                 torch.nn.functional.linear(states, weight)
 
-        taken = alternate({"torch's own": plainly(multiply), "oneDNN": in_onednn(multiply)}, rounds)
+        taken = alternate(
+            {"torch's own": within(default_matmul, multiply), "oneDNN": within(onednn_matmul, multiply)}, rounds
+        )
         flops = 2 * tokens * given * made * repeat / 1e9
         speeds = {f"{n}, GFLOP/s": flops / statistics.median(e.cpu for e in each) for n, each in taken.items()}
         rows.append({"product": f"{tokens} × {given} × {made}", **speeds})
     return rows
 
 
-def in_onednn(work: Callable[[], object]) -> Callable[[], object]:
-    """Take products by oneDNN, wherever a worker takes them."""
+def within(library: Callable[[], AbstractContextManager[None]], work: Callable[[], object]) -> Callable[[], object]:
+    """Let a library take the products of some work."""
 
     def taken() -> None:
-        with onednn_matmul():
-            work()
-
-    return taken
-
-
-def plainly(work: Callable[[], object]) -> Callable[[], object]:
-    """Take products as torch does by default."""
-
-    def taken() -> None:
-        with default_matmul():
+        with library():
             work()
 
     return taken
@@ -245,7 +238,8 @@ def main() -> None:
         for width in WIDTHS:
             for manager in asked.only:
                 several = Step(manager, width).several
-                taken = alternate({"own": plainly(several), "oneDNN": in_onednn(several)}, max(3, rounds // 6))
+                both = {"own": within(default_matmul, several), "oneDNN": within(onednn_matmul, several)}
+                taken = alternate(both, max(3, rounds // 6))
                 found = ratio(taken["oneDNN"], taken["own"])
                 tables.add("libraries", [{"width": width, "manager": manager, "oneDNN / torch's own": found}])
         if not asked.no_runs:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,3 +93,14 @@ def test_a_process_that_ends_leaves_no_folder_of_its_browser(end: str, tmp_path:
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TMPDIR": str(tmp_path)})
     wait_for(lambda: not list(tmp_path.iterdir()))
+
+
+def test_a_fork_has_a_browser_of_its_own_and_ends_at_once() -> None:
+    """The thread of the one before is not there: whoever waited for its answer would wait for ever."""
+    before = render._browser()
+    child = os.fork()
+    if child == 0:
+        started = time.monotonic()
+        before.close()
+        os._exit(0 if render._browser() is not before and time.monotonic() - started < render.CLOSING else 1)
+    assert os.waitpid(child, 0)[1] == 0

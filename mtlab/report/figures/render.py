@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +47,8 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
         UserError: kaleido or a Chromium is missing.
 
     """
-    try:
-        import kaleido  # noqa: F401
-    except ImportError:
-        raise missing_extra("kaleido", "images", of="a picture of a figure") from None
+    if find_spec("kaleido") is None:
+        raise missing_extra("kaleido", "images", of="a picture of a figure")
     wanted = [(figure.to_dict(), _options(figure, kind)) for figure, kind in figures]
     try:
         return _browser().render(wanted)
@@ -85,7 +84,8 @@ class _Browser:
         self.kaleido: Any = None
         self.timer: asyncio.TimerHandle | None = None
         self.ending: asyncio.Task[None] | None = None
-        threading.Thread(target=self.loop.run_forever, name="browser", daemon=True).start()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="browser", daemon=True)
+        self.thread.start()
 
     def render(self, wanted: Sequence[Wanted]) -> list[bytes]:
         """Render figures with their options."""
@@ -93,8 +93,9 @@ class _Browser:
 
     def close(self) -> None:
         """End the browser; another is started where one is needed. One that does not answer ends with this process."""
-        with suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(CLOSING)
+        if self.thread.is_alive():  # not so in a fork
+            with suppress(TimeoutError):
+                asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(CLOSING)
 
     async def _render(self, wanted: Sequence[Wanted]) -> list[bytes]:
         async with self.lock:

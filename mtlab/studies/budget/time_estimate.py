@@ -93,7 +93,6 @@ def _speed(cell: Cell) -> Speed:
         "tokens": tokens,
         "train": {name: train[name] for name in (*OF_A_STEP, "threads", "device")},
         "machine": platform.node(),
-        "clock": "CPU time",
         "torch": library_version("torch"),
         "code": training_code_digest(),
     }
@@ -116,9 +115,9 @@ def _flops_of_step(cell: Cell) -> float:
 
 
 def _examples(cell: Cell) -> float:
-    """Count the examples of a run: trained on, and evaluated ones by their share of the cost of such an example.
+    """Count the examples of a run: trained on, and evaluated ones by their share of the cost of training on one.
 
-    That is exact where towers are cached; where they run, evaluating pairs, which share towers, is taken to cost more.
+    Where towers run, pairs cost less than that: they share them.
     """
     train, sizes = cell.config["train"], dataset_facts(cell.config["data"]).examples
     task, options = lookup_task(cell.config)
