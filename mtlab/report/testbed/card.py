@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from statistics import fmean, median
@@ -56,7 +56,7 @@ class Card:
     blind: float | None  #: the best score of a blind variant, or that which the study gives
     families: Mapping[str, float]  #: family → share of the test examples
     room: Room | None
-    detectable: float | None = None  #: difference that `STUDY_SEEDS` seeds detect between rows of `compared`
+    detectable: float | None  #: difference that `STUDY_SEEDS` seeds detect between rows of `compared`
 
     def of_role(self, *roles: Role) -> list[CardRow]:
         """Return the rows of some roles, in the study's order."""
@@ -64,7 +64,7 @@ class Card:
 
     def best(self, *roles: Role) -> CardRow | None:
         """Return the row of these roles that is best on validation data."""
-        return max(self.of_role(*roles), key=lambda row: fmean(row.validation.values()), default=None)
+        return _best(self.of_role(*roles))
 
     @cached_property
     def floor(self) -> float | None:
@@ -75,8 +75,7 @@ class Card:
     @cached_property
     def compared(self) -> dict[str, CardRow]:
         """The rows that a study on this testbed would compare first: best single level, mean, best bridge."""
-        found = {name: self.best(role) for name, role in COMPARED.items()}
-        return {name: row for name, row in found.items() if row is not None}
+        return _compared(self.rows)
 
     @cached_property
     def ceiling(self) -> CardRow | None:
@@ -178,7 +177,7 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
     tested = outcomes.filter(split="test") if outcomes.height else outcomes
     families = _shares(tested, singles[0])
     config = singles[0].config
-    card = Card(
+    return Card(
         study=plan["study"],
         why=plan["why"],
         metric=metric,
@@ -193,18 +192,27 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
         blind=floor,
         families=families,
         room=measure_room(singles, families, plan["alpha"]),
+        detectable=_detectable(list(_compared(rows).values()), runs, outcomes, results, plan),
     )
-    return replace(card, detectable=_detectable(card, runs, outcomes, results, plan))
+
+
+def _best(rows: Iterable[CardRow]) -> CardRow | None:
+    return max(rows, key=lambda row: fmean(row.validation.values()), default=None)
+
+
+def _compared(rows: Sequence[CardRow]) -> dict[str, CardRow]:
+    found = {name: _best(row for row in rows if row.role == role) for name, role in COMPARED.items()}
+    return {name: row for name, row in found.items() if row is not None}
 
 
 def _detectable(
-    card: Card,
+    rows: Sequence[CardRow],
     runs: pl.DataFrame,
     outcomes: pl.DataFrame,
     results: Mapping[str, SeedResults],
     plan: Mapping[str, Any],
 ) -> float | None:
-    """Return the difference that `STUDY_SEEDS` seeds detect by a t test, median over the pairs of `compared`.
+    """Return the difference that `STUDY_SEEDS` seeds detect by a t test, median over the pairs of rows.
 
     It counts the spread of their differences over seeds, and over test examples where the study's own test does; no
     correction for several comparisons, and no looks. None where no pair has two seeds that differ.
@@ -212,11 +220,12 @@ def _detectable(
     by_cell = split_by_cell(outcomes)
     by_t = plan if plan["test"] in ("paired_t", "paired_t_examples") else {**plan, "test": "paired_t"}
     found = []
-    for one, other in combinations(card.compared.values(), 2):
-        difference, _ = paired_difference(results, (other.cell, one.cell), runs, by_cell, card.metric, by_t)
+    for one, other in combinations(rows, 2):
+        pair = (other.cell, one.cell)
+        difference, _ = paired_difference(results, pair, runs, by_cell, plan["metrics"]["verdict"], by_t)
         if difference is not None and difference.error is not None:
             spread, examples = seed_spread(difference)
-            found.append(smallest_detectable(spread, STUDY_SEEDS, card.alpha, examples=examples))
+            found.append(smallest_detectable(spread, STUDY_SEEDS, plan["alpha"], examples=examples))
     known = [each for each in found if each is not None]
     return median(known) if known else None
 
