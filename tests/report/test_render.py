@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -85,14 +86,27 @@ def test_a_browser_is_kept_for_a_while_and_replaced_when_it_has_ended(monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "render.close_browser(); os._exit(0)"])
-def test_a_process_that_ends_leaves_no_folder_of_its_browser(end: str, tmp_path: Path) -> None:
+def test_a_process_that_ends_leaves_no_folder_of_its_browser(end: str) -> None:
     pytest.importorskip("kaleido")
     code = (
         "import os, plotly.graph_objects as go; from mtlab.report.figures import render;"
         f"render.render_images([(go.Figure(), 'png')]); {end}"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TMPDIR": str(tmp_path)})
-    wait_for(lambda: not list(tmp_path.iterdir()))
+    with tempfile.TemporaryDirectory() as folder:  # short: that of pytest is too long for a browser's socket
+        subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TMPDIR": folder})
+        wait_for(lambda: not os.listdir(folder))
+
+
+@pytest.mark.slow
+def test_a_temporary_folder_too_long_for_a_browser_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("kaleido")
+    folder = tmp_path / ("x" * render.TEMPORARY)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    render.close_browser()
+    with pytest.raises(UserError, match=r"socket in a folder of such length, .*x: set TMPDIR to a shorter one"):
+        render.render_images([(made(), "png")])
 
 
 def test_a_fork_has_a_browser_of_its_own_and_ends_at_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -23,6 +24,7 @@ Wanted = tuple[dict[str, Any], dict[str, Any]]  #: a figure as data, and kaleido
 FORMATS = (".png", ".svg", ".pdf")
 IDLE = 60.0  #: seconds that a browser is kept for the next figures
 CLOSING = 10.0  #: seconds that its end is waited for
+TEMPORARY = 62  #: characters of the temporary folder at most: Chromium opens a socket in it, whose path Unix limits
 SCALE = 2  #: pixels of a PNG for one of the figure's: sharp on today's screens and on paper
 
 
@@ -56,7 +58,7 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
         if type(error).__name__ == "ChromeNotFoundError":
             raise UserError("pictures of figures need Chrome or Chromium on this machine") from None
         if type(error).__name__ == "BrowserFailedError":
-            raise UserError("pictures of figures need Chrome or Chromium, which ended at its start here") from None
+            raise UserError(f"pictures of figures need Chrome or Chromium, which {_end_at_start()}") from None
         raise
 
 
@@ -134,6 +136,13 @@ class _Browser:
 
 
 os.register_at_fork(after_in_child=_browser.cache_clear)  # a fork has no thread that would answer
+
+
+def _end_at_start() -> str:
+    folder = tempfile.gettempdir()
+    if len(folder) > TEMPORARY:
+        return f"cannot open a socket in a folder of such length, {folder}: set TMPDIR to a shorter one"
+    return "ended at its start here"
 
 
 def _options(figure: go.Figure, kind: str) -> dict[str, Any]:
