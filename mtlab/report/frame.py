@@ -15,6 +15,12 @@ from mtlab.runs.store import Store, store_root
 if TYPE_CHECKING:
     import polars as pl
 
+#: of an outcome of a single example
+OUTCOME_COLUMNS = (
+    *("run", "cell", "seed", "label", "split", "id", "family", "cluster", "target", "prediction", "score"),
+)
+PAIRED_COLUMNS = ("run", "seed", "split", "id", "family", "cluster", "score")  #: those that comparisons need
+
 
 def frame(store: Path | str | None = None, study: str | None = None) -> pl.DataFrame:
     """Read a store into a data frame: one row per run, with axis values, metrics, costs and environment.
@@ -79,27 +85,59 @@ def outcome_frame(store: Store, plan: Mapping[str, Any], *, split: str | None = 
     """
     import polars as pl
 
-    files = {run["id"]: store.run(run["id"]) / "examples.parquet" for run in plan["runs"]}
-    present = {str(path): run for run, path in files.items() if path.is_file() and _finished(path)}
-    columns = ["split", "id", "family", "cluster", "target", "prediction", "score"]
+    found = _read_outcomes(store, plan["runs"], OUTCOME_COLUMNS, split)
+    if found is not None:
+        return found
+    texts = dict.fromkeys(OUTCOME_COLUMNS, pl.String)
+    return pl.DataFrame(
+        schema={**texts, **dict.fromkeys(("seed", "target", "prediction"), pl.Int64), "score": pl.Float64}
+    )
+
+
+def outcomes_by_cell(store: Store, plan: Mapping[str, Any], *, split: str | None = None) -> dict[str, pl.DataFrame]:
+    """Read what comparisons need of the outcomes, cell by cell: a large study's are large.
+
+    Args:
+        store: where the runs are.
+        plan: the stored plan.
+        split: only this one, "val" or "test".
+
+    Returns:
+        `PAIRED_COLUMNS` of `outcome_frame`, for each cell of which a finished run recorded them.
+
+    Raises:
+        UserError: a run's file of outcomes is damaged.
+
+    """
+    cells: dict[str, list[Mapping[str, Any]]] = {}
+    for run in plan["runs"]:
+        cells.setdefault(run["cell"], []).append(run)
+    read = {cell: _read_outcomes(store, runs, PAIRED_COLUMNS, split) for cell, runs in cells.items()}
+    return {cell: rows for cell, rows in read.items() if rows is not None}
+
+
+def _read_outcomes(
+    store: Store, runs: Sequence[Mapping[str, Any]], columns: Sequence[str], split: str | None
+) -> pl.DataFrame | None:
+    """Return the outcomes of those runs that are finished and recorded them; None: of none."""
+    import polars as pl
+
+    files = {store.run(run["id"]) / "examples.parquet": run for run in runs}
+    present = {path: run for path, run in files.items() if path.is_file() and _finished(path)}
     if not present:
-        texts = dict.fromkeys(("run", "cell", "seed", "label", *columns), pl.String)
-        return pl.DataFrame(
-            schema={**texts, **dict.fromkeys(("seed", "target", "prediction"), pl.Int64), "score": pl.Float64}
-        )
+        return None
     for path in present:
-        manifest.verify(Path(path).parent, Path(path).name, Path(path).read_bytes())
-    scanned = pl.scan_parquet(list(present), glob=False, include_file_paths="file").select("file", *columns)
+        manifest.verify(path.parent, path.name, path.read_bytes())
+    scanned = pl.scan_parquet(list(present), glob=False, include_file_paths="file")
     if split is not None:
         scanned = scanned.filter(pl.col("split") == split)
-    of_run = pl.DataFrame(
+    of_run = pl.LazyFrame(
         [
-            {"file": str(files[run["id"]]), "run": run["id"], "cell": run["cell"], "seed": run["seed"]}
-            | {"label": run["label"]}
-            for run in plan["runs"]
+            {"file": str(path), "run": run["id"], "cell": run["cell"], "seed": run["seed"], "label": run["label"]}
+            for path, run in present.items()
         ]
     )
-    return scanned.join(of_run.lazy(), on="file").select("run", "cell", "seed", "label", *columns).collect()
+    return scanned.join(of_run, on="file").select(columns).collect()
 
 
 def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class StudyResults:
 
         """
         split = self.plan["metrics"]["verdict"].partition("/")[0]
-        outcomes = frame.outcome_frame(self.store, self.plan, split=split)
+        outcomes = frame.outcomes_by_cell(self.store, self.plan, split=split)
         return rank_variants(self.report.rows, self.runs, outcomes, self.plan, self.report.notes)
 
     @cached_property

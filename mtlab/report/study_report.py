@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,6 @@ from mtlab.statistics.power import POWER
 from mtlab.studies.looks import other_records, read_looks
 
 if TYPE_CHECKING:
-    import polars as pl
     from rich.console import RenderableType
 
 FORMAT = 1
@@ -156,11 +155,12 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
 
     runs = frame.run_frame(store, plan)
     split = plan["metrics"]["verdict"].partition("/")[0]
-    outcomes = frame.outcome_frame(store, plan, split=split)
+    outcomes = frame.outcomes_by_cell(store, plan, split=split)
     looks = read_looks(store, plan)
     rows = compare(runs, outcomes, plan, looks)
     families = compare_families(runs, outcomes, plan, looks)
-    own = runs.filter(pl.col("cell").is_in([row.cell for row in rows]))  # parents may be of other tasks
+    cells = {row.cell for row in rows}  # parents may be of other tasks
+    own = runs.filter(pl.col("cell").is_in(cells))
     states = Counter(own["state"])
     return StudyReport(
         study=plan["study"],
@@ -170,7 +170,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         mode=metric_direction(plan, plan["metrics"]["verdict"]),
         choose=plan["metrics"]["choose"],
         choose_mode=metric_direction(plan, plan["metrics"]["choose"]),
-        examples=_examples(outcomes, own["run"].to_list(), plan["metrics"]["verdict"]),
+        examples=count_examples((outcomes[cell] for cell in outcomes if cell in cells), plan["metrics"]["verdict"]),
         test=plan["test"],
         alpha=plan["alpha"],
         correct=plan["correct"],
@@ -187,16 +187,6 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         sequential=summarise_looks(runs, rows, plan, looks, 0 if looks is None else other_records(store, plan)),
         notes=(*damaged_runs(plan, store.damage), *collect_caveats(runs, rows, plan)),
     )
-
-
-def _examples(outcomes: pl.DataFrame, runs: Sequence[str], metric: str) -> int | None:
-    """Count the examples of the verdict metric in these runs."""
-    import polars as pl
-
-    if outcomes.is_empty():
-        return None
-    rows = outcomes.filter(pl.col("run").is_in(runs))
-    return count_examples(rows.filter(family=metric.split("/")[2]) if metric.count("/") == 2 else rows)
 
 
 def _row(row: ComparisonRow) -> dict[str, Any]:

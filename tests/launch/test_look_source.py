@@ -67,7 +67,7 @@ def test_looks_are_taken_until_all_comparisons_have_ended(undisturbed: Path) -> 
     stored = store.plan("demo")
     assert len(stored["runs"]) == sum(looks.seeds_of().values())
     again = Looks(looks.pairs, looks.numbers)  # as all runs together say it
-    runs, outcomes = frame.run_frame(store, stored), frame.outcome_frame(store, stored, split="val")
+    runs, outcomes = frame.run_frame(store, stored), frame.outcomes_by_cell(store, stored, split="val")
     for look in looks.taken:
         tests = find_tests(runs, outcomes, stored, again, [test.pair for test in look])
         again = Looks(again.pairs, again.numbers, (*again.taken, tuple(tests)))

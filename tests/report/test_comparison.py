@@ -22,7 +22,7 @@ CELLS = ["last", "bridge", "static", "adaptive"]
 
 
 def rows_of(fabric, plan):
-    rows = compare(frame.run_frame(fabric.store, plan), frame.outcome_frame(fabric.store, plan), plan)
+    rows = compare(frame.run_frame(fabric.store, plan), frame.outcomes_by_cell(fabric.store, plan), plan)
     return {row.label: row for row in rows}
 
 
@@ -199,7 +199,7 @@ def test_an_unknown_test_is_refused(four):
 
 def test_families_break_the_metric_down(four):
     plan = four.plan(CELLS)
-    found = compare_families(frame.run_frame(four.store, plan), frame.outcome_frame(four.store, plan), plan)
+    found = compare_families(frame.run_frame(four.store, plan), frame.outcomes_by_cell(four.store, plan), plan)
     assert list(found) == ["colour", "count", "existence"]
     static = next(row for row in found["count"] if row.label == "static")
     measured = [four.store.result(f"static/s{seed}")["metrics"]["test/accuracy/count"] for seed in range(5)]
@@ -211,7 +211,7 @@ def test_families_break_the_metric_down(four):
 
 def told(fabric, plan):
     runs = frame.run_frame(fabric.store, plan)
-    return "\n".join(collect_caveats(runs, compare(runs, frame.outcome_frame(fabric.store, plan), plan), plan))
+    return "\n".join(collect_caveats(runs, compare(runs, frame.outcomes_by_cell(fabric.store, plan), plan), plan))
 
 
 def test_a_clean_study_needs_no_notes(four):

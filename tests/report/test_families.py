@@ -76,7 +76,7 @@ def test_families_are_counted_from_outcomes_where_the_task_reports_none(four):
 
 def test_a_family_of_parents_alone_is_none_of_the_table(four):
     plan = four.plan(CELLS)
-    runs, outcomes = frame.run_frame(four.store, plan), frame.outcome_frame(four.store, plan, split="test")
+    runs, outcomes = frame.run_frame(four.store, plan), frame.outcomes_by_cell(four.store, plan, split="test")
     found = compare_families(runs.with_columns(pl.lit(None, pl.Float64).alias("test/accuracy/place")), outcomes, plan)
     assert list(found) == FAMILIES
     assert found == compare_families(runs, outcomes, plan)

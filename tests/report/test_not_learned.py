@@ -31,7 +31,7 @@ def five(fabric):
 
 
 def rows_of(fabric, plan):
-    rows = compare(frame.run_frame(fabric.store, plan), frame.outcome_frame(fabric.store, plan), plan)
+    rows = compare(frame.run_frame(fabric.store, plan), frame.outcomes_by_cell(fabric.store, plan), plan)
     return {row.label: row for row in rows}
 
 

@@ -387,5 +387,5 @@ def test_the_shipped_rows_from_the_file_to_the_card(tmp_path):
 def test_an_image_of_retrieval_counts_in_both_directions_however_many_seeds() -> None:
     ids, families = ["a", "a", "b", "b"] * 2, ["image retrieval", "text retrieval"] * 4
     row = CardRow("", "", {}, "mean", ((), ()), {}, {}, {}, {}, None, mean_interval([0.5, 0.6]), None)
-    found = _shares(pl.DataFrame({"id": ids, "family": families}), row)
+    found = _shares({"cell": pl.DataFrame({"id": ids, "family": families, "split": "test"})}, row)
     assert found == {"image retrieval": 0.5, "text retrieval": 0.5}

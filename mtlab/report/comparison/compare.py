@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from mtlab.report.comparison.paired_examples import PairedExamples, pair_examples, split_by_cell
+from mtlab.report.comparison.paired_examples import PairedExamples, pair_examples
 from mtlab.report.formats.numbers import format_margin, format_p_value
 from mtlab.report.sequential.summary import seen_results
 from mtlab.report.side_by_side import block_label, variant_label
@@ -120,13 +120,13 @@ def smallest_alpha(plan: Mapping[str, Any], comparisons: int) -> float:
 
 
 def compare(
-    runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any], looks: Looks | None = None
+    runs: pl.DataFrame, outcomes: Mapping[str, pl.DataFrame], plan: Mapping[str, Any], looks: Looks | None = None
 ) -> tuple[ComparisonRow, ...]:
     """Compare a study's variants, in the plan's order, on its verdict metric.
 
     Args:
         runs: see `frame.run_frame`.
-        outcomes: see `frame.outcome_frame`; may be empty.
+        outcomes: see `frame.outcomes_by_cell`; may be empty.
         plan: the stored plan.
         looks: those of the study, where it has as many seeds as it needs: p-values are those of each last look.
 
@@ -139,11 +139,10 @@ def compare(
     results = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
     floor = blind_floor(plan, results)
     measured = [_measure(runs, plan, row, results[row["cell"]], floor) for row in plan["rows"]]
-    by_cell = split_by_cell(outcomes)
     tested = [
         row
         if row.compare_to is None
-        else _test(row, measured, runs, by_cell, seen_results(results, (row.cell, row.compare_to), plan, looks), plan)
+        else _test(row, measured, runs, outcomes, seen_results(results, (row.cell, row.compare_to), plan, looks), plan)
         for row in measured
     ]
     tested = _add_looks(tested, looks) if looks is not None else _correct(tested, plan)

@@ -5,7 +5,7 @@ The comparisons of all families are corrected together: six families of seven va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from mtlab.report.comparison.compare import (
     correct_p_values,
     paired_difference,
 )
-from mtlab.report.comparison.paired_examples import count_family_examples, split_by_cell
+from mtlab.report.comparison.paired_examples import count_family_examples
 from mtlab.report.comparison.seed_results import best_blind, judge_variant, results_by_seed, seed_mean
 from mtlab.report.sequential.summary import count_looks, seen_results
 from mtlab.runs.store import metric_direction
@@ -52,13 +52,13 @@ class FamilyRow:
 
 
 def compare_families(
-    runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any], looks: Looks | None = None
+    runs: pl.DataFrame, outcomes: Mapping[str, pl.DataFrame], plan: Mapping[str, Any], looks: Looks | None = None
 ) -> dict[str, tuple[FamilyRow, ...]]:
     """Compare variants on each family: family → variants in the plan's order; empty with fewer than two families.
 
     Args:
         runs: see `frame.run_frame`.
-        outcomes: see `frame.outcome_frame`; may be empty.
+        outcomes: see `frame.outcomes_by_cell`; may be empty.
         plan: the stored plan.
         looks: those of the study, where it has as many seeds as it needs.
 
@@ -68,13 +68,13 @@ def compare_families(
     metric = plan["metrics"]["verdict"]
     cells = [row["cell"] for row in plan["rows"]]
     if any(run["cell"] not in cells for run in plan["runs"]):  # parents of other tasks have families of their own
-        own = pl.col("cell").is_in(cells)
-        runs, outcomes = runs.filter(own), outcomes.filter(own) if outcomes.height else outcomes
+        runs = runs.filter(pl.col("cell").is_in(cells))
+        outcomes = {cell: rows for cell, rows in outcomes.items() if cell in cells}
     runs = add_family_means(runs, outcomes, metric)
     columns = sorted(name for name in runs.columns if name.startswith(f"{metric}/") and runs[name].count())
     if len(columns) < 2:
         return {}
-    by_cell, sizes = split_by_cell(outcomes), count_family_examples(outcomes)
+    sizes = count_family_examples(outcomes)
     tested: dict[str, list[FamilyRow]] = {}
     for column in columns:
         family = column.removeprefix(f"{metric}/")
@@ -87,7 +87,7 @@ def compare_families(
             if other is not None:
                 pair = cell, other
                 seen = seen_results(results, pair, plan, looks)
-                difference, _ = paired_difference(seen, pair, runs, by_cell, column, plan)
+                difference, _ = paired_difference(seen, pair, runs, outcomes, column, plan)
                 difference = count_looks(difference, None if looks is None else looks.last.get(pair), plan)
             learning = judged[cell]
             mean = seed_mean(results[cell], plan["alpha"], column, learning)
@@ -128,7 +128,7 @@ def _classify(tested: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) ->
     return {family: tuple(map(classify, rows)) for family, rows in tested.items()}
 
 
-def add_family_means(runs: pl.DataFrame, outcomes: pl.DataFrame, metric: str) -> pl.DataFrame:
+def add_family_means(runs: pl.DataFrame, outcomes: Mapping[str, pl.DataFrame], metric: str) -> pl.DataFrame:
     """Add means over the outcomes of each family where the task reports none.
 
     They are added only if the mean over all outcomes is the metric.
@@ -136,14 +136,19 @@ def add_family_means(runs: pl.DataFrame, outcomes: pl.DataFrame, metric: str) ->
     import polars as pl
 
     split, _, name = metric.partition("/")
-    if "/" in name or metric not in runs.columns or outcomes.is_empty():
+    if "/" in name or metric not in runs.columns or not outcomes:
         return runs
-    own = outcomes.filter(pl.col("split") == split)
-    whole = own.group_by("run").agg(pl.col("score").mean()).join(runs.select("run", metric), on="run")
+    own = [rows.filter(pl.col("split") == split) for rows in outcomes.values()]
+    whole = _means(own, "run").join(runs.select("run", metric), on="run")
     if whole.is_empty() or not np.allclose(whole["score"], whole[metric], rtol=0, atol=1e-6):
         return runs
-    means = own.group_by("run", "family").agg(pl.col("score").mean())
-    named = means.with_columns(pl.format("{}/{}", pl.lit(metric), "family").alias("family"))
+    named = _means(own, "run", "family").with_columns(pl.format("{}/{}", pl.lit(metric), "family").alias("family"))
     wide = named.pivot("family", index="run", values="score")
     missing = [column for column in wide.columns if column not in runs.columns]
     return runs.join(wide.select("run", *missing), on="run", how="left") if missing else runs
+
+
+def _means(outcomes: Sequence[pl.DataFrame], *by: str) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.concat([rows.group_by(by).agg(pl.col("score").mean()) for rows in outcomes])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,6 @@ from mtlab.statistics.example_variance import ExampleVariance, example_variance
 if TYPE_CHECKING:
     import polars as pl
 
-COLUMNS = ("run", "seed", "split", "id", "family", "cluster", "score")  #: of outcomes that pairing needs
-
 
 @dataclass(frozen=True)
 class PairedExamples:
@@ -24,31 +22,22 @@ class PairedExamples:
     note: str | None = None  #: why not, or what is odd about them
 
 
-def split_by_cell(outcomes: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Split outcomes by cell once, instead of filtering a large table for every comparison."""
-    if outcomes.is_empty():
-        return {}
-    groups = outcomes.select("cell", *COLUMNS).partition_by("cell", as_dict=True, include_key=False)
-    return {key[0]: rows for key, rows in groups.items()}
+def count_examples(outcomes: Iterable[pl.DataFrame], metric: str) -> int | None:
+    """Count the examples of a metric; None without any, or where variants (one table each) have different numbers."""
+    _, _, family = metric.partition("/")[2].partition("/")
+    own = (rows.filter(family=family) if family else rows for rows in outcomes)
+    return _if_equal([rows["id"].n_unique() for rows in own if rows.height])
 
 
-def count_examples(outcomes: pl.DataFrame) -> int | None:
-    """Count the examples of each variant; None without any, or where variants have different numbers."""
+def count_family_examples(outcomes: Mapping[str, pl.DataFrame]) -> dict[str, int | None]:
+    """Count the examples of each family; None where variants have different numbers."""
     import polars as pl
 
-    if outcomes.is_empty():
-        return None
-    return _if_equal(outcomes.group_by("cell").agg(pl.col("id").n_unique())["id"].to_list())
-
-
-def count_family_examples(outcomes: pl.DataFrame) -> dict[str, int | None]:
-    """Count the examples of each family, see `count_examples`."""
-    import polars as pl
-
-    if outcomes.is_empty():
-        return {}
-    counted = outcomes.group_by("family", "cell").agg(pl.col("id").n_unique())
-    return {str(family): _if_equal(counts) for family, counts in counted.group_by("family").agg("id").iter_rows()}
+    counts: dict[str, list[int]] = {}
+    for rows in outcomes.values():
+        for family, count in rows.group_by("family").agg(pl.col("id").n_unique()).iter_rows():
+            counts.setdefault(str(family), []).append(count)
+    return {family: _if_equal(of_cells) for family, of_cells in counts.items()}
 
 
 def _if_equal(counts: Sequence[int]) -> int | None:
@@ -63,7 +52,7 @@ def pair_examples(
     Only outcomes whose mean is the metric are used: those of accuracy say nothing about the variance of a loss.
 
     Args:
-        outcomes: see `split_by_cell`.
+        outcomes: see `frame.outcomes_by_cell`.
         runs: see `frame.run_frame`.
         metric: SPLIT/NAME or SPLIT/NAME/FAMILY.
         cells: variant and baseline.

@@ -15,7 +15,6 @@ from mtlab.report.comparison.compare import (
     correct_p_values,
     paired_difference,
 )
-from mtlab.report.comparison.paired_examples import split_by_cell
 from mtlab.report.comparison.seed_results import SeedResults, seed_mean
 from mtlab.runs.store import metric_direction
 from mtlab.statistics.letter_display import letter_groups, letters_of
@@ -64,7 +63,7 @@ class Ranking:
 def rank_variants(
     rows: Sequence[ComparisonRow],
     runs: pl.DataFrame,
-    outcomes: pl.DataFrame,
+    outcomes: Mapping[str, pl.DataFrame],
     plan: Mapping[str, Any],
     notes: Sequence[str] = (),
 ) -> Ranking:
@@ -76,7 +75,7 @@ def rank_variants(
     Args:
         rows: the variants as `compare` gives them.
         runs: see `frame.run_frame`.
-        outcomes: see `frame.outcome_frame`; may be empty.
+        outcomes: see `frame.outcomes_by_cell`; may be empty.
         plan: the stored plan.
         notes: on the validity of the results, as the report has them.
 
@@ -101,12 +100,11 @@ def rank_variants(
     reduced = [_keep_seeds(row, shared, plan["alpha"], metric) for row in kept]
     ranked = sorted(reduced, key=_mean, reverse=mode == "max")
     results: dict[str, SeedResults] = {row.cell: row.results for row in ranked}
-    by_cell = split_by_cell(outcomes)
     places = list(combinations(range(len(ranked)), 2))
     found = []
     for one, other in places:
         cells = ranked[one].cell, ranked[other].cell
-        difference, _ = paired_difference(results, cells, runs, by_cell, metric, plan)
+        difference, _ = paired_difference(results, cells, runs, outcomes, metric, plan)
         assert difference is not None, "ranked variants share their seeds"
         found.append(difference)
     corrected = correct_p_values([each.p for each in found], plan["correct"])

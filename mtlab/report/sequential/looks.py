@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.report import frame
 from mtlab.report.comparison.compare import paired_difference
-from mtlab.report.comparison.paired_examples import split_by_cell
 from mtlab.report.comparison.seed_results import blind_floor, judge_variant, results_by_seed
 from mtlab.runs.store import Store
 from mtlab.studies.looks import Looks, LookTest, Pair, append_look
@@ -28,24 +27,28 @@ def take_look(store: Store, plan: Mapping[str, Any], known: Looks, due: Sequence
 
     """
     runs = frame.run_frame(store, plan)
-    outcomes = frame.outcome_frame(store, plan, split=plan["metrics"]["verdict"].partition("/")[0])
+    outcomes = frame.outcomes_by_cell(store, plan, split=plan["metrics"]["verdict"].partition("/")[0])
     return append_look(store, plan, known, find_tests(runs, outcomes, plan, known, due))
 
 
 def find_tests(
-    runs: pl.DataFrame, outcomes: pl.DataFrame, plan: Mapping[str, Any], known: Looks, due: Sequence[Pair]
+    runs: pl.DataFrame,
+    outcomes: Mapping[str, pl.DataFrame],
+    plan: Mapping[str, Any],
+    known: Looks,
+    due: Sequence[Pair],
 ) -> list[LookTest]:
     """Test comparisons at their next look.
 
     Args:
         runs: see `frame.run_frame`.
-        outcomes: see `frame.outcome_frame`.
+        outcomes: see `frame.outcomes_by_cell`.
         plan: a stored plan.
         known: the looks so far.
         due: which comparisons.
 
     """
-    rule, metric, by_cell = stopping_rule(plan), plan["metrics"]["verdict"], split_by_cell(outcomes)
+    rule, metric = stopping_rule(plan), plan["metrics"]["verdict"]
     assert rule is not None
     everything = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
     floor = blind_floor(plan, everything)
@@ -58,7 +61,7 @@ def find_tests(
         results = {cell: {seed: value for seed, value in everything[cell].items() if seed in seeds} for cell in pair}
         judged = [learning[cell] for cell in pair]
         learned = all(each is None or each.among(seeds).complete for each in judged)
-        found, _ = paired_difference(results, pair, runs, by_cell, metric, plan)
+        found, _ = paired_difference(results, pair, runs, outcomes, metric, plan)
         if found is not None and learned:  # what has not been trained is no evidence
             evidence[pair] = rule.update(evidence[pair], look, found)
         tested[pair] = look, number, found, learned

@@ -14,7 +14,6 @@ from mtlab.errors import UserError
 from mtlab.report import frame
 from mtlab.report.comparison.compare import paired_difference, seed_spread
 from mtlab.report.comparison.families import add_family_means
-from mtlab.report.comparison.paired_examples import split_by_cell
 from mtlab.report.comparison.seed_results import SeedResults, blind_floor, recorded_floor, results_by_seed
 from mtlab.report.testbed.claims import Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
@@ -162,7 +161,7 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
             f"a testbed is judged by a share of examples, such as test/accuracy, not by {metric}", key="metrics.verdict"
         )
     runs = frame.run_frame(store, plan)
-    outcomes = frame.outcome_frame(store, plan)
+    outcomes = frame.outcomes_by_cell(store, plan)
     done = runs.filter(state="done")
     if done.is_empty():
         raise UserError(f"no run of {plan['study']!r} is finished: `mtlab run {plan['study']}`")
@@ -174,8 +173,7 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
     singles = [row for row in rows if row.role == "single level"]
     if not singles:
         raise UserError(f"{plan['study']!r} is no testbed: no finished row is `last` on a single level of each tower")
-    tested = outcomes.filter(split="test") if outcomes.height else outcomes
-    families = _shares(tested, singles[0])
+    families = _shares(outcomes, singles[0])
     config = singles[0].config
     return Card(
         study=plan["study"],
@@ -208,7 +206,7 @@ def _compared(rows: Sequence[CardRow]) -> dict[str, CardRow]:
 def _detectable(
     rows: Sequence[CardRow],
     runs: pl.DataFrame,
-    outcomes: pl.DataFrame,
+    outcomes: Mapping[str, pl.DataFrame],
     results: Mapping[str, SeedResults],
     plan: Mapping[str, Any],
 ) -> float | None:
@@ -217,12 +215,11 @@ def _detectable(
     It counts the spread of their differences over seeds, and over test examples where the study's own test does; no
     correction for several comparisons, and no looks. None where no pair has two seeds that differ.
     """
-    by_cell = split_by_cell(outcomes)
     by_t = plan if plan["test"] in ("paired_t", "paired_t_examples") else {**plan, "test": "paired_t"}
     found = []
     for one, other in combinations(rows, 2):
         pair = (other.cell, one.cell)
-        difference, _ = paired_difference(results, pair, runs, by_cell, plan["metrics"]["verdict"], by_t)
+        difference, _ = paired_difference(results, pair, runs, outcomes, plan["metrics"]["verdict"], by_t)
         if difference is not None and difference.error is not None:
             spread, examples = seed_spread(difference)
             found.append(smallest_detectable(spread, STUDY_SEEDS, plan["alpha"], examples=examples))
@@ -230,15 +227,20 @@ def _detectable(
     return median(known) if known else None
 
 
-def _shares(tested: pl.DataFrame, row: CardRow) -> dict[str, float]:
+def _shares(outcomes: Mapping[str, pl.DataFrame], row: CardRow) -> dict[str, float]:
     """Return the share of each family in the test examples; equal ones where no outcomes were recorded.
 
     An image of retrieval has an outcome in each direction, of two families.
     """
-    if tested.is_empty():
+    tested = {
+        example
+        for rows in outcomes.values()
+        for example in rows.filter(split="test").select("id", "family").unique().iter_rows()
+    }
+    if not tested:
         return {family: 1 / len(row.family_test) for family in row.family_test}
-    counted = Counter(dict(tested.unique(["id", "family"]).group_by("family").len().iter_rows()))
-    return {str(family): count / counted.total() for family, count in sorted(counted.items())}
+    counted = Counter(str(family) for _, family in tested)
+    return {family: count / counted.total() for family, count in sorted(counted.items())}
 
 
 def _guess(runs: pl.DataFrame, metric: str, families: Iterable[str]) -> Guess | None:
