@@ -44,5 +44,5 @@ figure
 
 # %%
 pretrained = study.table.filter(pl.col("difference").is_not_null())
-table = pretrained.select("axis/manager", "n", "mean", "difference", "p", "outcome")
+table = pretrained.select("axis/variant", "n", "mean", "difference", "p", "outcome")
 print(table)

@@ -217,13 +217,23 @@ def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any]) -> bool:
         return all(equal(_node_name(lookup(cell.config, path)), value) for path, value in match.items())
     if canonical_json(row.config["manager"]) != canonical_json(cell.config["manager"]):
         return False
-    own, theirs = _settings(row), _settings(cell.row)
-    return all(canonical_json(own[path]) == canonical_json(theirs[path]) for path in own.keys() & theirs.keys())
+    return all(
+        canonical_json(lookup(row.config, path)) == canonical_json(lookup(cell.row.config, path))
+        for own in _axis_paths(row)
+        for theirs in _axis_paths(cell.row)
+        if (path := _narrower(own, theirs)) is not None
+    )
 
 
-def _settings(row: StudyRow) -> dict[str, Any]:
-    """Return what a row's axes set, path → value, as settings that vary together are compared one by one."""
-    return {path: setting for value in row.values.values() for path, setting in value.settings.items()}
+def _axis_paths(row: StudyRow) -> list[str]:
+    """Return what a row's axes set; settings that vary together are compared one by one."""
+    return [path for value in row.values.values() for path in value.settings]
+
+
+def _narrower(one: str, other: str) -> str | None:
+    """Return the path that lies within the other, as `text.layers` within `text`; None: neither does."""
+    short, long = sorted((one, other), key=len)
+    return long if long == short or long.startswith(f"{short}.") else None
 
 
 def _node_name(value: Any) -> Any:

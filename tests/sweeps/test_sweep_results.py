@@ -129,6 +129,23 @@ def test_a_winner_starts_from_the_study_beside_the_sweep(tmp_path: Path, text: s
     assert made.cells[-1].parent is not None
 
 
+def test_a_winner_starts_from_its_own_parent_of_several(tmp_path: Path) -> None:
+    """Its settings are written in full, those of the parents are not, and two of them have one manager."""
+    zipped = "{manager: [bridge, static, static], text.layers: [[2, 3], all, [2, 3]], vision.layers: [[2, 3], all, all]}"
+    system = f"system: {{zip: {zipped}, labels: [bridge, all, top]}}"
+    over = f"over: {{{system}, init_from: [null, {{study: first}}]}}"
+    path = write_sweep(tmp_path, f"{over}\nspace: {{train.lr: {{float: [1e-3, 1e-2]}}}}\nbudget: {{trials: 1}}")
+    path.write_text(path.read_text().replace(", layers: all", ""))
+    first = SWEEP.format(name="first").replace("kind: sweep", f"kind: ablation\nseeds: 1\naxes: {{{system}}}")
+    (tmp_path / "first.yaml").write_text(first.replace(", layers: all", ""))
+    opened = Opened(path, tmp_path / "runs")
+    opened.search()
+    made = make_plan(read_study(winning(opened, tmp_path)), free)
+    parents = {cell.row.label: cell.parent.row.label for cell in made.cells if cell.parent is not None}
+    assert list(parents.values()) == ["bridge", "all", "top"]
+    assert all(parent in label.split(" · ") for label, parent in parents.items())
+
+
 def test_a_sweep_without_variants_has_one_winner(tmp_path: Path) -> None:
     text = "space: {train.lr: {float: [1e-4, 1e-1], log: true}}\nbudget: {trials: 2}"
     opened = searched(tmp_path, text)
