@@ -131,13 +131,13 @@ def test_a_winner_starts_from_the_study_beside_the_sweep(tmp_path: Path, text: s
 
 def test_a_winner_starts_from_its_own_parent_of_several(tmp_path: Path) -> None:
     """Its settings are written in full, those of the parents are not, and two of them have one manager."""
-    zipped = "{manager: [bridge, static, static], text.layers: [[2, 3], all, [2, 3]], vision.layers: [[2, 3], all, all]}"
+    zipped = "{manager: [bridge, static, static], text.layers: [[2, 3], all, [2, 3]]}"
     system = f"system: {{zip: {zipped}, labels: [bridge, all, top]}}"
     over = f"over: {{{system}, init_from: [null, {{study: first}}]}}"
     path = write_sweep(tmp_path, f"{over}\nspace: {{train.lr: {{float: [1e-3, 1e-2]}}}}\nbudget: {{trials: 1}}")
-    path.write_text(path.read_text().replace(", layers: all", ""))
+    path.write_text(path.read_text().replace("depth: 3, width: 16, layers: all", "depth: 3, width: 16", 1))
     first = SWEEP.format(name="first").replace("kind: sweep", f"kind: ablation\nseeds: 1\naxes: {{{system}}}")
-    (tmp_path / "first.yaml").write_text(first.replace(", layers: all", ""))
+    (tmp_path / "first.yaml").write_text(first.replace("depth: 3, width: 16, layers: all", "depth: 3, width: 16", 1))
     opened = Opened(path, tmp_path / "runs")
     opened.search()
     made = make_plan(read_study(winning(opened, tmp_path)), free)
