@@ -46,6 +46,7 @@ BY_HAND = (
 VIT = (
     Comparison("ViT, draw 2", "judge_vit", "bridge, own maps", "{}, own maps"),
     Comparison("ViT, draw 7", "sweep_mechanisms_vit", "bridge"),
+    Comparison("ViT, draw 11", "vit_until_decided", "bridge"),
 )
 GROUPS = {"bridge 1 3 4": SEARCHED, "bridge 1 3 5, by hand": BY_HAND, "bridge 2 6 8, by hand": VIT}
 #: draw → its table, and the rows of adaptive and static, three cross-modal layers each

@@ -2,10 +2,10 @@
 
 `python tools/mechanisms.py` prints, of all managers on the CNN, the test of all rows that were predicted to be alike at
 once, whole and by family, the order of rows on two draws of pictures, accuracy by cost, and a pair that was looked at
-afterwards; of those on the ViT, the same test, and each row less the bridge with the error that all share; of those on
-questions about shapes, each row less the bridge in counting, and without spatial relations; managers of all levels less
-those of the bridge's own; areas at one rate; which share of a variance is of test questions; and, in retrieval of clip
-art, managers less the top level alone.
+afterwards; of those on the ViT, the same test, and each row less the bridge with the error that all share, and by
+family where seeds ran until decided; of those on questions about shapes, each row less the bridge in counting, and
+without spatial relations; managers of all levels less those of the bridge's own; areas at one rate; which share of a
+variance is of test questions; and, in retrieval of clip art, managers less the top level alone.
 """
 
 from __future__ import annotations
@@ -120,6 +120,17 @@ def on_own_levels() -> None:
         print(f"until decided, {metric}, {one} less {other}: {_paired(gap)}, {both} seeds")
 
 
+def on_the_vit_until_decided() -> None:
+    """Print each mixture of six levels of the ViT less the bridge, by family, and `adaptive` less `static`."""
+    for metric in (METRIC, f"{METRIC}/letter", f"{METRIC}/object", "area"):
+        scores = by_seed(metric, "vit_until_decided")
+        pairs = [(label, "bridge") for label in ("static", "adaptive", "mean", "residual adaptive")]
+        for one, other in (*pairs, ("adaptive", "static"), ("adaptive", "mean")):
+            both = min(len(scores[one]), len(scores[other]))
+            gap = _paired(scores[one][:both] - scores[other][:both])
+            print(f"ViT until decided, {metric}, {one} less {other}: {gap}, {both} seeds")
+
+
 def on_clip_art() -> None:
     """Print managers of all levels less the top level alone, which ran at the same rate, in retrieval of clip art."""
     scores = by_seed("test/recall", "sweep_managers_clipart")
@@ -192,6 +203,7 @@ def main() -> None:
     of_the_top_levels()
     areas_at_one_rate()
     variance_of_questions()
+    on_the_vit_until_decided()
     on_clip_art()
 
 

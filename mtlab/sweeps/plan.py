@@ -11,6 +11,7 @@ from mtlab.errors import UserError
 from mtlab.runs.store import Store, final_name, is_sweep
 from mtlab.studies import plan as studies
 from mtlab.studies.cells import CostFunction
+from mtlab.studies.seeds import parse_seeds
 from mtlab.sweeps.optuna_helpers import study_name
 from mtlab.sweeps.spec import rules_to_json
 from mtlab.sweeps.status import CELL
@@ -95,19 +96,24 @@ def _recipe(prepared: PreparedSweep) -> dict[str, Any]:
 def plan_left(prepared: PreparedSweep, searches: Sequence[StoredSearch], store: Store) -> studies.Plan:
     """Return as many runs as are left at most, each as its variant is without a search; their seeds only number them.
 
-    Counted are all trials that have not ended, none of them pruned, and one winner of each variant with its most seeds,
-    unless the winners' study is in the store.
+    Counted are all trials that have not ended, none of them pruned, one winner of each variant with its most seeds,
+    unless the winners' study is in the store, and the runs that these start from.
     """
     sweep, final = prepared.sweep, prepared.sweep.final
-    seeds = 0
+    fresh: Sequence[int] = ()
     if final is not None and final_name(sweep.name) not in store.study_names():
-        seeds = final.seeds if final.sequential is None else final.sequential.max
-    runs = [
-        studies.Run(variant.cell, number)
-        for variant, search in zip(prepared.variants, searches, strict=True)
-        for number in range(sweep.seeds.n * search.status.left + seeds)
-    ]
-    return replace(prepared.as_plan, runs=tuple(runs))
+        fresh = parse_seeds(final.study_seeds)[0]
+    runs: dict[str, studies.Run] = {}
+    for variant, search in zip(prepared.variants, searches, strict=True):
+        left = search.status.left
+        own = [studies.Run(variant.cell, number) for number in range(sweep.seeds.n * left + len(fresh))]
+        runs |= {run.id: run for run in own}
+        for seed in (*range(sweep.seeds.n if left else 0), *fresh):
+            above = studies.Run(variant.cell, seed).parent
+            while above is not None and store.state(above.id) != "done":
+                runs[above.id] = above
+                above = above.parent
+    return replace(prepared.as_plan, runs=tuple(runs.values()))
 
 
 def add_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:

@@ -92,6 +92,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "sweep_managers_shapes",
         "sweep_managers_clipart",
         "bridge_or_sum",
+        "vit_until_decided",
         "depth_longer",
         "depth_parts",
         "depth_vit",
@@ -123,6 +124,11 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("clip art, mean less image level 5: +1.51 ± 1.28", "1.5 ± 1.3, 2.1 ± 2.3 and 1.7 ± 1.9 ahead"),
         ("all less static, top 2: +21.52 ± 2.64", "All less the top two is +21.5 ± 2.6"),
         ("all less static, top 3: +10.38 ± 13.72", "less the top three +10 ± 14, not shown"),
+        ("letter, adaptive less bridge: -3.00 ± 1.47 (p = 0.0024)", "3.0 to 4.4 behind (paired t, each p < 0.004)"),
+        ("letter, residual adaptive less bridge: -4.41 ± 1.71", "3.0 to 4.4 behind (paired t, each p < 0.004)"),
+        ("object, residual adaptive less bridge: -2.90 ± 1.00", "residual adaptive 2.9 ± 1.0"),
+        ("decided, test/accuracy, adaptive less static: +0.31 ± 0.33 (p = 0.061), 6", "+0.3 ± 0.3 above `static`"),
+        ("area, residual adaptive less bridge: -3.39 ± 1.14", "at its rate (−3.4 ± 1.1)"),
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
     ):
         assert printed in told

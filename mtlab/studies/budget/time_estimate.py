@@ -1,4 +1,4 @@
-"""How long a plan takes on this machine: a few steps of one of its cells are timed once, and cached.
+"""How long a plan takes on this machine: a few steps of one cell of each task are timed once, and cached.
 
 On a CPU, the CPU time of the steps is measured, not wall time. What was timed while other programs kept the processors
 busy is still not cached: they slow memory down.
@@ -13,17 +13,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mtlab.config.hashing import canonical_json
 from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.interventions import intervention_forwards
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.studies.budget.calibration import OF_A_STEP, Speed, calibrate
+from mtlab.studies.budget.flops import tower_cost
 from mtlab.studies.budget.text_length import text_length
 from mtlab.studies.cells import Cell
 from mtlab.studies.cost_cache import architecture_digest
 from mtlab.studies.plan import Plan
 from mtlab.tasks.base import lookup_task
 from mtlab.towers.loading.disk_cache import library_version, load_or_compute
+from mtlab.training.sources import cached_towers, towers_to_run
 from mtlab.units import format_duration
 
 SECONDS = 0.5  #: of timing
@@ -38,7 +41,7 @@ class TimeEstimate:
     seconds: float  #: of training and evaluation, one run after another
     runs: int
     at_once: int
-    timed: str  #: label of the cell that was timed
+    timed: tuple[str, ...]  #: labels of the cells that were timed
     device: str
 
     @property
@@ -51,7 +54,8 @@ class TimeEstimate:
         """Describe it in a sentence."""
         return (
             f"about {format_duration(self.wall_seconds)} on this machine with {self.at_once} at once: steps of "
-            f"{self.timed!r} timed on {self.device}, others by their FLOPs; start-up and the expert cache not counted"
+            f"{', '.join(map(repr, self.timed))} timed on {self.device}, others by their FLOPs; "
+            "start-up and the expert cache not counted"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -69,20 +73,31 @@ def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEs
 
     """
     missing = [run.cell for run in plan.runs if states[run.id] != "done"]
+    alike: dict[str, list[Cell]] = {}
+    for cell in missing:
+        alike.setdefault(_kind_of_step(cell), []).append(cell)
+    seconds, timed = 0.0, []
+    for cells in alike.values():
+        small = sorted((cell for cell in cells if _flops_of_step(cell) <= LARGEST_STEP), key=_flops_of_step)
+        if not small:
+            return None
+        median = small[len(small) // 2]  # a blind model, say, is no measure of the others
+        try:
+            speed = _speed(median)
+        except UserError:  # a device that is not here, or a model that cannot be built here
+            return None
+        timed.append(median.row.label)
+        rate = speed.seconds_per_example / median.cost.flops_training
+        seconds += sum(rate * cell.cost.flops_training * _examples(cell) for cell in cells)
     if not missing:
         return None
-    small = sorted((cell for cell in missing if _flops_of_step(cell) <= LARGEST_STEP), key=_flops_of_step)
-    if not small:
-        return None
-    timed = small[len(small) // 2]  # a blind model, say, is no measure of the others
-    try:
-        speed = _speed(timed)
-    except UserError:  # a device that is not here, or a model that cannot be built here
-        return None
-    rate = speed.seconds_per_example / timed.cost.flops_training
-    seconds = sum(rate * cell.cost.flops_training * _examples(cell) for cell in missing)
     seconds /= plan.study.keys.resources.processes
-    return TimeEstimate(seconds, len(missing), min(at_once, len(missing)), timed.row.label, speed.device)
+    return TimeEstimate(seconds, len(missing), min(at_once, len(missing)), tuple(timed), speed.device)
+
+
+def _kind_of_step(cell: Cell) -> str:
+    """Name what steps have in common whose times go by their FLOPs: the task, and the towers that run in them."""
+    return canonical_json([cell.config["task"], sorted(towers_to_run(cell.config, cached_towers(cell.config)))])
 
 
 def _speed(cell: Cell) -> Speed:
@@ -127,4 +142,8 @@ def _examples(cell: Cell) -> float:
     if cell.config["record"]["interventions"]:
         evaluated += intervention_forwards(cell.config, sizes["val"])
     trained: int = cell.steps * train["batch"]
-    return trained + FORWARD / task.pass_counts(options).fusion * evaluated
+    often = task.pass_counts(options)
+    text = cell.config["text"]
+    masked = 0 if text.get("trainable") else often.masked_texts * tower_cost("text", text).flops
+    live = masked / cell.cost.flops_training  # a frozen tower has no backward pass
+    return trained + (live + (1 - live) * FORWARD) / often.fusion * evaluated
