@@ -16,6 +16,7 @@ from mtlab.resolution.interventions import intervention_passes
 from mtlab.runs.store import Store
 from mtlab.studies.budget import calibration, time_estimate
 from mtlab.studies.budget.calibration import Speed
+from mtlab.studies.budget.flops import tower_cost
 from mtlab.studies.budget.time_estimate import estimate_time
 from mtlab.studies.plan import Plan
 
@@ -76,6 +77,31 @@ def test_an_evaluated_pair_is_a_ninth_of_an_example_trained_with_hard_negatives(
     assert found is not None
     evaluated = (2 * 16 + 16 + 16) * 10 / 9  # one forward pass; in training there are three, and backward passes
     assert found.seconds == pytest.approx(0.01 * (6 * 8 + evaluated))
+
+
+def test_pre_training_is_timed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frozen tower that reads masked words takes another time for its FLOPs than the small model on cached levels."""
+    task = (
+        "task: {name: pretraining, objectives: [mlm, itm]}, data: {name: shapes_captions, train: 64, val: 16, test: 16}"
+    )
+    metrics = "metrics: {choose: val/accuracy, verdict: test/accuracy}"
+    write_study(tmp_path, f"set: {{{task}, record: {{interventions: false}}}}\n{metrics}\nseeds: 2", name="first")
+    study = write_study(tmp_path, "set: {record: {interventions: false}}\ninit_from: {study: first}\nseeds: 2")
+    made = plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+    monkeypatch.setattr(
+        time_estimate,
+        "calibrate",
+        lambda config, *_, **__: Speed(0.07 if config["task"]["name"] == "pretraining" else 0.01, 3, 8, "cpu", 1),
+    )
+    found = estimate_time(made, {run.id: "new" for run in made.runs}, at_once=1)
+    assert found is not None
+    assert len(found.timed) == 2
+    (parent,) = {run.parent.cell.id: run.parent.cell for run in made.runs if run.parent is not None}.values()
+    masked = tower_cost("text", parent.config["text"]).flops / parent.cost.flops_training
+    assert 0 < masked < 1
+    evaluated = (masked + (1 - masked) / 3) / 2 * 2 * (2 * 16 + 16 + 16)  # two forward passes each, and the tower once
+    child = 6 * 8 + (2 * 16 + 16 + 16) / 3
+    assert found.seconds == pytest.approx(2 * (0.07 * (6 * 8 + evaluated) + 0.01 * child))
 
 
 def test_on_a_cpu_other_programs_do_not_count(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,16 @@ def test_a_plan_estimates_the_time_of_trials_and_winners(mtlab: Command, sweep: 
         assert planned["time"]["timed"] in (["bridge"], ["ours"])
 
 
+def test_a_plan_counts_what_trials_and_winners_start_from(
+    mtlab: Command, sweep: Callable[..., Path], tmp_path: Path
+) -> None:
+    over = "{manager: [bridge, {name: static, label: ours}]}"
+    (tmp_path / "first.yaml").write_text(TINY.replace("name: tiny\n", f"name: first\naxes: {over}\n", 1))
+    text = TEXT.replace(", manager: default", "") + "init_from: {study: first}"
+    planned = json.loads(ok(mtlab("sweep", "plan", sweep(text), "--json")))
+    assert planned["time"]["runs"] == 2 * (2 + 2 + 1 + 2), "trials, winners, and a parent of each seed of either"
+
+
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_sweep_that_goes_on(mtlab: Command, sweep: Callable[..., Path]) -> None:
     path = sweep(TEXT + "\nresources: {hours: 1}")
