@@ -122,10 +122,12 @@ def on_own_levels() -> None:
 
 def on_the_vit_until_decided() -> None:
     """Print each mixture of six levels of the ViT less the bridge, by family, and `adaptive` less `static`."""
+    basic = ("static", "adaptive", "mean")
+    among = (("adaptive", "static"), ("adaptive", "mean"), *(("residual adaptive", label) for label in basic))
     for metric in (METRIC, f"{METRIC}/letter", f"{METRIC}/object", "area"):
         scores = by_seed(metric, "vit_until_decided")
-        pairs = [(label, "bridge") for label in ("static", "adaptive", "mean", "residual adaptive")]
-        for one, other in (*pairs, ("adaptive", "static"), ("adaptive", "mean")):
+        pairs = [(label, "bridge") for label in (*basic, "residual adaptive")]
+        for one, other in (*pairs, *among):
             both = min(len(scores[one]), len(scores[other]))
             gap = _paired(scores[one][:both] - scores[other][:both])
             print(f"ViT until decided, {metric}, {one} less {other}: {gap}, {both} seeds")

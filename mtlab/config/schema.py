@@ -264,8 +264,8 @@ class RecordConfig:
     interventions: bool | None = option(
         None,
         "at the end, measure validation without each expert, and with weights made uniform or alike for all tokens; "
-        "null: if both towers are cached and it takes at most 20,000 forward passes of an example; not in trials of a "
-        "sweep",
+        "null: if both towers are cached, no words are hidden, and it takes at most 20,000 forward passes of an "
+        "example; not in trials of a sweep",
     )
     examples: bool = option(True, "write the outcome of every validation and test example")
 

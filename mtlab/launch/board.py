@@ -83,6 +83,16 @@ class Board:
         """Return the jobs in one of `states`, in plan order."""
         return [job for job in self.jobs.values() if job.state in states]
 
+    def failed_first(self, job: LaunchedRun) -> LaunchedRun:
+        """Return the run whose failure a run waits for in vain: the nearest that it starts from, or itself."""
+        while job.failure is None:
+            above = [self.jobs[run] for run in job.parents if run in self.jobs]
+            lost = [each for each in above if each.state in ("failed", "blocked", "skipped")]
+            if not lost:
+                break
+            job = lost[0]
+        return job
+
 
 @dataclass(frozen=True)
 class RunChanges:

@@ -37,7 +37,8 @@ def intervention_forwards(config: Mapping[str, Any], examples: int) -> int:
 def fill_interventions(config: dict[str, Any], examples: int) -> dict[str, Any]:
     """Turn `record.interventions: null` into yes or no, by the configuration alone: the same on every machine.
 
-    Yes where both towers are cached and the encoder runs at most `MAX_FORWARD` times. Not part of a run's id.
+    Yes where both towers are cached, the task hides no words from a cached one, and the encoder runs at most
+    `MAX_FORWARD` times. Not part of a run's id.
 
     Args:
         config: resolved but for that.
@@ -47,7 +48,10 @@ def fill_interventions(config: dict[str, Any], examples: int) -> dict[str, Any]:
     record = config["record"]
     if record["interventions"] is not None:
         return config
-    from mtlab.towers.build import KINDS, is_cached  # imports torch
+    from mtlab.tasks.base import lookup_task  # imports torch
+    from mtlab.towers.build import KINDS, is_cached
 
-    cheap = all(is_cached(kind, config) for kind in KINDS) and intervention_forwards(config, examples) <= MAX_FORWARD
+    task, options = lookup_task(config)
+    cheap = all(is_cached(kind, config) for kind in KINDS) and task.batch_needs(options).mask_share is None
+    cheap = cheap and intervention_forwards(config, examples) <= MAX_FORWARD
     return config | {"record": record | {"interventions": cheap}}

@@ -298,8 +298,10 @@ class Driver:
         self.on_event(TrialEvent(trial.name, "pruned", at))
 
     def _fail(self, trial: RunningTrial, job: LaunchedRun, board: Board, pause: list[str]) -> None:
-        kind, problem = ("bug", job.note) if job.failure is None else (job.failure.kind, job.failure.error)
-        failed = trial.search.fail(trial.proposed.trial, kind, f"seed {job.seed}: {problem}", self._seconds(trial))
+        first = board.failed_first(job)
+        kind, problem = ("bug", first.note) if first.failure is None else (first.failure.kind, first.failure.error)
+        where = f"seed {job.seed}" if first is job else f"{first.name}, which it starts from"
+        failed = trial.search.fail(trial.proposed.trial, kind, f"{where}: {problem}", self._seconds(trial))
         self._pause_runs(trial, board, pause, ended=failed)
         if not failed:
             self._leave(trial)

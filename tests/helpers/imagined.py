@@ -197,7 +197,10 @@ class Opened:
                     for run, config in turn.add:
                         job = board.jobs.setdefault(run["id"], make_job(self.store, run))
                         directory = self.store.create_run(run["id"], config)
-                        if train(directory, behaviour):
+                        lost = [above for above in job.parents if board.jobs[above].state == "failed"]
+                        if lost:
+                            job.state, job.note = "blocked", f"waits for {lost[0]}"
+                        elif train(directory, behaviour):
                             job.state, job.failure = "failed", RunFailure.from_json(self.store.failure(run["id"]) or {})
                         else:
                             job.state = "done"

@@ -27,6 +27,9 @@ def test_it_is_measured_where_it_is_cheap() -> None:
     assert measured()
     assert not measured(cache={"enabled": False}), "the towers would run in each pass"
     assert not measured(vision={**TINY["vision"], "trainable": True})
+    captions = {"name": "shapes_captions", "train": 64, "val": 40, "test": 16}
+    assert not measured(task={"name": "pretraining", "objectives": ["mlm", "itm"]}, data=captions), "masked words"
+    assert measured(task={"name": "pretraining", "objectives": ["itm"]}, data=captions)
     passes = intervention_passes(resolve(TINY))
     assert passes == 3 + 2 + 2 * 2
     most = MAX_FORWARD // passes

@@ -12,11 +12,12 @@ from typing import Any
 import postgres_server
 import psycopg
 import pytest
-from imagined import Launcher, Opened, write_hunt
+from imagined import SWEEP, Launcher, Opened, write_hunt, write_sweep
 from optuna.study import StudyDirection
 from patience import wait_for
 
 from mtlab import files
+from mtlab.sweeps.status import PROBLEM
 from mtlab.sweeps.storage.base import open_storage
 
 TRIALS = 4
@@ -205,6 +206,20 @@ def test_a_journal_survives_half_a_line(tmp_path: Path) -> None:
     opened.search()
     assert [len(opened.trials(variant)) for variant in (0, 1)] == [2, 2]
     check_whole(path, tmp_path / "runs", 2)
+
+
+def test_a_trial_whose_parent_fails_says_why(tmp_path: Path) -> None:
+    text = "init_from: {study: first}\nspace: {train.power: {float: [0.5, 2.0]}}\nbudget: {trials: 2}"
+    first = SWEEP.format(name="first").replace("kind: sweep", "kind: ablation\nseeds: 1")
+    (tmp_path / "first.yaml").write_text(first.replace("batch: 8,", "batch: 8, lr: 0.5,"))
+    opened = Opened(write_sweep(tmp_path, text), tmp_path / "runs")
+    opened.search(**{"nan above": 0.1})
+    problems = {event.text for event in opened.events if event.state == "failed"}
+    assert problems == {"nan: the loss is nan"}
+    trials = opened.searches[0].study.get_trials(deepcopy=False)
+    said = [trial.user_attrs[PROBLEM]["problem"] for trial in trials if PROBLEM in trial.user_attrs]
+    assert said
+    assert all(each.endswith(" seed 0, which it starts from: the loss is nan") for each in said), said
 
 
 def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Path) -> None:
