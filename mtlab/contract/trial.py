@@ -12,7 +12,7 @@ from mtlab.config.nodes import lookup_options, own_options
 from mtlab.contract.case import Case
 from mtlab.contract.check import try_rule
 from mtlab.contract.rules import RULES
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.managers.base import MANAGERS, Place
 
 _TOLERANCE = 1e-3  #: a plug-in may round: no reason to refuse a study
@@ -38,10 +38,8 @@ def try_manager(node: Mapping[str, Any], stacks: Sequence[Sequence[Place]]) -> N
         for place in [*offered[:1], *offered[1:][-1:]]:
             case = Case(entry, own_options(node), place, tolerance=_TOLERANCE)
             problems = (try_rule(rule, case) for rule in RULES if rule.quick)
-            try:
+            with place_errors(key="manager"):
                 problem = next((problem for problem in problems if problem is not None), None)
-            except UserError as error:
-                raise error.at(key="manager") from None
             if problem is not None:
                 where = f"{place.modality}, cross-modal layer {place.depth + 1} of {place.layers}"
                 raise UserError(f"manager {entry.name!r} of {entry.origin}, {where}: {problem}", key="manager")

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mtlab.config.nodes import lookup_options
 from mtlab.config.schema import ModelConfig
-from mtlab.errors import UserError
+from mtlab.errors import place_errors
 from mtlab.managers.base import (
     MANAGERS,
     MODALITIES,
@@ -87,10 +87,8 @@ def levels_read(
     for own, other in _PAIRS:
         shape = shapes[own]
         for place in places(model, node, own, shape, shapes[other]):
-            try:
+            with place_errors(key="manager"):
                 entry.cls.check(config, place)
-            except UserError as error:
-                raise error.at(key="manager") from None
             used = entry.cls.experts_used(config, place)
             levels[own, place.depth] = [shape.levels[expert - 1] for expert in used]
     return levels

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mtlab.errors import UserError
+from mtlab.errors import place_errors
 from mtlab.managers.base import Intervention, Modality
 from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
 from mtlab.towers.base import Features, Tower
@@ -84,10 +84,8 @@ class VisionLanguageModel(nn.Module):
         self.encoder.recompute = True
         for tower in self.running_towers.values():
             if tower.config.trainable:
-                try:
+                with place_errors(key="train.checkpoint_activations"):
                     tower.enable_gradient_checkpointing()
-                except UserError as error:
-                    raise error.at(key="train.checkpoint_activations") from None
                 for module in tower.modules():
                     if isinstance(module, _BatchNorm):
                         module.register_forward_pre_hook(partial(_take_statistics_once, module.momentum))

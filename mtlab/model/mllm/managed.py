@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mtlab.config.nodes import lookup_options
 from mtlab.config.options import option
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.managers.base import MANAGERS, Aggregated, Intervention, Manager, Place
 from mtlab.managers.connectors.base import Connector
 from mtlab.model.initial import initialise
@@ -271,9 +271,7 @@ def _build(node: Mapping[str, Any], places: Mapping[int, Place]) -> dict[str, Ma
         raise UserError(f"{entry.name} joins levels in front of layer 0 alone: add it to the layers", key="layers")
     built = {}
     for layer, place in places.items():
-        try:
+        with place_errors(key="manager"):
             entry.cls.check(config, place)
-        except UserError as error:
-            raise error.at(key="manager") from None
         built[str(layer)] = entry.cls(config, place)
     return built

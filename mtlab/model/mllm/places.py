@@ -7,7 +7,7 @@ from typing import Any
 
 from mtlab.config.nodes import lookup_options
 from mtlab.config.schema import MultimodalConfig
-from mtlab.errors import UserError
+from mtlab.errors import UserError, place_errors
 from mtlab.managers.base import MANAGERS, Place
 from mtlab.managers.connectors.base import Connector
 from mtlab.model.base import ManagerKey
@@ -57,10 +57,8 @@ def injection_places(
             class_token=vision.class_token,
             grid=vision.grid,
         )
-        try:
+        with place_errors(key="manager"):
             entry.cls.check(config, place)
-        except UserError as error:
-            raise error.at(key="manager") from None
         found[layer] = place
     return found
 
