@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 #: of an outcome of a single example
-OUTCOME_COLUMNS = (
-    *("run", "cell", "seed", "label", "split", "id", "family", "cluster", "target", "prediction", "score"),
-)
+OUTCOME_COLUMNS = ("run", "cell", "seed", "label", "split", "id", "family", "cluster", "target", "prediction", "score")
 PAIRED_COLUMNS = ("run", "seed", "split", "id", "family", "cluster", "score")  #: those that comparisons need
 
 
