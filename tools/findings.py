@@ -47,6 +47,7 @@ SHIPPED = {
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_mechanisms_vit": ("results-tables.md#again-on-fresh-pictures", "ViT, all kinds, own maps"),
     "vit_until_decided": ("results-tables.md#until-decided-on-the-vit", "ViT, until decided, own maps"),
+    "vit_rates_judged": ("results-tables.md#until-decided-on-the-vit", "ViT, better rates, own maps"),
     "sweep_managers_vit": (
         "results-history.md#an-earlier-comparison-on-the-vit-preliminary",
         "ViT, earlier, preliminary",
@@ -54,6 +55,8 @@ SHIPPED = {
 }
 #: verdicts that their section says not to rely on
 DOUBTFUL = {("sweep_mechanisms_vit", "DeepStack 2 6 8")}
+RATES_VIT = ("vit_until_decided", "vit_until_decided_rate", "vit_rates")  #: the same questions and seeds
+COLUMNS = ("val/accuracy", "test/accuracy")
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 #: searches that are told rate by rate → their table
 TRIED = {
@@ -246,9 +249,32 @@ def tried(name: str) -> Iterator[str]:
         yield f"| {label} | {' | '.join(cells)} | {100 * float(best['area']):.1f} |"
 
 
+def vit_rates() -> Iterator[str]:
+    """Write what rows of the ViT have at each rate on draw 11, validation and test, means over the same three seeds."""
+    found: dict[str, dict[float, list[Mapping[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    for name in RATES_VIT:
+        rates = {variant.label: float(variant.config["train"]["lr"]) for variant in expand(_study(name))}
+        for run in read_table(name, "runs"):
+            if run["seed"] in ("5000", "5001", "5002"):
+                found[run["label"]][rates[run["label"]]].append(run)
+    rates_of_all = sorted({rate for of_one in found.values() for rate in of_one})
+    yield f"| validation, test | {' | '.join(f'{rate:g}' for rate in rates_of_all)} |"
+    yield f"|---|{'--:|' * len(rates_of_all)}"
+    for label, by_rate in found.items():
+        cells = [
+            ", ".join(f"{100 * fmean(float(run[of]) for run in by_rate[rate]):.1f}" for of in COLUMNS)
+            if rate in by_rate
+            else ""
+            for rate in rates_of_all
+        ]
+        yield f"| {label} | {' | '.join(cells)} |"
+
+
 def main(name: str) -> None:
     """Print one of the tables."""
-    tables = {"search": search, "depth": layers} | {each: partial(tried, each) for each in TRIED}
+    tables = {"search": search, "depth": layers, "vit_rates": vit_rates} | {
+        each: partial(tried, each) for each in TRIED
+    }
     print("\n".join(tables.get(name, partial(comparison, name))()))
 
 

@@ -93,6 +93,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "sweep_managers_clipart",
         "bridge_or_sum",
         "vit_until_decided",
+        "vit_rates_judged",
         "depth_longer",
         "depth_parts",
         "depth_vit",
@@ -100,6 +101,10 @@ def test_a_difference_names_what_it_is_against() -> None:
 )
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
     assert "\n".join(findings.comparison(name)) in PUBLISHED, f"run `python tools/findings.py {name}`"
+
+
+def test_the_table_of_rates_of_the_vit_is_what_its_command_prints() -> None:
+    assert "\n".join(findings.vit_rates()) in PUBLISHED
 
 
 def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +134,9 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("residual adaptive less static: -0.64 ± 0.13", "Residual adaptive is 0.6 ± 0.1, 0.9 ± 0.4 and 0.9 ± 0.6"),
         ("object, residual adaptive less bridge: -2.90 ± 1.00", "residual adaptive 2.9 ± 1.0"),
         ("decided, test/accuracy, adaptive less static: +0.31 ± 0.33 (p = 0.061), 6", "+0.3 ± 0.3 from `static`"),
+        ("static at 5e-3 less the bridge at 2.5e-3: -0.73 ± 0.56", "0.7 ± 0.6 and 0.6 ± 0.6 behind"),
+        ("adaptive at 5e-3 less the bridge at 2.5e-3: -0.56 ± 0.58", "0.7 ± 0.6 and 0.6 ± 0.6 behind"),
+        ("first three -0.24", "it was 0.2 and 0.5"),
         ("area, residual adaptive less bridge: -3.39 ± 1.14", "at its rate (−3.4 ± 1.1)"),
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
     ):
