@@ -246,7 +246,8 @@ def test_keep_going_tries_everything(run: Run) -> None:
 
 
 def test_fail_fast_stops_everything_and_keeps_the_state(store: Store, run: Run) -> None:
-    outcome = run({"aaa": {"does": "bug"}, "bbb": {"steps": 2000}, "ccc": {}}, fail_fast=True)
+    bug = {"does": "bug", "pause": 0.3}  # by then the other one has begun
+    outcome = run({"aaa": bug, "bbb": {"steps": 2000}, "ccc": {}}, fail_fast=True)
     assert set(outcome.failed) == {"aaa/s0"}
     assert outcome.skipped == ("bbb/s0", "ccc/s0")
     assert outcome.exit_code == 1
