@@ -47,7 +47,11 @@ def shorten(name: str, folder: Path, managers: int) -> Path:
             axis["zip"]["data"] = [small(node) for node in axis["zip"]["data"]]
         if isinstance(axis, dict) and "zip" in axis:
             axis["zip"] = {key: values for key, values in axis["zip"].items() if not key.startswith("train.")}
-    study["axes"]["manager"] = study["axes"]["manager"][1 : 1 + managers]
+    if "variant" in study["axes"]:  # managers with levels that the tiny towers do not have
+        study["axes"] = {"manager": study["axes"].pop("variant")["zip"]["manager"][:managers], **study["axes"]}
+        study["baseline"] = {{"variant": "manager"}.get(axis, axis): value for axis, value in study["baseline"].items()}
+    else:
+        study["axes"]["manager"] = study["axes"]["manager"][1 : 1 + managers]
     study["seeds"] = 1
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(study, sort_keys=False))
