@@ -270,9 +270,26 @@ def vit_rates() -> Iterator[str]:
         yield f"| {label} | {' | '.join(cells)} |"
 
 
+def optimisation() -> Iterator[str]:
+    """Write what each way to aggregate layers has with each optimiser, on validation data, and on spatial relations."""
+    found: dict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
+    for run in read_table("optimisation", "runs"):
+        setting, manager = sorted(run["label"].split(" · "), key=lambda part: " " not in part)
+        found[setting][manager] = run
+    managers = list(dict.fromkeys(manager for of_one in found.values() for manager in of_one))
+    yield f"| all, spatial | {' | '.join(managers)} |"
+    yield f"|---|{'--:|' * len(managers)}"
+    for setting, of_one in found.items():
+        cells = [
+            ", ".join(f"{100 * float(of_one[manager][f'val/accuracy{of}']):.0f}" for of in ("", "/spatial"))
+            for manager in managers
+        ]
+        yield f"| {setting} | {' | '.join(cells)} |"
+
+
 def main(name: str) -> None:
     """Print one of the tables."""
-    tables = {"search": search, "depth": layers, "vit_rates": vit_rates} | {
+    tables = {"search": search, "depth": layers, "vit_rates": vit_rates, "optimisation": optimisation} | {
         each: partial(tried, each) for each in TRIED
     }
     print("\n".join(tables.get(name, partial(comparison, name))()))

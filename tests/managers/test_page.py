@@ -103,6 +103,11 @@ def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None
     assert "\n".join(findings.comparison(name)) in PUBLISHED, f"run `python tools/findings.py {name}`"
 
 
+def test_the_table_of_optimisers_is_what_its_command_prints() -> None:
+    page = (findings.ROOT / "docs" / "optimisation.md").read_text(encoding="utf-8")
+    assert "\n".join(findings.optimisation()) in page
+
+
 def test_the_table_of_rates_of_the_vit_is_what_its_command_prints() -> None:
     assert "\n".join(findings.vit_rates()) in PUBLISHED
 
