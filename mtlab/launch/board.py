@@ -26,6 +26,7 @@ ORDER: tuple[JobState, ...] = (
     "skipped",
     "stopped",
 )
+LOST: tuple[JobState, ...] = ("failed", "blocked", "skipped")  #: what starts from such a run waits in vain
 WAITING: frozenset[JobState] = frozenset({"queued", "pending", "running", "elsewhere"})
 
 
@@ -87,7 +88,7 @@ class Board:
         """Return the run whose failure a run waits for in vain: the nearest that it starts from, or itself."""
         while job.failure is None:
             above = [self.jobs[run] for run in job.parents if run in self.jobs]
-            lost = [each for each in above if each.state in ("failed", "blocked", "skipped")]
+            lost = [each for each in above if each.state in LOST]
             if not lost:
                 break
             job = lost[0]

@@ -24,6 +24,7 @@ from typing import Any
 
 from mtlab import files
 from mtlab.launch.board import (
+    LOST,
     WAITING,
     Board,
     JobState,
@@ -319,7 +320,7 @@ class _Launch:
 
     def _block(self) -> None:
         """Block queued runs whose parents will not finish."""
-        lost = {job.id for job in self.board.in_state("failed", "blocked", "skipped")}
+        lost = {job.id for job in self.board.in_state(*LOST)}
         for job in self.board.in_state("queued"):
             missing = [
                 run for run in job.parents if run in lost or (run not in self.board.jobs and not self._is_done(run))

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
-from mtlab.launch.board import Board, JobState, LaunchedRun, RunChanges
+from mtlab.launch.board import LOST, Board, LaunchedRun, RunChanges
 from mtlab.runs.store import Store
 from mtlab.sweeps.search import Search
 from mtlab.sweeps.status import EXTERNAL_FAILURES, SearchStatus
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 POLL = 2.0  #: seconds between reads of the storage while there are only other launchers to wait for
 BURST = 50  #: trials of one poll that may end at once, as their runs are known, or their settings are refused
-LOST: tuple[JobState, ...] = ("failed", "blocked", "skipped")
 
 
 @dataclass

@@ -63,6 +63,22 @@ def test_missing_runs_count_by_their_examples(plan: Plan, monkeypatch: pytest.Mo
     assert estimate_time(plan, states, at_once=2) is None
 
 
+def test_a_kind_of_step_that_is_too_large_to_time_goes_by_the_flops_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = write_study(tmp_path, "axes: {cache.enabled: [true, false]}\nset: {record: {interventions: false}}")
+    made = plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+    monkeypatch.setattr(time_estimate, "calibrate", lambda *_, **__: Speed(0.01, 3, 8, "cpu", 1))
+    cached, live = (run.cell.cost.flops_training for run in made.runs)
+    assert cached < live
+    monkeypatch.setattr(time_estimate, "LARGEST_STEP", cached * 8)
+    found = estimate_time(made, {run.id: "new" for run in made.runs}, at_once=1)
+    assert found is not None
+    assert len(found.timed) == 1
+    examples = 6 * 8 + (2 * 16 + 16 + 16) / 3
+    assert found.seconds == pytest.approx(0.01 * examples * (1 + live / cached))
+
+
 def test_an_evaluated_pair_is_a_ninth_of_an_example_trained_with_hard_negatives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -73,26 +74,32 @@ def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEs
 
     """
     missing = [run.cell for run in plan.runs if states[run.id] != "done"]
+    counts = Counter(cell.id for cell in missing)
+    kinds = {cell.id: (_kind_of_step(cell), cell) for cell in {cell.id: cell for cell in missing}.values()}
     alike: dict[str, list[Cell]] = {}
-    for cell in missing:
-        alike.setdefault(_kind_of_step(cell), []).append(cell)
-    seconds, timed = 0.0, []
-    for cells in alike.values():
-        small = sorted((cell for cell in cells if _flops_of_step(cell) <= LARGEST_STEP), key=_flops_of_step)
-        if not small:
-            return None
-        median = small[len(small) // 2]  # a blind model, say, is no measure of the others
-        try:
-            speed = _speed(median)
-        except UserError:  # a device that is not here, or a model that cannot be built here
-            return None
-        timed.append(median.row.label)
-        rate = speed.seconds_per_example / median.cost.flops_training
-        seconds += sum(rate * cell.cost.flops_training * _examples(cell) for cell in cells)
-    if not missing:
+    for kind, cell in kinds.values():
+        if _flops_of_step(cell) <= LARGEST_STEP:
+            alike.setdefault(kind, []).append(cell)
+    if not alike:
         return None
+    # The median of each kind: a blind model, say, is no measure of the others.
+    timed = {kind: sorted(cells, key=_flops_of_step)[len(cells) // 2] for kind, cells in alike.items()}
+    try:
+        speeds = {kind: _speed(cell) for kind, cell in timed.items()}
+    except UserError:  # a device that is not here, or a model that cannot be built here
+        return None
+    largest = max(
+        timed, key=lambda kind: _flops_of_step(timed[kind])
+    )  # the measure of kinds that are too large to time
+
+    seconds = 0.0
+    for kind, cell in kinds.values():
+        measure = kind if kind in timed else largest
+        rate = speeds[measure].seconds_per_example / timed[measure].cost.flops_training
+        seconds += counts[cell.id] * rate * cell.cost.flops_training * _examples(cell)
     seconds /= plan.study.keys.resources.processes
-    return TimeEstimate(seconds, len(missing), min(at_once, len(missing)), tuple(timed), speed.device)
+    labels = tuple(cell.row.label for cell in timed.values())
+    return TimeEstimate(seconds, len(missing), min(at_once, len(missing)), labels, speeds[largest].device)
 
 
 def _kind_of_step(cell: Cell) -> str:
