@@ -56,7 +56,6 @@ SHIPPED = {
 #: verdicts that their section says not to rely on
 DOUBTFUL = {("sweep_mechanisms_vit", "DeepStack 2 6 8")}
 RATES_VIT = ("vit_until_decided", "vit_until_decided_rate", "vit_rates")  #: the same questions and seeds
-COLUMNS = ("val/accuracy", "test/accuracy")
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 #: searches that are told rate by rate → their table
 TRIED = {
@@ -262,7 +261,10 @@ def vit_rates() -> Iterator[str]:
     yield f"|---|{'--:|' * len(rates_of_all)}"
     for label, by_rate in found.items():
         cells = [
-            ", ".join(f"{100 * fmean(float(run[of]) for run in by_rate[rate]):.1f}" for of in COLUMNS)
+            ", ".join(
+                f"{100 * fmean(float(run[of]) for run in by_rate[rate]):.1f}"
+                for of in ("val/accuracy", "test/accuracy")
+            )
             if rate in by_rate
             else ""
             for rate in rates_of_all
@@ -274,7 +276,7 @@ def optimisation() -> Iterator[str]:
     """Write what each way to aggregate layers has with each optimiser, on validation data, and on spatial relations."""
     found: dict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for run in read_table("optimisation", "runs"):
-        setting, manager = sorted(run["label"].split(" · "), key=lambda part: " " not in part)
+        manager, setting = run["label"].split(" · ")
         found[setting][manager] = run
     managers = list(dict.fromkeys(manager for of_one in found.values() for manager in of_one))
     yield f"| all, spatial | {' | '.join(managers)} |"
