@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from mtlab.launch.workers import TORCHRUN
 from mtlab.processes import LAUNCHER
+
+PAUSE = 5.0  #: seconds that Ray takes at most to end an actor after its child processes
 
 
 class RunActor:
@@ -53,9 +56,16 @@ class RunActor:
         return {"node": host, "pid": self.process.pid}
 
     def wait(self) -> int:
-        """Wait for the worker's end; return its exit code."""
+        """Wait for the worker's end; return its exit code.
+
+        Where a node fails, Ray kills the child processes of its actors and then the actors: a worker's SIGKILL is only
+        told by an actor that lives on, so that otherwise the launcher hears of the node.
+        """
         assert self.process is not None
-        return self.process.wait()
+        code = self.process.wait()
+        if code == -signal.SIGKILL:
+            time.sleep(PAUSE)
+        return code
 
     def stop(self, force: bool) -> None:
         """Send SIGTERM, or SIGKILL, to the worker's process group."""
