@@ -159,6 +159,23 @@ def test_what_an_earlier_launch_has_done_is_no_measure_of_the_pace(board: Board)
     assert left >= 3 * (now - started), "5 steps are done since, 15 are left"
 
 
+def test_time_left_goes_by_what_steps_take_and_not_by_their_flops(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of static takes a second, one of bridge, of as many FLOPs, a tenth."""
+    now, progress = 1.0, LaunchProgress()
+    monkeypatch.setattr("mtlab.launch.views.progress.time.monotonic", lambda: now)
+    progress.read(board)
+    for run, seconds in (("bridge/s1", 10.0), ("static/s0", 50.0)):
+        become(board, run, "running", 1)
+        progress.read(board)
+        now += seconds
+        become(board, run, "running", 100 if run == "bridge/s1" else 50)
+        progress.read(board)
+        board.jobs["bridge/s1"].state = "done"
+    assert progress.seconds_left(board) == pytest.approx(50 + 100, rel=0.05), "by FLOPs it would be 60"
+
+
 def test_a_pipe_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(make_view(io.StringIO()), PlainView)
     leader, follower = pty.openpty()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from mtlab.files import read_jsonl_from
 from mtlab.launch.board import Board, LaunchedRun
@@ -20,6 +22,7 @@ class RunProgress:
     metric: float | None = None  #: the last value of the choosing metric
     first_step: int | None = None  #: the first that was read
     first_time: float = 0.0
+    last_time: float = 0.0  #: when something was added
 
     def read(self, job: LaunchedRun, metric: str) -> None:
         """Read what was added since the last call."""
@@ -28,14 +31,22 @@ class RunProgress:
             self.step = row["step"]
             if metric in row:
                 self.metric = row[metric]
-        if rows and (self.first_step is None or self.step < self.first_step):
-            self.first_step, self.first_time = self.step, time.monotonic()
+        if rows:
+            self.last_time = time.monotonic()
+            if self.first_step is None or self.step < self.first_step:
+                self.first_step, self.first_time = self.step, self.last_time
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The pace so far; None before there is one."""
+        if self.first_step is None or self.step <= self.first_step:
+            return None
+        return (self.last_time - self.first_time) / (self.step - self.first_step)
 
     def seconds_left(self, steps: int) -> float | None:
         """Estimate the seconds to the end; None before there is a pace."""
-        if self.first_step is None or self.step <= self.first_step:
-            return None
-        return max(0, steps - self.step) * (time.monotonic() - self.first_time) / (self.step - self.first_step)
+        pace = self.seconds_per_step
+        return None if pace is None else max(0, steps - self.step) * pace
 
 
 class LaunchProgress:
@@ -68,10 +79,22 @@ class LaunchProgress:
     def seconds_left(self, board: Board) -> float | None:
         """Estimate the seconds to the end of the study; None before there is a pace."""
         wanted = board.in_state("done", "running", "elsewhere", "pending", "queued")
-        done = sum(job.cost * (self.fraction_done(job) - self._before.get(job.id, 0.0)) for job in wanted)
-        left = sum(job.cost * (1 - self.fraction_done(job)) for job in wanted)
+        weights = self._weights(board)
+        done = sum(weights[job.cell] * (self.fraction_done(job) - self._before.get(job.id, 0.0)) for job in wanted)
+        left = sum(weights[job.cell] * (1 - self.fraction_done(job)) for job in wanted)
         elapsed = time.monotonic() - (self._started or time.monotonic())
         return left * elapsed / done if done > 0 and elapsed > 0 else None
+
+    def _weights(self, board: Board) -> dict[str, float]:
+        """Weigh a cell's runs by the seconds that their steps take, by their FLOPs until one of them has a pace."""
+        costs = {job.cell: job.cost for job in board.jobs.values()}
+        seen: dict[str, list[float]] = defaultdict(list)
+        for id_, run in self.runs.items():
+            if (pace := run.seconds_per_step) is not None and (job := board.jobs.get(id_)) is not None:
+                seen[job.cell].append(pace * job.steps)
+        seconds = {cell: fmean(paces) for cell, paces in seen.items()}
+        scale = sum(seconds.values()) / sum(costs[cell] for cell in seconds) if seconds else 1.0
+        return {cell: seconds.get(cell, cost * scale) for cell, cost in costs.items()}
 
 
 def _fraction_before(job: LaunchedRun, metric: str) -> float:
