@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.errors import UserError
+from mtlab.time_limit import call_within
 from mtlab.towers.loading import hub
 
 _NAME = re.compile(r"(?:[\w.-]+/)?[\w.-]+")  #: of a repository; the hub's client checks the rest
@@ -57,9 +58,9 @@ def find_repository(repository: str, *, update: bool) -> str:
         raise UserError("no token for the hub: `hf auth login`, or set HF_TOKEN", file=COMMAND_LINE)
     api: Any = HfApi()
     with _explain(repository):
-        owner = hub.ask_in_time(api.whoami)["name"]
+        owner = call_within(hub.TIMEOUT_SECONDS, api.whoami)["name"]
         name = repository if "/" in repository else f"{owner}/{repository}"
-        exists = hub.ask_in_time(lambda: api.repo_exists(name))
+        exists = call_within(hub.TIMEOUT_SECONDS, lambda: api.repo_exists(name))
     if exists and not update:
         raise UserError(f"{name} exists already: another name, or --update to add a commit to it", file=COMMAND_LINE)
     if update and not exists:

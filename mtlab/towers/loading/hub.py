@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from mtlab.errors import UserError
+from mtlab.time_limit import call_within
 
 TIMEOUT_SECONDS = 20.0  #: after which the hub counts as unreachable
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
-Answer = TypeVar("Answer")
 TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  #: configuration and tokeniser
 
 
@@ -69,21 +67,18 @@ def is_reachable(seconds: float = 3.0) -> bool:
 
     if constants.HF_HUB_OFFLINE:
         return False
-    answered: list[bool] = []
 
-    def ask() -> None:
+    def ask() -> bool:
         try:
             with urllib.request.urlopen(constants.ENDPOINT, timeout=seconds):
-                answered.append(True)
+                return True
         except urllib.error.HTTPError:
-            answered.append(True)  # it refuses: it is there
-        except OSError:
-            answered.append(False)
+            return True  # it refuses: it is there
 
-    thread = threading.Thread(target=ask, daemon=True)  # a name server may take longer than any socket's timeout
-    thread.start()
-    thread.join(seconds)
-    return answered == [True]
+    try:
+        return call_within(seconds, ask)  # a name server may take longer than any socket's timeout
+    except (OSError, ValueError):
+        return False
 
 
 def _is_top_level(name: str, suffix: str) -> bool:
@@ -96,39 +91,12 @@ def _list_files(repository: str) -> Sequence[str]:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        info = ask_in_time(lambda: HfApi().model_info(repository, timeout=TIMEOUT_SECONDS / 2))
+        info = call_within(TIMEOUT_SECONDS, lambda: HfApi().model_info(repository, timeout=TIMEOUT_SECONDS / 2))
     except RepositoryNotFoundError as error:
         raise UserError(f"no model {repository!r} on the hub that you may read", key="model") from error
     except Exception as error:  # its HTTP library is not part of its interface
         raise _unreachable(repository, error) from error
     return [file.rfilename for file in info.siblings or ()]
-
-
-def ask_in_time(question: Callable[[], Answer]) -> Answer:
-    """Call a function that asks the hub, in a thread: a name server may take longer than any socket's timeout.
-
-    Raises:
-        TimeoutError: no answer within `TIMEOUT_SECONDS`.
-        Exception: whatever the function raises.
-
-    """
-    answers: list[Answer] = []
-    errors: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            answers.append(question())
-        except Exception as error:  # handed to the asking thread
-            errors.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(TIMEOUT_SECONDS)
-    if errors:
-        raise errors[0]
-    if not answers:
-        raise TimeoutError(f"no answer in {TIMEOUT_SECONDS:.0f} s")
-    return answers[0]
 
 
 def _unreachable(repository: str, error: Exception) -> UserError:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal
 from mtlab import files
 from mtlab.config.options import option
 from mtlab.errors import UserError
+from mtlab.time_limit import call_within
 from mtlab.tracking.base import (
     Receipt,
     Sink,
@@ -205,7 +205,10 @@ class WandbTracker:
             self.run.log_artifact(_artifact(self.about, files))
         where = {"project": self.sink.options.project, "entity": self.sink.options.entity, "id": self.about.id}
         url = self.run.url if self.sink.live else None
-        _run_with_timeout(FINISH_SECONDS, lambda: self.run.finish(exit_code=1 if failed else 0))
+        try:
+            call_within(FINISH_SECONDS, lambda: self.run.finish(exit_code=1 if failed else 0))
+        except TimeoutError:
+            raise UnreachableError(NAME, f"W&B did not receive a run within {FINISH_SECONDS:.0f} s") from None
         if not self.sink.live:
             return {"mode": "offline", **where, "folder": self._move_to_place(self.about.id)}
         shutil.rmtree(self.staging, ignore_errors=True)
@@ -279,22 +282,3 @@ def describe_error(error: Exception) -> str:
     if any(word in message for word in ("refused", "timed out", "deadline", "resolve", "no such host", "unreachable")):
         return "cannot be reached"
     return f"failed ({type(error).__name__}: {message[:120]})"
-
-
-def _run_with_timeout(seconds: float, call: Callable[[], None]) -> None:
-    """Call a function in a thread; if it takes longer than `seconds`, abandon it and raise `UnreachableError`."""
-    raised: list[Exception] = []
-
-    def go() -> None:
-        try:
-            call()
-        except Exception as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=go, name="wandb-finish", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise UnreachableError(NAME, f"W&B did not receive a run within {seconds:.0f} s")
-    if raised:
-        raise raised[0]
