@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
@@ -221,31 +221,32 @@ def _searched(tower: str) -> dict[str, str]:
     runs: dict[str, dict[str, list[Mapping[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for run in read_table(f"candidates_{tower}", "runs"):
         runs[run["label"]][run["train.lr"]].append(run)
-
-    def mean(of: list[Mapping[str, str]], column: str) -> float:
-        return 100 * fmean(float(run[column]) for run in of)
-
     found = {}
     for label, by_rate in runs.items():
-        rate, best = max(by_rate.items(), key=lambda each: mean(each[1], "val/accuracy"))
-        found[label] = f"{mean(best, 'val/accuracy'):.1f}{'*' * (rate == LOWER)} | {mean(best, 'area'):.1f}"
+        rate, best = max(by_rate.items(), key=lambda each: _mean(each[1], "val/accuracy"))
+        found[label] = f"{_mean(best, 'val/accuracy'):.1f}{'*' * (rate == LOWER)} | {_mean(best, 'area'):.1f}"
     return found
 
 
+def _mean(runs: Sequence[Mapping[str, str]], column: str) -> float:
+    return 100 * fmean(float(run[column]) for run in runs)
+
+
 def tried(name: str) -> Iterator[str]:
-    """Write what each variant of a search has on validation data at each rate, and its area at the best; one seed."""
-    runs: dict[str, dict[float, Mapping[str, str]]] = defaultdict(dict)
+    """Write what each variant of a search has on validation data at each rate, and its area at the best; means."""
+    runs: dict[str, dict[float, list[Mapping[str, str]]]] = defaultdict(lambda: defaultdict(list))
     found = read_table(*TRIED[name])
     score = next(column for column in found[0] if column.startswith("val/"))
     for run in found:
-        runs[run["label"].removeprefix("vision.layers ").strip("[]")][float(run["train.lr"])] = run
+        runs[run["label"].removeprefix("vision.layers ").strip("[]")][float(run["train.lr"])].append(run)
     rates = sorted({rate for of_one in runs.values() for rate in of_one})
     yield f"| | {' | '.join(f'{rate:g}' for rate in rates)} | area at the best |"
     yield f"|---|{'--:|' * len(rates)}--:|"
-    for label, of_one in runs.items():
-        cells = [f"{100 * float(of_one[rate][score]):.1f}" for rate in rates]
-        best = max(of_one.values(), key=lambda run: float(run[score]))
-        yield f"| {label} | {' | '.join(cells)} | {100 * float(best['area']):.1f} |"
+    for label, by_rate in runs.items():
+        means = {rate: _mean(of_one, score) for rate, of_one in by_rate.items()}
+        best = max(means, key=lambda rate: means[rate])
+        cells = [*(f"{means[rate]:.1f}" for rate in rates), f"{_mean(by_rate[best], 'area'):.1f}"]
+        yield f"| {label} | {' | '.join(cells)} |"
 
 
 def vit_rates() -> Iterator[str]:
