@@ -65,6 +65,7 @@ TRIED = {
     "mechanisms_vit": ("sweep_mechanisms_vit", "trials"),
     "managers_shapes": ("sweep_managers_shapes", "trials"),
     "managers_clipart": ("sweep_managers_clipart", "trials"),
+    "cnn_rates": ("sweep_cnn_rates", "trials"),
 }
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}
 

@@ -5,7 +5,8 @@ once, whole and by family, the order of rows on two draws of pictures, accuracy 
 afterwards; of those on the ViT, the same test, and each row less the bridge with the error that all share, and by
 family where seeds ran until decided; of those on questions about shapes, each row less the bridge in counting, and
 without spatial relations; managers of all levels less those of the bridge's own; areas at one rate; which share of a
-variance is of test questions; in retrieval of clip art, managers less the top level alone; and what pre-training adds.
+variance is of test questions; in retrieval of clip art, managers less the top level alone; and what a
+rate costs that one seed chooses.
 """
 
 from __future__ import annotations
@@ -146,20 +147,25 @@ def on_clip_art() -> None:
     print(f"clip art, area, adaptive less static: {_paired(areas['adaptive'] - areas['static'])}")
 
 
-def on_pretraining() -> None:
-    """Print what pre-training adds to each row, whole and by family, and to each less what it adds to the bridge."""
-    name, families = "sweep_pretraining", ("colour", "comparison", "count", "existence", "shape", "spatial")
-    rows, gained = ("bridge", "image level 4", *ALL_LEVELS), {}
-    for metric in (METRIC, *(f"{METRIC}/{family}" for family in families)):
-        scores = by_seed(metric, name)
-        gained[metric] = {row: scores[f"{row} · pre-trained"] - scores[f"{row} · from scratch"] for row in rows}
-    for row in rows:
-        parts = [f"{family} {gained[f'{METRIC}/{family}'][row].mean():+.1f}" for family in families]
-        print(f"pre-training, {row}: {_paired(gained[METRIC][row])}; {', '.join(parts)}")
-    apart = {row: gained[METRIC][row] - gained[METRIC]["bridge"] for row in rows[1:]}
-    corrected = holm([paired_t_examples(gap, None).p for gap in apart.values()])
-    for (row, gap), p in zip(apart.items(), corrected, strict=True):
-        print(f"pre-training, gain of {row} less that of the bridge: {_paired(gap)}, after Holm {p:.2g}")
+def rates_of_one_seed() -> None:
+    """Print what a rate costs that one seed chooses: on the other two, less the rate that is best on them."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for run in read_table("sweep_cnn_rates", "trials"):
+        found.setdefault(run["label"], {}).setdefault(run["train.lr"], {})[run["seed"]] = 100 * float(
+            run["val/accuracy"]
+        )
+    for offered in (("0.00125", "0.0025", "0.005", "0.01"), ("0.0025", "0.005")):
+        costs = []
+        for by_rate in found.values():
+            for seed in by_rate[offered[0]]:
+                chosen = max(offered, key=lambda rate: by_rate[rate][seed])
+                on_others = {
+                    rate: np.mean([value for other, value in by_rate[rate].items() if other != seed])
+                    for rate in offered
+                }
+                costs.append(max(on_others.values()) - on_others[chosen])
+        told = f"{np.mean(costs):.2f} in the mean, {max(costs):.2f} at most"
+        print(f"CNN, a rate of {len(offered)} that one seed chooses costs {told}, {len(costs)} choices")
 
 
 def of_the_top_levels() -> None:
@@ -227,7 +233,7 @@ def main() -> None:
     variance_of_questions()
     on_the_vit_until_decided()
     on_clip_art()
-    on_pretraining()
+    rates_of_one_seed()
 
 
 if __name__ == "__main__":
