@@ -45,6 +45,7 @@ SHIPPED = {
     "sweep_managers_shapes": ("results-tables.md#where-one-level-knows-nearly-all", "CNN, shapes"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
+    "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, better rates"),
     "sweep_mechanisms_vit": ("results-tables.md#again-on-fresh-pictures", "ViT, all kinds, own maps"),
     "vit_until_decided": ("results-tables.md#until-decided-on-the-vit", "ViT, until decided, own maps"),
     "vit_rates_judged": ("results-tables.md#until-decided-on-the-vit", "ViT, better rates, own maps"),

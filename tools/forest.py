@@ -36,12 +36,14 @@ SEARCHED = (
     Comparison("CNN, draw 3", "bridge_or_sum", "bridge 1 3 4"),
     Comparison("CNN, draw 4", "depth", "bridge 1 3 4 · cross_layers 3", "{} · cross_layers 3"),
     Comparison("CNN, draw 5", "sweep_managers_all", "bridge"),
+    Comparison("CNN, draw 14", "sweep_cnn_rates", "bridge"),
 )  #: bridges on levels that were searched on draw 2; on draw 4 the better of two
 BY_HAND = (
     Comparison("CNN, draw 0", "sweep_managers", "bridge"),
     Comparison("CNN, draw 1", "sweep_managers_all_first", "bridge"),
     Comparison("CNN, draw 2", "judge_cnn", "bridge"),
     Comparison("CNN, draw 5", "sweep_managers_all", "bridge 1 3 5"),
+    Comparison("CNN, draw 14", "sweep_cnn_rates", "bridge 1 3 5"),
 )
 VIT = (
     Comparison("ViT, draw 2", "judge_vit", "bridge, own maps", "{}, own maps"),
@@ -58,6 +60,7 @@ ADAPTING = {
     "draw 4": ("depth", "adaptive · cross_layers 3", "static · cross_layers 3"),
     "draw 5": ("sweep_managers_all", "adaptive", "static"),
     "draw 9": ("queries", "fused query", "no query (static)"),
+    "draw 14": ("sweep_cnn_rates", "adaptive", "static"),
 }
 #: comparison → its table, and the rows of one level, where it enters the first layer and each, bridge, static, adaptive
 LEVELS = {
@@ -132,12 +135,13 @@ def over(values: Iterable[float]) -> Difference:
 
 
 def _over_seeds(name: str, one: str, other: str) -> Difference:
-    return over([a - b for a, b in zip(_seeds(name, one), _seeds(name, other), strict=True)])
+    ours, theirs = _seeds(name, one), _seeds(name, other)
+    return over([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
 
 
-def _seeds(name: str, label: str) -> list[float]:
-    runs = {run["seed"]: 100 * float(run["test/accuracy"]) for run in read_table(name, "runs") if run["label"] == label}
-    return [runs[seed] for seed in sorted(runs)]
+def _seeds(name: str, label: str) -> dict[str, float]:
+    runs = (run for run in read_table(name, "runs") if run["label"] == label)
+    return {run["seed"]: 100 * float(run["test/accuracy"]) for run in runs}
 
 
 def table() -> Iterator[str]:

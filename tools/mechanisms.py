@@ -147,6 +147,21 @@ def on_clip_art() -> None:
     print(f"clip art, area, adaptive less static: {_paired(areas['adaptive'] - areas['static'])}")
 
 
+def on_rates_of_three_seeds() -> None:
+    """Print managers of all levels less those of levels 1, 3, 4, each at a rate that three seeds chose, and others."""
+    name, families = "sweep_cnn_rates", ("", "/letter", "/object")
+    pairs = [(family, it, "bridge") for family in families for it in ("bridge 1 3 5", "mean", *ALL_LEVELS)]
+    pairs += [("/letter", "static 1 3 4", "bridge"), ("/object", "static 1 3 4", "bridge")]
+    pairs += [("", it, f"{it} 1 3 4") for it in ALL_LEVELS]
+    pairs += [("", "adaptive", "static"), ("", "adaptive 1 3 4", "static 1 3 4")]
+    pairs += [("", it, "bridge 1 3 5") for it in ("mean", *ALL_LEVELS)]
+    for family, one, other in pairs:
+        scores = by_seed(METRIC + family, name)
+        both = min(len(scores[one]), len(scores[other]))
+        gap = _paired(scores[one][:both] - scores[other][:both])
+        print(f"rates of three seeds, {METRIC}{family}, {one} less {other}: {gap}, {both} seeds")
+
+
 def rates_of_one_seed() -> None:
     """Print what a rate costs that one seed chooses: on the other two, less the rate that is best on them."""
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -234,6 +249,7 @@ def main() -> None:
     on_the_vit_until_decided()
     on_clip_art()
     rates_of_one_seed()
+    on_rates_of_three_seeds()
 
 
 if __name__ == "__main__":
