@@ -160,6 +160,8 @@ def on_rates_of_three_seeds() -> None:
         both = min(len(scores[one]), len(scores[other]))
         gap = _paired(scores[one][:both] - scores[other][:both])
         print(f"rates of three seeds, {METRIC}{family}, {one} less {other}: {gap}, {both} seeds")
+    ours, theirs = (by_seed("area", name)[it] for it in ("adaptive", "static"))
+    print(f"rates of three seeds, area, adaptive less static: {_paired(ours - theirs[: len(ours)])}")
 
 
 def rates_of_one_seed() -> None:
