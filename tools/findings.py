@@ -264,10 +264,7 @@ def vit_rates() -> Iterator[str]:
     yield f"|---|{'--:|' * len(rates_of_all)}"
     for label, by_rate in found.items():
         cells = [
-            ", ".join(
-                f"{100 * fmean(float(run[of]) for run in by_rate[rate]):.1f}"
-                for of in ("val/accuracy", "test/accuracy")
-            )
+            ", ".join(f"{_mean(by_rate[rate], of):.1f}" for of in ("val/accuracy", "test/accuracy"))
             if rate in by_rate
             else ""
             for rate in rates_of_all

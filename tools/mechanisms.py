@@ -115,10 +115,7 @@ def on_own_levels() -> None:
     told = [(METRIC, *pair) for pair in (*pairs, ("adaptive", "static"))]
     told += [(f"{METRIC}{family}", it, "bridge 1 3 4") for family in ("", "/letter", "/object") for it in ALL_LEVELS]
     for metric, one, other in (*told, ("area", "adaptive", "static")):
-        scores = by_seed(metric, "bridge_or_sum")
-        both = min(len(scores[one]), len(scores[other]))
-        gap = scores[one][:both] - scores[other][:both]
-        print(f"until decided, {metric}, {one} less {other}: {_paired(gap)}, {both} seeds")
+        print(f"until decided, {metric}, {_less(by_seed(metric, 'bridge_or_sum'), one, other)}")
 
 
 def on_the_vit_until_decided() -> None:
@@ -129,9 +126,7 @@ def on_the_vit_until_decided() -> None:
         scores = by_seed(metric, "vit_until_decided")
         pairs = [(label, "bridge") for label in (*basic, "residual adaptive")]
         for one, other in (*pairs, *among):
-            both = min(len(scores[one]), len(scores[other]))
-            gap = _paired(scores[one][:both] - scores[other][:both])
-            print(f"ViT until decided, {metric}, {one} less {other}: {gap}, {both} seeds")
+            print(f"ViT until decided, {metric}, {_less(scores, one, other)}")
     chosen, judged, bridge = (by_seed(name=name) for name in ("vit_rates", "vit_rates_judged", "vit_until_decided"))
     for label in ALL_LEVELS:
         gap = np.concatenate([chosen[label], judged[label]]) - bridge["bridge"]
@@ -149,19 +144,15 @@ def on_clip_art() -> None:
 
 def on_rates_of_three_seeds() -> None:
     """Print managers of all levels less those of levels 1, 3, 4, each at a rate that three seeds chose, and others."""
-    name, families = "sweep_cnn_rates", ("", "/letter", "/object")
-    pairs = [(family, it, "bridge") for family in families for it in ("bridge 1 3 5", "mean", *ALL_LEVELS)]
-    pairs += [("/letter", "static 1 3 4", "bridge"), ("/object", "static 1 3 4", "bridge")]
-    pairs += [("", it, f"{it} 1 3 4") for it in ALL_LEVELS]
-    pairs += [("", "adaptive", "static"), ("", "adaptive 1 3 4", "static 1 3 4")]
-    pairs += [("", it, "bridge 1 3 5") for it in ("mean", *ALL_LEVELS)]
-    for family, one, other in pairs:
-        scores = by_seed(METRIC + family, name)
-        both = min(len(scores[one]), len(scores[other]))
-        gap = _paired(scores[one][:both] - scores[other][:both])
-        print(f"rates of three seeds, {METRIC}{family}, {one} less {other}: {gap}, {both} seeds")
-    ours, theirs = (by_seed("area", name)[it] for it in ("adaptive", "static"))
-    print(f"rates of three seeds, area, adaptive less static: {_paired(ours - theirs[: len(ours)])}")
+    letter, object_ = f"{METRIC}/letter", f"{METRIC}/object"
+    rows = ("bridge 1 3 5", "mean", *ALL_LEVELS)
+    pairs = [(metric, it, "bridge") for metric in (METRIC, letter, object_) for it in rows]
+    pairs += [(letter, "static 1 3 4", "bridge"), (object_, "static 1 3 4", "bridge")]
+    pairs += [(METRIC, it, f"{it} 1 3 4") for it in ALL_LEVELS]
+    pairs += [(METRIC, "adaptive", "static"), (METRIC, "adaptive 1 3 4", "static 1 3 4")]
+    pairs += [(METRIC, it, "bridge 1 3 5") for it in ("mean", *ALL_LEVELS)]
+    for metric, one, other in (*pairs, ("area", "adaptive", "static")):
+        print(f"rates of three seeds, {metric}, {_less(by_seed(metric, 'sweep_cnn_rates'), one, other)}")
 
 
 def rates_of_one_seed() -> None:
@@ -213,6 +204,11 @@ def variance_of_questions() -> None:
             ours = (found.interval[1] - found.interval[0]) / stats.t.ppf(0.975, len(gap) - 1)
             whole = 100 * (float(row["difference_high"]) - float(row["difference_low"])) / stats.norm.ppf(0.975)
             print(f"until decided, {row['label']}: {1 - (ours / whole) ** 2:.0%} of the variance is of test questions")
+
+
+def _less(scores: Scores, one: str, other: str) -> str:
+    both = min(len(scores[one]), len(scores[other]))  # rows that are decided sooner have fewer, the first ones
+    return f"{one} less {other}: {_paired(scores[one][:both] - scores[other][:both])}, {both} seeds"
 
 
 def _paired(gap: NDArray[np.float64]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from mtlab.launch.workers import TORCHRUN
 from mtlab.processes import LAUNCHER
 
-PAUSE = 5.0  #: seconds that Ray takes at most to end an actor after its child processes
+PAUSE = 5.0  #: seconds in which Ray, which has killed an actor's child processes, ends the actor
 
 
 class RunActor:
