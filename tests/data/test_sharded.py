@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from raw_trees import raw
 
 from mtlab.config.nodes import lookup_options
@@ -182,6 +183,19 @@ def test_what_is_wrong_is_told_in_one_line(
     with pytest.raises(UserError, match=told) as caught:
         resolve(written(**options))
     assert "\n" not in str(caught.value)
+
+
+def test_a_split_whose_questions_have_no_answer_of_training_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "raw/images").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "raw/images/a.png")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "raw/images/b.png")
+    for split, image, answers in (("train", "a", "yes no"), ("val", "b", "no maybe"), ("test", "b", "perhaps maybe")):
+        lines = [json.dumps({"image": f"{image}.png", "question": "?", "answer": each}) for each in answers.split()]
+        (tmp_path / f"raw/{split}.jsonl").write_text("\n".join(lines))
+    convert("jsonl", tmp_path / "raw", tmp_path / "shards", {"kind": "questions"})
+    assert resolve(written(name="shards", folder=str(tmp_path / "shards"), test="val"))
+    with pytest.raises(UserError, match=r"data\.test: test: no question has an answer that training has, too"):
+        resolve(written(name="shards", folder=str(tmp_path / "shards")))
 
 
 @pytest.mark.parametrize(

@@ -112,14 +112,17 @@ class ShardedDataset(Dataset):
         """Number of texts of each split.
 
         Raises:
-            UserError: as `split_sources`; or a split has no text.
+            UserError: as `split_sources`; or a split has no text, or no question with an answer that training has.
 
         """
         sources = cls.split_sources(config)
         sizes = {split: sum(map(_size, parts)) for split, parts in sources.items()}
         for split, size in sizes.items():
+            named = ", ".join(part.selection for part in sources[split])
             if not size:
-                raise UserError(f"{', '.join(part.selection for part in sources[split])} has no text", key=split)
+                raise UserError(f"{named} has no text", key=split)
+            if all(map(_lacks_answers, sources[split])):
+                raise UserError(f"{named}: no question has an answer that training has, too", key=split)
         return sizes
 
     @classmethod
@@ -315,3 +318,9 @@ def _lacks_labels(part: SplitSource) -> bool:
     if record is None or part.shards.kind == "captions":
         return False
     return "labels" not in record.row if part.shards.kind == "questions" else record.label is None
+
+
+def _lacks_answers(part: SplitSource) -> bool:
+    if part.shards.kind != "questions" or _lacks_labels(part):
+        return False
+    return not any(record.scores for record in part.shards.records(part.selection))
