@@ -13,7 +13,7 @@ from mtlab.config.schema import MultimodalConfig, is_multimodal, model_schema
 from mtlab.distributed.ranks import batch_sharing_problem
 from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import DatasetFacts
-from mtlab.resolution.metrics import direction_problem, is_metric, list_metrics, metric_directions
+from mtlab.resolution.metrics import direction_problem, family_problem, is_metric, list_metrics, metric_directions
 from mtlab.resolution.nodes import node_entry, node_options
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ def _check_metric(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"task {config['task']['name']!r} has no metric {metric!r}; {list_metrics(known)}", key="metrics.choose"
         )
+    if problem := family_problem(metric, config):
+        raise UserError(problem, key="metrics.choose")
     if not metric.startswith("val/"):
         raise UserError(
             f"{metric!r} cannot choose a checkpoint: only validation data (val/…) may", key="metrics.choose"

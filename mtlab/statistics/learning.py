@@ -75,11 +75,12 @@ def blind_floor(scores: Floats, blind: Floats, clusters: npt.NDArray[np.int64]) 
     Args:
         scores: the model's, [m].
         blind: of the blind answer, [m].
-        clusters: number of each example's cluster, [m], from 0.
+        clusters: number of each example's cluster, [m], from 0; those of no example do not count.
 
     """
     gained = scores - blind
-    sums = np.bincount(clusters, gained - gained.mean())
+    numbered = np.unique(clusters, return_inverse=True)[1]
+    sums = np.bincount(numbered, gained - gained.mean())
     count = len(sums)
     correction = count / (count - 1) if count > 1 else 1.0
     return Floor(float(blind.mean()), float(np.sqrt(correction * (sums**2).sum()) / len(scores)))

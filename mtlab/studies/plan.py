@@ -13,7 +13,7 @@ from mtlab.config.check import to_plain
 from mtlab.config.schema import Mode
 from mtlab.resolution.checks import processes_problem
 from mtlab.resolution.interventions import intervention_passes
-from mtlab.resolution.metrics import direction, direction_problem, is_metric, list_metrics
+from mtlab.resolution.metrics import direction, direction_problem, family_problem, is_metric, list_metrics
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
 from mtlab.statistics.spending import spent_alpha
@@ -335,6 +335,9 @@ def check_metrics(study: StudySpec, cells: Sequence[Cell], verdict: str) -> None
     for key, name in wanted:
         if not is_metric(name, known):
             raise study.error(f"no task of this study has a metric {name!r}; {list_metrics(known)}", f"metrics.{key}")
+        having = [cell.config for cell in cells if is_metric(name, cell.row.resolved.metrics)]
+        if all(problems := [family_problem(name, config) for config in having]):
+            raise study.error(str(problems[0]), f"metrics.{key}")
     for key, name in (("choose", metrics.choose), ("verdict", verdict)):
         if problem := direction_problem(name, [cell.row.resolved.metrics for cell in cells], metrics.mode):
             raise study.error(problem, f"metrics.{key}" if metrics.mode is None else "metrics.mode")

@@ -126,6 +126,11 @@ class Task(Head):
         return cls.metrics
 
     @classmethod
+    def families(cls, examples: Sequence[Example]) -> frozenset[str]:
+        """Return the families of the outcomes of these examples: `val/METRIC/FAMILY` is the mean over those of one."""
+        return frozenset(example.family for example in examples)
+
+    @classmethod
     def batch_needs(cls, config: Any) -> BatchNeeds:  # noqa: ARG003 - subclasses read it
         """Return what batches must hold."""
         return BatchNeeds()

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from mtlab.config.options import option
+from mtlab.data.base import Example
 from mtlab.data.batches import Batch, Loader
 from mtlab.model.base import CrossModalOutput
 from mtlab.model.forward import ForwardContext
@@ -52,6 +53,11 @@ class Retrieval(Task):
         task.itm = MatchingHead(shape.width)
         task.itc = ContrastiveHead(shape.text, shape.image, config.contrastive_width, config.temperature)
         return task
+
+    @classmethod
+    def families(cls, examples: Sequence[Example]) -> frozenset[str]:  # noqa: ARG003 - whatever the examples
+        """Return the two directions."""
+        return frozenset((recall.IMAGES, recall.TEXTS))
 
     @classmethod
     def batch_needs(cls, config: Config) -> BatchNeeds:  # noqa: ARG003 - whatever the options

@@ -113,8 +113,9 @@ def peak_memory_mib(chosen: torch.device) -> float:
     if chosen.type == "cuda":
         return torch.cuda.max_memory_allocated(chosen) / 2**20
     status = Path("/proc/self/status")
-    if status.exists():  # on Linux `ru_maxrss` begins with the peak of the process that started this one
-        return int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) / 2**10
+    told = status.read_text(encoding="utf-8") if status.exists() else ""
+    if "VmHWM:" in told:  # on Linux `ru_maxrss` begins with the peak of the process that started this one
+        return int(told.partition("VmHWM:")[2].split()[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

@@ -171,6 +171,7 @@ def test_own_data_take_the_task_of_their_kind(folders: dict[str, Path], tmp_path
         ({"name": "shards", "folder": "coco", "val": "vall"}, "has no part 'vall'; did you mean 'val'?"),
         ({"name": "shards", "folder": "vqav2", "val": "val[:0]", "test": "val"}, r"data\.val: val\[:0\] has no text"),
         ({"name": "vqav2", "folder": "pipe:cat {}"}, "allow"),
+        ({"name": "vqav2", "folder": "snli_ve"}, "holds entailment, not questions"),
         ({"name": "shards", "folder": "vqav2", "val": "test", "test": "val"}, "has no right answers in val"),
     ],
 )
@@ -193,7 +194,15 @@ def test_a_split_whose_questions_have_no_answer_of_training_is_refused(tmp_path:
         lines = [json.dumps({"image": f"{image}.png", "question": "?", "answer": each}) for each in answers.split()]
         (tmp_path / f"raw/{split}.jsonl").write_text("\n".join(lines))
     convert("jsonl", tmp_path / "raw", tmp_path / "shards", {"kind": "questions"})
-    assert resolve(written(name="shards", folder=str(tmp_path / "shards"), test="val"))
+    options = {"folder": str(tmp_path / "shards"), "test": "val"}
+    assert resolve(written(name="shards", **options))
+    data = made("shards", **options)
+    assert data.remarks(data.config) == [
+        "1 of 2 val questions have an answer that cannot be chosen: they count as wrong, unless answers are generated",
+        "1 of 2 test questions have an answer that cannot be chosen: they count as wrong, unless answers are generated",
+        "val (val) and test (val) have 1 images in common",
+    ]
+    assert [(example.target, example.answer) for example in data.examples("val")] == [(0, ""), (-1, "maybe")]
     with pytest.raises(UserError, match=r"data\.test: test: no question has an answer that training has, too"):
         resolve(written(name="shards", folder=str(tmp_path / "shards")))
 

@@ -26,6 +26,12 @@ def test_clusters_make_the_error_larger():
     assert together.error == pytest.approx(alone.error * 6**0.5, rel=0.02)
 
 
+def test_clusters_of_no_example_do_not_count():
+    scores, blind = np.array([1.0, 0.0, 1.0, 1.0]), np.zeros(4)
+    few, among_many = (blind_floor(scores, blind, clusters) for clusters in (np.arange(4) // 2, np.arange(4) // 2 * 19))
+    assert few == among_many
+
+
 def test_who_gives_the_blind_answer_has_not_learned():
     blind = np.random.default_rng(2).integers(0, 2, 100).astype(float)
     floor = blind_floor(blind, blind, np.arange(100))

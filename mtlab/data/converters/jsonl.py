@@ -81,16 +81,20 @@ class JsonlConverter(Converter):
         if self.kind_of() != "questions":
             return
         counts: Counter[str] = Counter()
+        rejected: RejectedRow | None = None
         for line in self._lines():
-            if not isinstance(line, RejectedRow) and line.part == "train":
+            if isinstance(line, RejectedRow):
+                rejected = rejected or line
+            elif line.part == "train":
                 counts[line.row["answer"]] += 1
         kept = sorted(
             (a for a, count in counts.items() if count >= self.config.min_count), key=lambda a: (-counts[a], a)
         )
         if not counts:
+            first = f" (the first that cannot be used: {rejected.place}: {rejected.reason})" if rejected else ""
             raise UserError(
-                "no line of training holds a question and its answer; if they hold something else, say kind=captions, "
-                f"or another of {', '.join(KINDS)}",
+                f"no line of training holds a question and its answer{first}; if they hold something else, say "
+                f"kind=captions, or another of {', '.join(KINDS)}",
                 file=self.root,
             )
         if len(kept) < 2:
@@ -126,7 +130,8 @@ class JsonlConverter(Converter):
             if kind == "questions":
                 label = self._labels.get(row["answer"])
                 scored: dict[str, Any] = {"labels": [label], "scores": [1.0], "sets": ["answerable"]}
-                yield {**kept, "text": each, **(scored if label is not None else {"labels": [], "scores": []})}
+                unknown = {"labels": [], "scores": [], "answer": row["answer"]}  # a language model may give it
+                yield {**kept, "text": each, **(unknown if label is None else scored)}
             elif kind in CLASSES:
                 yield {**kept, "text": each, "label": CLASSES[kind].index(row["label"])}
             else:
@@ -184,6 +189,7 @@ def _check_row(row: Any, kind: Kind) -> dict[str, Any]:
     known = (*KEYS[kind], *OPTIONAL)
     required = KEYS[kind][0]
     fields: dict[str, Any] = {required: _read_text(row, required)}
+    row = {key: value for key, value in row.items() if value is not None or key not in OPTIONAL}
     for key in row:
         if key not in known:
             raise BadRowError(f"unknown key {key!r}; {nearest(key, known)}")
@@ -203,7 +209,7 @@ def _check_row(row: Any, kind: Kind) -> dict[str, Any]:
             raise BadRowError(f"images: expected {IMAGES_PER_SAMPLE[kind]}, found {len(fields['images'])}")
     if "label" in row:
         fields["label"] = _read_label(row["label"], kind)
-    if row.get("split") is not None:
+    if "split" in row:
         if row["split"] not in SPLITS:
             raise BadRowError(f"split: {row['split']!r} is none of {', '.join(SPLITS)}")
         fields["split"] = row["split"]

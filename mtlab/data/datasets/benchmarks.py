@@ -14,6 +14,7 @@ from mtlab.config.options import option
 from mtlab.data.base import Split, register_dataset
 from mtlab.data.shards.dataset import PROVIDES, ShardedDataset, ShardOptions, absolute
 from mtlab.data.shards.folder import ShardFolder
+from mtlab.data.shards.selection import Selection, find_part
 from mtlab.errors import UserError
 
 Selections = Mapping[Split, Sequence[tuple[str, str]]]
@@ -93,9 +94,8 @@ class VQAv2(PublishedDataset):
         """Split val in two, in the fixed random order of the shards."""
         if config.official:
             return super().selections(config, opened)
-        last = min(
-            VALIDATION_IMAGES, opened[""].index.parts["val"].images // 2
-        )  # where only some of the data are here, half
+        images = find_part(opened[""].index, Selection("val")).images
+        last = min(VALIDATION_IMAGES, images // 2)  # where only some of the data are here, half
         return {"train": [("", "train/answerable")], "val": [("", f"val[-{last}:]")], "test": [("", f"val[:-{last}]")]}
 
     @classmethod
@@ -217,7 +217,7 @@ class Captions4M(PublishedDataset):
         train = [(name, "train") for name in opened] + [("coco", "restval")] * ("coco" in opened)
         if "coco" in opened:
             return {"train": train, "val": [("coco", "val")], "test": [("coco", "test")]}
-        half = opened["cc3m"].index.parts["val"].images // 2
+        half = find_part(opened["cc3m"].index, Selection("val")).images // 2
         return {"train": train, "val": [("cc3m", f"val[:{half}]")], "test": [("cc3m", f"val[{half}:]")]}
 
     @classmethod

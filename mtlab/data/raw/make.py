@@ -33,9 +33,10 @@ class RawDataset:
 
 def layout_of(data: Dataset) -> str:
     """Name the public data set whose layout fits what a data set holds."""
-    if "pairs of images" in data.provides:
+    offers = data.offers(data.config)
+    if "pairs of images" in offers:
         return "nlvr2"
-    if "captions" in data.provides:
+    if "captions" in offers:
         return "flickr30k"
     return "snli_ve" if tuple(map(str.lower, data.answers)) == ENTAILMENT else "vqav2"
 

@@ -15,6 +15,7 @@ from mtlab.data.raw.numbered_images import (
     write_jpeg,
     write_json,
 )
+from mtlab.errors import UserError
 
 PARTS: Mapping[Split, str] = {"train": "train2014", "val": "val2014", "test": "test2015"}
 ANNOTATORS = 10  #: all of one mind
@@ -27,6 +28,9 @@ def write(data: Dataset, root: Path, progress: Progress) -> None:
         data: has questions and answers.
         root: folder to write to.
         progress: called now and then.
+
+    Raises:
+        UserError: the right answer of a question of train or val is not known.
 
     """
     for split, part in PARTS.items():
@@ -54,11 +58,16 @@ def _id(entry: NumberedImage, at: int) -> int:
 
 
 def _annotated(entry: NumberedImage, at: int, answers: Sequence[str]) -> dict[str, Any]:
-    answer = answers[entry.examples[at].target]
+    example = entry.examples[at]
+    if not example.answer and example.target < 0:
+        raise UserError(
+            f"the right answer of {example.text!r} ({example.id}) is not known: such data cannot be written"
+        )
+    answer = example.answer or answers[example.target]
     return {
         "question_id": _id(entry, at),
         "image_id": entry.number,
-        "question_type": " ".join(entry.examples[at].text.lower().split()[:2]),
+        "question_type": " ".join(example.text.lower().split()[:2]),
         "answer_type": "yes/no" if answer in ("yes", "no") else "number" if answer.isdecimal() else "other",
         "multiple_choice_answer": answer,
         "answers": [

@@ -6,7 +6,7 @@ No torch at import, and no image is read before it is needed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, islice
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
-from mtlab.data.base import Dataset, Example, Split, register_dataset
+from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import INDEX, Kind
 from mtlab.data.shards.samples import TextRecord
@@ -215,6 +215,7 @@ class ShardedDataset(Dataset):
             more_images=keys[1:],
             scores=record.scores,
             annotators=() if split == "train" else tuple(record.row.get("annotators", ())),
+            answer=str(record.row.get("answer", "")),
             group=str(record.row.get("group", "")),
         )
 
@@ -251,16 +252,22 @@ class OwnShards(ShardedDataset):
 
     @classmethod
     def remarks(cls, config: Any) -> Sequence[str]:
-        """Name the splits that cannot be scored here, and those that share images."""
+        """Name the splits that cannot be scored here, answers that cannot be chosen, and images that splits share."""
         remarks = list(super().remarks(config))
-        if cls.locations(config):
-            for (one, (first,)), (other, (second,)) in combinations(cls.split_sources(config).items(), 2):
-                if count := shared_images(
-                    first.shards.index, parse_selection(first.selection), parse_selection(second.selection)
-                ):
-                    remarks.append(
-                        f"{one} ({first.selection}) and {other} ({second.selection}) have {count:,} images in common"
-                    )
+        if not cls.locations(config):
+            return remarks
+        sources = {split: source for split, (source,) in cls.split_sources(config).items()}
+        remarks += [
+            f"{unknown:,} of {_size(sources[split]):,} {split} questions have an answer that cannot be chosen: they "
+            "count as wrong, unless answers are generated"
+            for split in SPLITS[1:]
+            if (unknown := _count_unknown(sources[split]))
+        ]
+        for (one, first), (other, second) in combinations(sources.items(), 2):
+            if count := _count_shared(first, second):
+                remarks.append(
+                    f"{one} ({first.selection}) and {other} ({second.selection}) have {count:,} images in common"
+                )
         return remarks
 
 
@@ -305,12 +312,40 @@ def _size(part: SplitSource) -> int:
     """Count the texts of a source; of a slice all rows are read, once."""
     if "[" not in part.selection:
         return part.shards.size(part.selection)
+    return _count_once("texts", [part], lambda: part.shards.size(part.selection))
+
+
+def _count_unknown(part: SplitSource) -> int:
+    """Count the questions whose right answer is known, but is none of training."""
+    if part.shards.kind != "questions" or _lacks_labels(part):
+        return 0
+    return _count_once(
+        "unknown", [part], lambda: sum(not record.scores for record in part.shards.records(part.selection))
+    )
+
+
+def _count_shared(one: SplitSource, other: SplitSource) -> int:
+    """Count the images that two sources of a folder have in common."""
+    first, second = (parse_selection(each.selection) for each in (one, other))
+    if first.part == second.part:
+        return shared_images(one.shards.index, first, second)
+    return _count_once("shared", [one, other], lambda: len(_image_names(one) & _image_names(other)))
+
+
+def _image_names(part: SplitSource) -> set[str]:
+    stretches = part.shards.stretches(part.selection)
+    rows = (row for each in stretches for row in part.shards.rows(each.shard)[each.first : each.last])
+    return {name for row in rows for name in row.names}
+
+
+def _count_once(what: str, parts: Sequence[SplitSource], count: Callable[[], int]) -> int:
+    """Count what asks for reading many rows, once for all plans."""
     from mtlab.towers.loading.disk_cache import (
         load_or_compute,  # asked for where plans are made, which have imported torch
     )
 
-    key = [part.shards.digest, part.selection]
-    return int(load_or_compute("shards-texts", key, lambda: part.shards.size(part.selection)))
+    key = [parts[0].shards.digest, *(part.selection for part in parts)]
+    return int(load_or_compute(f"shards-{what}", key, count))
 
 
 def _lacks_labels(part: SplitSource) -> bool:

@@ -81,14 +81,12 @@ def find_part(index: ShardIndex, selection: Selection) -> Part:
 
 
 def shared_images(index: ShardIndex, one: Selection, other: Selection) -> int:
-    """Count the images that two selections have in common.
+    """Count the images that two selections of one part have in common.
 
     Raises:
         UserError: as `find_part`.
 
     """
-    if one.part != other.part:
-        return 0
     images = find_part(index, one).images
     spans = [range(*slice(each.first, each.last).indices(images)) for each in (one, other)]
     return max(0, min(span.stop for span in spans) - max(span.start for span in spans))

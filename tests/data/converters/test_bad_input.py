@@ -18,6 +18,7 @@ from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import suspicious_sizes
 from mtlab.data.shards.writing.convert import convert
 from mtlab.errors import UserError
+from mtlab.resolution.dataset_facts import dataset_facts
 
 TRAIN_QUESTIONS = "vqav2/v2_OpenEnded_mscoco_train2014_questions.json"
 VAL_QUESTIONS = "vqav2/v2_OpenEnded_mscoco_val2014_questions.json"
@@ -338,6 +339,9 @@ def test_some_parts_alone(tmp_path: Path) -> None:
         name.unlink()
     index = convert("vqav2", root, tmp_path / "out", parts=["val", "train"])
     assert list(index.parts) == ["train", "val"]
+    convert("vqav2", root, tmp_path / "train", parts=["train"])
+    with pytest.raises(UserError, match=r"data: vqav2 has no part 'val'; "):
+        dataset_facts({"name": "vqav2", "folder": str(tmp_path / "train")})
     root = copied("coco", tmp_path / "coco")
     index = convert("coco", root, tmp_path / "coco/out", parts=["restval"])
     assert {name: part.texts() for name, part in index.parts.items()} == {"restval": 5}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset
@@ -117,6 +118,29 @@ def test_other_data_sets_can_be_written_too(tmp_path: Path) -> None:
     LAYOUTS["vqav2"](data, tmp_path, silent)
     asked = json.loads((tmp_path / "vqav2/v2_OpenEnded_mscoco_val2014_questions.json").read_text())["questions"]
     assert [question["question"] for question in asked] == [example.text for example in data.examples("val")]
+
+
+def test_an_answer_that_training_lacks_is_written_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "own/images").mkdir(parents=True)
+    rows = [("train", "yes"), ("train", "no"), ("val", "no"), ("val", "maybe"), ("test", "yes")]
+    for at, _ in enumerate(rows):
+        Image.new("RGB", (8, 8), (at, 0, 0)).save(tmp_path / f"own/images/{at}.png")
+    lines = [
+        json.dumps({"image": f"{at}.png", "question": f"{at}?", "answer": answer, "split": split})
+        for at, (split, answer) in enumerate(rows)
+    ]
+    (tmp_path / "own/questions.jsonl").write_text("\n".join(lines))
+    make("questions", {"folder": str(tmp_path / "own")}, tmp_path / "raw", silent)
+    written = json.loads((tmp_path / "raw/vqav2/v2_mscoco_val2014_annotations.json").read_text())["annotations"]
+    assert [entry["multiple_choice_answer"] for entry in written] == ["no", "maybe"]
+    convert("jsonl", tmp_path / "own", tmp_path / "shards", {"kind": "questions"})
+    make("shards", {"folder": str(tmp_path / "shards")}, tmp_path / "again", silent)
+
+
+def test_shards_are_written_as_what_they_hold(tmp_path: Path) -> None:
+    make("shapes_captions", SMALL, tmp_path / "raw", silent)
+    convert("flickr30k", tmp_path / "raw", tmp_path / "shards", {})
+    assert make("shards", {"folder": str(tmp_path / "shards")}, tmp_path / "again", silent).layout == "flickr30k"
 
 
 def test_a_folder_that_is_there_is_refused(tmp_path: Path) -> None:

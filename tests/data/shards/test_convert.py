@@ -200,6 +200,33 @@ class TestYourOwn:
         assert reason in listed[0]["reason"]
         assert "expected an object with 'question', found \"no JSON\"" in listed[1]["reason"]
 
+    def test_lines_that_all_have_one_fault_are_told_with_it(self, raw: Path, tmp_path: Path) -> None:
+        rows = [{"image": f"sub/{at}.png", "question": "?", "answer": at % 2, "split": "train"} for at in range(4)]
+        self.write(raw, rows)
+        told = r"no line of training .*questions\.jsonl:1: answer: expected text in quotes, found 0\); if they hold"
+        with pytest.raises(UserError, match=told):
+            convert("jsonl", raw, tmp_path / "out")
+
+    def test_nulls_of_optional_keys_are_as_if_not_written(self, raw: Path, tmp_path: Path) -> None:
+        none = dict.fromkeys(("id", "family", "group"))
+        for split in ("train", "val", "test"):
+            self.write(
+                raw,
+                [{"image": f"sub/{at}.png", "question": "?", "answer": "ab"[at % 2], **none} for at in range(4)],
+                f"{split}.jsonl",
+            )
+        assert convert("jsonl", raw, tmp_path / "out").parts["val"].bad == 0
+
+    def test_images_that_were_missing_are_read_when_it_goes_on(self, raw: Path, tmp_path: Path) -> None:
+        for split in ("train", "val", "test"):
+            self.write(raw, [{"image": f"sub/{at}.png", "caption": "?"} for at in range(4)], f"{split}.jsonl")
+        kept = (raw / "images/sub/1.png").rename(tmp_path / "kept.png")
+        with pytest.raises(UserError, match="cannot be used"):
+            convert("jsonl", raw, tmp_path / "out", OPTIONS)
+        kept.rename(raw / "images/sub/1.png")
+        index = convert("jsonl", raw, tmp_path / "out", OPTIONS)
+        assert [(part.images, part.bad) for part in index.parts.values()] == [(4, 0)] * 3
+
     def test_ids_of_several_captions(self, raw: Path, tmp_path: Path) -> None:
         for split in ("train", "val", "test"):
             self.write(raw, [{"image": "sub/1.png", "caption": ["one", "two"], "id": 5}], f"{split}.jsonl")

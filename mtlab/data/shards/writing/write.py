@@ -60,12 +60,14 @@ class WrittenShard:
 def write_shard(job: ShardJob) -> WrittenShard:
     """Write a shard, or return the entry of one that is finished.
 
+    One with rejected rows is written anew, as their images may have been repaired, unless losses are expected.
+
     Raises:
         UserError: the disk is full or may not be written.
 
     """
     finished = read_entry(job.entry)
-    if finished is not None:
+    if finished is not None and all(row.missing for row in finished.bad):
         return finished
     bad: list[RejectedRow] = []
     target, lines = job.out / job.file, job.out / f"{Path(job.file).stem}.jsonl"
