@@ -26,17 +26,18 @@ def option_words(**options: object) -> list[str]:
     return words
 
 
-def detach(words: Sequence[str], store: Store, name: str, status: str, *, quiet: bool) -> int:
+def detach(words: Sequence[str], store: Store, name: str, status: Sequence[str], *, quiet: bool) -> int:
     """Start `mtlab WORDS` in the background; return 0 once it launches runs, else its exit code.
 
     Args:
         words: the command line, without `mtlab`.
         store: the run store.
         name: the study or sweep that is launched.
-        status: the command that shows how far it is.
+        status: the command that shows how far it is, likewise.
         quiet: print nothing if it goes on.
 
     """
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.workflow.detached import LOG, start_detached
 
     process = start_detached(words, store, name)
@@ -46,5 +47,6 @@ def detach(words: Sequence[str], store: Store, name: str, status: str, *, quiet:
         typer.echo(read_text(log), nl=False, err=code != 0)
     elif not quiet:
         typer.echo(f"{name} goes on in the background (process {process.pid}); what it prints: {log}")
-        typer.echo(f"next: {status}, mtlab logs RUN -f, mtlab cancel {name}")
+        following = [shell_command(*each, store=store) for each in (status, ("logs", "RUN", "-f"), ("cancel", name))]
+        typer.echo(f"next: {', '.join(following)}")
     return code or 0

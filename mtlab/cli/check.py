@@ -45,7 +45,8 @@ def check(
         silent = len(tried) - kept - broken
         typer.echo(f"{len(results)} rules: {kept} kept, {broken} broken, {silent} do not apply{untried}")
         if broken:
-            typer.echo("a case is the options, then the cross-modal layers below; see docs/your-own-manager.md")
+            where = "the cross-modal layers below; image: on the grid of its tokens"
+            typer.echo(f"a case is the options, then {where}; see docs/your-own-manager.md")
     raise typer.Exit(1 if broken else 0)
 
 

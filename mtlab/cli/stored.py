@@ -22,16 +22,14 @@ def stored_study_name(file: str, store: Store) -> str:
     """
     from mtlab.config.load import recipe_folders
 
-    return _stored_name(file, store, recipe_folders(), "study {!r} has no plan in {}: `mtlab plan {}` makes one")
+    return _stored_name(file, store, recipe_folders(), "study {!r} has no plan in {}: `{}` makes one", "plan")
 
 
 def stored_sweep_name(file: str, store: Store) -> str:
     """Return the name of the stored sweep that a file, a recipe or a name means; see `stored_study_name`."""
     from mtlab.config.load import sweep_recipe_folders
 
-    return _stored_name(
-        file, store, sweep_recipe_folders(), "sweep {!r} has not begun in {}: `mtlab sweep {}` begins it"
-    )
+    return _stored_name(file, store, sweep_recipe_folders(), "sweep {!r} has not begun in {}: `{}` begins it", "sweep")
 
 
 def stored_launch_name(file: str, store: Store) -> str:
@@ -42,9 +40,10 @@ def stored_launch_name(file: str, store: Store) -> str:
     return _stored_name(file, store, folders, "nothing called {!r} has been launched in {}")
 
 
-def _stored_name(file: str, store: Store, folders: list[Path], missing: str) -> str:
+def _stored_name(file: str, store: Store, folders: list[Path], missing: str, begin: str = "run") -> str:
     from mtlab.config import yaml
     from mtlab.config.load import find_study_file
+    from mtlab.report.formats.run_again import shell_command
 
     known = store.study_names()
     if file in known and not Path(file).is_file():
@@ -57,7 +56,7 @@ def _stored_name(file: str, store: Store, folders: list[Path], missing: str) -> 
     path = find_study_file(file, folders, stored=known)
     name = str(yaml.read(path).data.get("name", ""))
     if name not in known:
-        raise UserError(missing.format(name, store.root, file), file=path)
+        raise UserError(missing.format(name, store.root, shell_command(begin, file, store=store)), file=path)
     return name
 
 
@@ -77,6 +76,7 @@ def note_changed(file: str, store: Store) -> None:
     """Print a note where a study's file is no longer what its stored plan was made from."""
     from mtlab.config.load import find_study_file
     from mtlab.files import read_text
+    from mtlab.report.formats.run_again import shell_command
 
     try:
         path = find_study_file(file)
@@ -84,4 +84,5 @@ def note_changed(file: str, store: Store) -> None:
         return
     stored = store.study_text(stored_study_name(file, store))
     if stored is not None and path.is_file() and stored != read_text(path):
-        typer.echo(f"note: {path} has changed since it was planned; `mtlab plan {file}` takes it in", err=True)
+        plan = shell_command("plan", file, store=store)
+        typer.echo(f"note: {path} has changed since it was planned; `{plan}` takes it in", err=True)

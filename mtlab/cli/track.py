@@ -57,6 +57,7 @@ def sync(
 
     mtlab track sync quickstart · mtlab track sync quickstart --to tensorboard --to mlflow
     """
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.report.sync.process import SyncProcess
     from mtlab.runs.store import Store, store_root
     from mtlab.tracking.settings import stored_tracking
@@ -71,7 +72,8 @@ def sync(
     chosen = _with_wandb(chosen, project, entity, offline=offline)
     _refuse_missing(chosen)
     if not any(opened.state(run["id"]) == "done" for run in plan["runs"]):
-        raise UserError(f"no run of {name!r} is finished yet: `mtlab run {file}`", file=COMMAND_LINE)
+        run = shell_command("run", file, store=opened)
+        raise UserError(f"no run of {name!r} is finished yet: `{run}`", file=COMMAND_LINE)
     with (
         progress_bar(f"{name}: to {', '.join(chosen)}") as update,
         SyncProcess(opened, name, chosen, typer.echo, lambda sent: update(sent.done, sent.of)) as process,

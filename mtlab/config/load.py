@@ -23,7 +23,7 @@ NAMED = (*NODES, "model")  #: sections whose name may be written alone, and whos
 COMMAND_LINE = "command line"  #: stands for the file of an override
 WHOLE = ("train.length",)  #: mappings that replace, never merge
 BY_PATH = ("axes", "baseline", "over", "space")  #: keys of a file whose own keys are dotted settings
-
+BY_PATH_WITHIN = ("when", "unless", "zip")  #: so are those of these, within one of them
 
 Location = tuple[Path | str, int | None]  #: file and line
 
@@ -73,16 +73,19 @@ def find_study_file(name: str, folders: Sequence[Path] | None = None, *, stored:
         stored: names of the store's studies, where these may be named too.
 
     Raises:
-        UserError: there is no such file or recipe; the nearest names are offered.
+        UserError: there is no such file or recipe (the nearest names are offered), or there are both.
 
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     folders = recipe_folders() if folders is None else folders
+    here = path.with_name(f"{path.name}.yaml") if path.name else path
     for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
+        if (recipe := folder / f"{name}.yaml").is_file():
+            if here.is_file() and not here.samefile(recipe):
+                raise UserError(f"is a file here and a recipe: say {str(here)!r} or {str(recipe)!r}", file=name)
+            return recipe
     if path.exists():
         return path  # a folder, which reading refuses
     known = [
@@ -91,7 +94,7 @@ def find_study_file(name: str, folders: Sequence[Path] | None = None, *, stored:
         for found in folder.rglob("*.yaml")
         if "presets" not in found.parts
     ]
-    if (here := path.with_name(f"{path.name}.yaml")).is_file():
+    if here.is_file():
         raise UserError(f"no such file, and no recipe of that name; did you mean {str(here)!r}?", file=name)
     if not (stored := sorted(stored)):
         raise UserError(f"no such file, and no recipe of that name; {nearest(name, known)}", file=name)
@@ -140,6 +143,9 @@ def _nest_override(data: Mapping[str, Any], key: str, value: Any) -> dict[str, A
     if not inside:
         return {top: {rest: value}}
     name = max(inside, key=len)
+    word, _, setting = rest.removeprefix(f"{name}.").partition(".")
+    if word in BY_PATH_WITHIN and setting:
+        return {top: {name: {word: {setting: value}}}}
     return {top: {name: nest(rest.removeprefix(f"{name}."), value)}}
 
 
@@ -233,6 +239,8 @@ def _merge_in(
             del locations[stale]
         low[key] = _deep_copy(value)
         locations[dotted] = here
+        if isinstance(value, Mapping):
+            locations.update(dict.fromkeys((f"{dotted}.{below}" for below in flatten(value)), here))
         inner = (f"{dotted}.", f"{dotted}[")
         locations.update({known: where for known, where in (high_places or {}).items() if known.startswith(inner)})
 

@@ -122,7 +122,8 @@ class Registry(Generic[T]):
 
         Raises:
             RegistrationError: the name is taken or is not a lower-case word; the class does not inherit from what all
-                entries do; its `Config` is no frozen dataclass with a default for every option.
+                entries do, or has a plain method or attribute in place of a class method of it; its `Config` is no
+                frozen dataclass with a default for every option.
 
         """
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -150,6 +151,13 @@ class Registry(Generic[T]):
         what = f"{self.kind} {name!r} ({getattr(cls, '__qualname__', cls)} of {getattr(cls, '__module__', '?')})"
         if not isinstance(cls, type) or not issubclass(cls, self.base):
             raise RegistrationError(f"{what} must be a subclass of {self.base.__module__}.{self.base.__qualname__}")
+        for method, of_base in vars(self.base).items():
+            own = inspect.getattr_static(cls, method)
+            if isinstance(of_base, classmethod) and not isinstance(own, classmethod | staticmethod):
+                arguments = ", ".join(inspect.signature(of_base.__func__).parameters)
+                raise RegistrationError(
+                    f"{what}: {method} must be a class method: write @classmethod def {method}({arguments})"
+                )
         config = getattr(cls, "Config", NoOptions)
         if not isinstance(config, type) or not dataclasses.is_dataclass(config):
             raise RegistrationError(f"{what}: Config must be a frozen dataclass: put @dataclass(frozen=True) above it")

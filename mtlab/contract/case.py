@@ -51,7 +51,7 @@ class Case:
         plain = self.draw_inputs()
         if not self.manager.noise_scale:
             return (plain,)
-        return plain, dataclasses.replace(plain, noise=self.manager.draw_noise(BATCH, LENGTH))
+        return plain, dataclasses.replace(plain, noise=self.manager.draw_noise(BATCH, own_length(self.place)))
 
     @cached_property
     def recorded(self) -> tuple[Aggregated, ...]:
@@ -67,7 +67,9 @@ class Case:
     def build(self, *, seed: int = 0) -> Manager:
         """Build the manager anew."""
         self.entry.cls.check(self.config, self.place)
-        manager = self.entry.cls(self.config, self.place)
+        with torch.random.fork_rng(devices=[]):  # what its constructor draws is the same in each
+            torch.manual_seed(seed)
+            manager = self.entry.cls(self.config, self.place)
         initialise(manager, 0)
         return randomise(manager, seed).eval()
 
@@ -82,28 +84,32 @@ class Case:
 
 
 def draw_inputs(place: Place, *, dtype: torch.dtype = torch.float32, garbage: bool = False) -> Inputs:
-    """Draw what a manager at this place is called with, always the same; example b has b padded tokens.
+    """Draw what a manager at this place is called with, always the same.
+
+    Example b has b padded tokens of each modality, but none on a grid, as all of an image's are real.
 
     Args:
-        place: gives N, N', P, D.
+        place: gives N, N', P, L, D.
         dtype: of all states.
         garbage: draw the padded tokens, and no others, anew.
 
     """
-    own, other = padding_mask(LENGTH), padding_mask(OTHER)
+    own, other = None if place.grid else padding_mask(LENGTH), padding_mask(OTHER)
+    length = own_length(place)
 
-    def draw(seed: int, mask: Tensor, *levels: int) -> Tensor:
-        shape = (BATCH, *levels, mask.shape[1], place.width)
-        real = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        padded = 9 * torch.randn(shape, generator=torch.Generator().manual_seed(seed + 1000))
-        where = mask.view(BATCH, *[1] * len(levels), mask.shape[1], 1)
-        return (torch.where(where, real, padded) if garbage else real).to(dtype)
+    def draw(seed: int, length: int, mask: Tensor | None, *levels: int) -> Tensor:
+        shape = (BATCH, *levels, length, place.width)
+        states = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        if garbage and mask is not None:
+            padded = 9 * torch.randn(shape, generator=torch.Generator().manual_seed(seed + 1000))
+            states = torch.where(mask.view(BATCH, *[1] * len(levels), length, 1), states, padded)
+        return states.to(dtype)
 
     return Inputs(
-        Experts(draw(0, own, place.experts), own),
-        Experts(draw(200, other, place.other_experts), other),
-        tuple(draw(1 + depth, own) for depth in range(place.depth)),
-        draw(100, other) if place.depth else None,
+        Experts(draw(0, length, own, place.experts), own),
+        Experts(draw(200, OTHER, other, place.other_experts), other),
+        tuple(draw(1 + depth, length, own) for depth in range(place.depth)),
+        draw(100, OTHER, other) if place.depth else None,
         other if place.depth else None,
     )
 
@@ -114,6 +120,11 @@ def draw_features() -> tuple[Features, Features]:
     text = [torch.randn(BATCH, LENGTH, 8, generator=generator) for _ in range(2)]
     vision = [torch.randn(BATCH, OTHER, width, generator=generator) for width in (4, 6, 8, 10, 12)]
     return Features(tuple(text), padding_mask(LENGTH)), Features(tuple(vision))
+
+
+def own_length(place: Place) -> int:
+    """Return L: on a grid, its tokens and those before it."""
+    return LENGTH if place.grid is None else place.grid.prefix + place.grid.rows * place.grid.columns
 
 
 def padding_mask(length: int) -> Tensor:
@@ -172,5 +183,11 @@ def option_variants(cls: type[Any]) -> Iterator[dict[str, Any]]:
 
 
 def place_at(depth: int) -> Place:
-    """Return the place with this many cross-modal layers below it."""
+    """Return the text's place with this many cross-modal layers below it."""
     return Place(WIDTH, EXPERTS, depth, LAYERS, "text", EXPERTS + 1)
+
+
+def image_place() -> Place:
+    """Return the image's place at the last cross-modal layer: tokens on a grid, behind a class token."""
+    grid = TokenGrid(3, 3, prefix=1)
+    return Place(WIDTH, EXPERTS, LAYERS - 1, LAYERS, "image", EXPERTS + 1, class_token=True, grid=grid)

@@ -14,7 +14,7 @@ import torch
 
 from mtlab.config.check import check_config
 from mtlab.config.registry import Entry
-from mtlab.contract.case import LAYERS, Case, option_variants, place_at
+from mtlab.contract.case import LAYERS, Case, image_place, option_variants, place_at
 from mtlab.managers.base import Manager
 
 
@@ -33,7 +33,7 @@ class Rule:
     check: Callable[[Case], None]
     per: Literal[
         "manager", "options", "place"
-    ]  #: tried once, with each variant of the options, or these at several depths
+    ]  #: tried once, with each variant of the options, or these at several places
     quick: bool  #: one that `mtlab plan` tries, as no run could do without it
     any_sizes: bool  #: tried with other numbers of experts, which a user's further options need not suit
     slow: bool  #: left to the tests
@@ -49,7 +49,7 @@ class Rule:
         return (inspect.getdoc(self.check) or "").partition("\n")[0]
 
     def cases(self, entry: Entry[Manager], more: Sequence[Mapping[str, Any]] = ()) -> Iterator[tuple[str, Case]]:
-        """Go through the cases that it is tried on, with their names, such as `heads=4-2`: options, then depth.
+        """Go through the cases that it is tried on, with their names, such as `heads=4-2`: options, then place.
 
         Args:
             entry: the manager.
@@ -61,13 +61,14 @@ class Rule:
             variants = [*option_variants(entry.config), *(() if self.any_sizes else more)]
         for options in variants:
             name = ",".join(f"{key}={value}" for key, value in options.items()) or "defaults"
-            depths = (0,)
-            if self.per == "place":
-                config, behind = check_config(entry.config, options), place_at(LAYERS)
-                depths = (0, LAYERS - 1, *((LAYERS,) if entry.cls.mixes_output(config, behind) else ()))
-            for depth in depths:
-                end = f"-{depth}" if self.per == "place" else ""
-                yield ("" if self.per == "manager" else name + end), Case(entry, options, place_at(depth))
+            if self.per != "place":
+                yield ("" if self.per == "manager" else name), Case(entry, options, place_at(0))
+                continue
+            behind = entry.cls.mixes_output(check_config(entry.config, options), place_at(LAYERS))
+            for depth in (0, LAYERS - 1, *((LAYERS,) if behind else ())):
+                yield f"{name}-{depth}", Case(entry, options, place_at(depth))
+            if not options:
+                yield f"{name}-image", Case(entry, options, image_place())
 
 
 def rule(

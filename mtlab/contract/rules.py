@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from mtlab.contract.case import (
     BATCH,
     LAYERS,
-    LENGTH,
     WIDTH,
     Case,
     draw_features,
+    image_place,
     move_inputs,
     option_variants,
-    padding_mask,
+    own_length,
     place_at,
     take_example,
 )
@@ -44,7 +44,8 @@ def shapes(case: Case) -> None:
 def _check_shapes(result: Any, place: Place) -> None:
     if not isinstance(result, Aggregated):
         raise ContractError(f"forward returns {type(result).__name__} (expected Aggregated(hidden, weights, …))")
-    hidden, expected = result.hidden, [BATCH, LENGTH, place.width]
+    hidden, length = result.hidden, own_length(place)
+    expected = [BATCH, length, place.width]
     shape = list(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__
     require(shape == expected, f"hidden has shape {shape} (expected [B, L, D], here {expected})")
     require(torch.isfinite(hidden).all(), "hidden holds numbers that are not finite")
@@ -54,16 +55,16 @@ def _check_shapes(result: Any, place: Place) -> None:
     rows = 0
     if result.weights is not None:
         shape, rows = list(result.weights.shape), result.weights.shape[1] if result.weights.ndim > 1 else 0
-        allowed = ((1, BATCH), range(place.experts, place.experts + place.depth + 1), (1, LENGTH), (1, place.width))
+        allowed = ((1, BATCH), range(place.experts, place.experts + place.depth + 1), (1, length), (1, place.width))
         fits = len(shape) == 4 and all(size in sizes for size, sizes in zip(shape, allowed, strict=True))
         require(
             fits,
             f"weights have shape {shape} (expected [B|1, N + P, L|1, D|1], here B {BATCH}, N {place.experts}, "
-            f"P at most {place.depth}, L {LENGTH}, D {place.width})",
+            f"P at most {place.depth}, L {length}, D {place.width})",
         )
     if result.contributions is not None:
         require(result.weights is not None, "contributions are recorded without weights")
-        shape, expected = list(result.contributions.shape), [BATCH, rows, LENGTH]
+        shape, expected = list(result.contributions.shape), [BATCH, rows, length]
         require(shape == expected, f"contributions have shape {shape} (expected [B, N + P, L], here {expected})")
     if result.auxiliary is not None:
         shape = list(result.auxiliary.shape)
@@ -141,8 +142,8 @@ def names_its_parameters(case: Case) -> None:
     named: dict[str, set[str]] = {"layer_weight_names": set(), "inert": set()}
     parameters: set[str] = set()
     for options in option_variants(case.entry.config):
-        for depth in (0, LAYERS - 1):
-            manager = dataclasses.replace(case, options=options, place=place_at(depth)).manager
+        for place in (place_at(0), place_at(LAYERS - 1), image_place()):
+            manager = dataclasses.replace(case, options=options, place=place).manager
             parameters |= {name for name, _ in manager.named_parameters()}
             for attribute, names in named.items():
                 value = getattr(manager, attribute)
@@ -168,8 +169,9 @@ def padding_is_not_seen(case: Case) -> None:
     """Padded tokens change neither real tokens' output nor the auxiliary loss."""
     if not case.manager.masks_padding:
         raise NotApplicable("declares that padding leaks")
-    clean, dirty = (case.manager(case.draw_inputs(garbage=garbage)) for garbage in (False, True))
-    real = padding_mask(LENGTH)
+    inputs = case.draw_inputs()
+    clean, dirty = (case.manager(given) for given in (inputs, case.draw_inputs(garbage=True)))
+    real = slice(None) if inputs.experts.mask is None else inputs.experts.mask
     require_close(clean.hidden[real], dirty.hidden[real])
     if clean.auxiliary is not None:
         same = torch.allclose(clean.auxiliary, dirty.auxiliary, rtol=1e-4)

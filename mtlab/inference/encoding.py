@@ -5,7 +5,7 @@ Shapes: B pairs of an image and a text, L text tokens, M image tokens, N experts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,12 +162,14 @@ class Model:
 
 
 def _check_counts(images: Sequence[Any], texts: Sequence[str]) -> None:
-    if isinstance(texts, str) or not isinstance(texts, Iterable) or not all(isinstance(text, str) for text in texts):
+    if isinstance(texts, str) or not isinstance(texts, Collection) or not all(isinstance(text, str) for text in texts):
         raise UserError("texts: expected a list of strings")
-    if len(texts) == 0 and len(images) == 0:
+    if not isinstance(images, Sized | Path):
+        raise UserError(f"images: expected a list of images, found {type(images).__name__}")
+    number = 1 if isinstance(images, str | Path) else len(images)
+    if len(texts) == 0 and number == 0:
         raise UserError("expected at least one image and its text, found none")
-    if isinstance(images, str | Path) or len(images) != len(texts):
-        number = 1 if isinstance(images, str | Path) else len(images)
+    if isinstance(images, str | Path) or number != len(texts):
         raise UserError(f"expected as many images as texts, in two lists: {number} and {len(texts)} were given")
 
 

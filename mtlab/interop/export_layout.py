@@ -92,8 +92,8 @@ FAMILIES: dict[str, Family] = {
 _FIXED: dict[str, dict[str, Any]] = {
     "last": {"expert": -1},
     **{name: {"experts": None} for name in _LINKS},
-    "static": {},
-    "adaptive": {"query": "fused", "mask_query": False},
+    "static": {"start": "uniform"},  # what another start adds to the scores is not among the weights
+    "adaptive": {"start": "uniform", "query": "fused", "mask_query": False},
 }
 
 
@@ -173,7 +173,7 @@ def _vision_layers(source: ExportSource) -> int:
     )
     if not clip:
         raise UserError("the published vision tower is CLIP's ViT, this one is another", key="vision.name")
-    if source.config["vision"].get("norm", "own") == "layer":
+    if source.config["vision"].get("norm", "own") in ("layer", "none"):
         raise UserError("the published vision tower's levels are under its own last norm", key="vision.norm")
     return len(network.blocks)
 

@@ -95,6 +95,8 @@ def _import(
 ) -> ImportSummary:
     shapes = {name: tuple(tensor.shape) for name, tensor in read.tensors.items()}
     layout = detect_layout(shapes)
+    if layout.dialect == "huggingface" and not read.config:
+        raise UserError("is a file of Hugging Face's BridgeTower: give its folder, whose config.json tells the rest")
     hyperparameters = _merge(read.hyperparameters, options.hyperparameters)
     sizes = architecture.infer_sizes(layout, shapes)
     name = options.task or architecture.guess_task(layout)

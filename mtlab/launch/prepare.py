@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.launch.backends import LocalSettings, Settings, launcher_settings, make_pool
 from mtlab.resolution.dataset_facts import clear_facts
@@ -39,13 +38,10 @@ def plan_study(
     """
     clear_digests()  # in a notebook, files may have changed since the last plan
     clear_facts()
-    study = read_study(path, overrides)
+    study = replace(read_study(path, overrides), plugins_allowed=plugins)
     if plugin_folder is not None:
         study = replace(study, plugin_folder=plugin_folder)
-    try:
-        import_plugins(study.keys.plugins, study.plugin_folder, allowed=plugins)
-    except UserError as error:
-        raise study.error(error.problem, error.key) from error.__cause__
+    study.import_plugins()
     costs = CostCache(store.root / "costs.json")
     plan = make_plan(study, costs)
     costs.save()

@@ -231,6 +231,22 @@ MANAGERS: Registry[Manager] = Registry(
 register_manager = MANAGERS.register
 
 
+def build_manager(cls: type[Manager], config: Any, place: Place) -> Manager:
+    """Build a manager on torch's default device.
+
+    On the meta device, where costs are counted, tensors hold no numbers: a manager whose constructor reads some is
+    built on the CPU and moved, and so is what a constructor takes from elsewhere, such as numpy.
+    """
+    if torch.get_default_device().type != "meta":
+        return cls(config, place)
+    try:
+        manager = cls(config, place)
+    except Exception:  # whatever a plug-in's code raises without numbers; anything else it raises again
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+            manager = cls(config, place)
+    return manager.to("meta")
+
+
 @torch.no_grad()
 def stack_weights(experts: Tensor, previous: Tensor | None) -> Tensor:
     """Stack the weights of experts and previous states as `Aggregated.weights` holds them.

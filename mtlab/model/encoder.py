@@ -26,6 +26,7 @@ from mtlab.managers.base import (
     Manager,
     Modality,
     Place,
+    build_manager,
 )
 from mtlab.managers.contributions import measure_removals
 from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
@@ -131,7 +132,7 @@ class ModalityBranch(nn.Module):
         per_level = model.projections == "per_level"
         self.projections = Projections(shape, model.width, used or {len(shape.levels)}, per_level=per_level)
         self.embeddings = Embeddings(shape, model.width, layers=model.layer_embeddings, token_types=token_types)
-        self.managers = nn.ModuleList(entry.cls(config, place) for place in stack)
+        self.managers = nn.ModuleList(build_manager(entry.cls, config, place) for place in stack)
         self.layers = nn.ModuleList(
             CrossModalLayer(model.width, model.heads, model.mlp_ratio, model.dropout, model.norm_eps)
             for _ in range(model.cross_layers)

@@ -37,12 +37,13 @@ def layers(store: Path | str | None = None, study: str | None = None) -> pl.Data
     """
     opened = Store.open(store_root(store))
     plans = [opened.plan(name) for name in (opened.study_names() if study is None else [study])]
-    return layer_frame(
-        {"study": plan["study"], "run": source.run, **row}
-        for plan in plans
-        for source, rows in study_rows(opened, plan).items()
-        for row in rows
-    )
+    return layer_frame(row for plan in plans for row in plan_rows(opened, plan))
+
+
+def plan_rows(store: Store, plan: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `layers` for the finished runs of a plan."""
+    for source, rows in study_rows(store, plan).items():
+        yield from ({"study": plan["study"], "run": source.run, **row} for row in rows)
 
 
 def study_rows(store: Store, plan: Mapping[str, Any]) -> dict[StudyRun, list[dict[str, Any]]]:

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from mtlab.report.comparison.compare import seed_spread
 from mtlab.report.comparison.verdict import list_names, next_for_not_learned, verdict_sentence
 from mtlab.report.formats import numbers
-from mtlab.report.formats.run_again import run_again
+from mtlab.report.formats.run_again import RunAgain, readable_as, run_again, shell_command
 from mtlab.runs.store import FINAL
 from mtlab.statistics.power import POWER, seeds_to_detect
 from mtlab.statistics.seed_tests import lookup_test
+from mtlab.statistics.sequential import look_boundaries
 from mtlab.units import in_points
 
 if TYPE_CHECKING:
     from mtlab.report.comparison.compare import ComparisonRow
+    from mtlab.report.sequential.summary import SequentialSummary
     from mtlab.report.study_report import StudyReport
+    from mtlab.runs.store import Store
 
 SEEDS = 5  #: to start with, where a study has too few
 MOST_SEEDS = 100  #: beyond these no number of seeds is advised
 
-RunAgain = Callable[..., str]  #: settings to add → what runs the study again
 
-
-def closing_lines(report: StudyReport, file: str, overrides: Sequence[str] = ()) -> list[str]:
+def closing_lines(
+    report: StudyReport, file: str, overrides: Sequence[str] = (), store: Store | None = None
+) -> list[str]:
     """Say what a study has found and what to do next, in a few lines that are true however much of it has run.
 
     Args:
         report: of the study.
         file: the study's file, or its name, as commands take it.
         overrides: KEY=VALUE each, that it was planned with: without them its runs would be others.
+        store: of the study; None: it is found without being named.
 
     """
     lines = [f"found: {verdict_sentence(report)}"]
     lines += [line for line in (_speed(report),) if line is not None]
-    lines += [f"next: {step}" for step in _next_steps(report, file, overrides)]
-    return [*lines, f"all figures on one page: mtlab report {file} --format html"]
+    again = partial(run_again, file, *overrides, store=store)
+    lines += [f"next: {step}" for step in _next_steps(report, again, store)]
+    page = shell_command("report", readable_as(file, report.study, overrides), "--format", "html", store=store)
+    return [*lines, f"all figures on one page: {page}"]
 
 
 def _speed(report: StudyReport) -> str | None:
@@ -54,17 +61,17 @@ def _speed(report: StudyReport) -> str | None:
     return f"speed: {'; '.join(told)} (area under {speed.metric})" if told else None
 
 
-def _next_steps(report: StudyReport, file: str, overrides: Sequence[str]) -> list[str]:
+def _next_steps(report: StudyReport, again: RunAgain, store: Store | None) -> list[str]:
     """Choose the next steps: first to finish, then to train, then to add seeds."""
-    again = partial(run_again, file, *overrides)
     if report.runs.get("done", 0) < report.runs["asked"]:
         failed = report.runs.get("failed", 0)
-        why = [f"mtlab status {report.study} (why {failed} run{'s' if failed > 1 else ''} failed)"] if failed else []
+        status = shell_command("status", report.study, store=store)
+        why = [f"{status} (why {failed} run{'s' if failed > 1 else ''} failed)"] if failed else []
         return [*why, f"{again()} (does the rest)"]
     if report.sequential is not None and report.sequential.ended < len(report.sequential.comparisons):
         return [f"{again()} (goes on until all comparisons are decided)"]
     steps = []
-    if (training := next_for_not_learned(report.rows, report.study, file, overrides)) is not None:
+    if (training := next_for_not_learned(report.rows, report.study, again)) is not None:
         steps.append(training)
     compared = [row for row in report.rows if row.compared]
     few = [row for row in compared if row.outcome == "too few"]
@@ -80,19 +87,22 @@ def _next_steps(report: StudyReport, file: str, overrides: Sequence[str]) -> lis
 
 def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], again: RunAgain) -> str:
     """Say how many seeds would show the observed differences, that of the variant that needs the fewest."""
-    needed = {row.label: seeds for row in undecided if (seeds := _seeds_needed(report, row)) is not None}
-    if not needed:
+    alpha = report.alpha / (report.comparisons if report.correct == "holm" and report.comparisons else 1)
+    needed = [(seeds, row) for row in undecided if (seeds := _seeds_needed(row, alpha)) is not None]
+    seeds, row = min(needed, key=itemgetter(0), default=(None, undecided[0]))
+    tried = None
+    while report.sequential is not None and seeds is not None and seeds != tried:  # more looks have lower levels
+        tried, seeds = seeds, _seeds_needed(row, _last_level(report.sequential, seeds, alpha))
+    if seeds is None:
         margin = 0.5 if in_points(report.metric) else "MARGIN"
         instead = f"; `report: {{equivalence: {margin}}}` asks whether they are smaller than a margin"
         so_small = f"the differences observed are too small to be shown by {MOST_SEEDS} seeds on these test examples"
         return so_small + ("" if report.equivalence is not None else instead)
-    label = min(needed, key=needed.__getitem__)
-    row = next(row for row in undecided if row.label == label)
     assert row.difference is not None
     size = numbers.format_score(row.difference.difference, report.metric, sign=True)
     return (
-        f"{needed[label]} seeds would show a difference as large as that of {label}, {size}, with {POWER:.0%} power: "
-        f"{_with_seeds(report, needed[label], again)}"
+        f"{seeds} seeds would show a difference as large as that of {row.label}, {size}, with {POWER:.0%} power: "
+        f"{_with_seeds(report, seeds, again)}"
     )
 
 
@@ -110,11 +120,17 @@ def _with_seeds(report: StudyReport, number: int, again: RunAgain) -> str:
     return again(f"study.seeds=[{','.join(map(str, (*report.seeds, *more)))}]")
 
 
-def _seeds_needed(report: StudyReport, row: ComparisonRow) -> int | None:
+def _seeds_needed(row: ComparisonRow, alpha: float) -> int | None:
     """Return the seeds that would detect a difference as large as the observed one; None for more than are advised."""
     if row.difference is None or not row.difference.error:
         return None
     sd, examples = seed_spread(row.difference)
-    alpha = report.alpha / (report.comparisons if report.correct == "holm" and report.comparisons else 1)
     found = seeds_to_detect(abs(row.difference.difference), sd, alpha, examples=examples, most=MOST_SEEDS)
     return None if found is None else max(found, row.difference.n + 1)
+
+
+def _last_level(sequential: SequentialSummary, number: int, alpha: float) -> float:
+    """Return the level of the last look of a study that gets so many seeds."""
+    first, second = (*sequential.looks, sequential.looks[0] + 1)[:2]
+    looks = (*range(first, number, second - first), number)
+    return look_boundaries(looks, sequential.spending, sides=2).at(alpha)[-1]

@@ -23,15 +23,15 @@ def render_text(runs: pl.DataFrame, format_: str) -> str:
     return json_text(runs.to_dicts())
 
 
-def render_terminal(runs: pl.DataFrame, plan: Mapping[str, Any]) -> RenderableType:
-    """Lay the runs of a plan out for a terminal: the metrics of the study, area and time."""
+def render_terminal(runs: pl.DataFrame, plan: Mapping[str, Any], width: int = 100) -> RenderableType:
+    """Lay the runs of a plan out for a terminal of `width` columns: the metrics of the study, area and time."""
     from rich.console import Group
     from rich.text import Text
 
     from mtlab.report.formats.terminal import simple_table
 
     title = Text.assemble((plan["study"], "bold"), f": {len(runs)} runs")
-    return Group(title, Text(), simple_table(run_table(runs, plan)))
+    return Group(title, Text(), simple_table(run_table(runs, plan), width))
 
 
 def run_table(runs: pl.DataFrame, plan: Mapping[str, Any]) -> ReportTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -98,11 +98,24 @@ def variant_label(row: Mapping[str, Any]) -> str:
     return " · ".join(label for axis, label in labels.items() if not _is_length(axis, row["axes"][axis])) or "base"
 
 
+def length_axis(axes: Mapping[str, Any]) -> str | None:
+    """Return which of a row's axes sets the length of training; None without any."""
+    return next((axis for axis, value in axes.items() if _sets_length(_paths(axis, value))), None)
+
+
 def _is_length(axis: str, value: Any) -> bool:
     """Tell whether an axis sets the length of training, and nothing of the model: else it names variants."""
-    paths = value if isinstance(value, Mapping) and axis.partition(".")[0] != "train" else (axis,)
-    lengths = [path for path in paths if path == LENGTH or path.startswith(f"{LENGTH}.")]
-    return bool(lengths) and not any(path.partition(".")[0] in MODEL for path in paths)
+    paths = _paths(axis, value)
+    return _sets_length(paths) and not any(path.partition(".")[0] in MODEL for path in paths)
+
+
+def _sets_length(paths: Iterable[str]) -> bool:
+    return any(path == LENGTH or path.startswith(f"{LENGTH}.") for path in paths)
+
+
+def _paths(axis: str, value: Any) -> tuple[str, ...]:
+    """Return the settings that an axis moves."""
+    return tuple(value) if isinstance(value, Mapping) and axis.partition(".")[0] != "train" else (axis,)
 
 
 def _variants(blocks: Sequence[ReportBlock]) -> tuple[str, ...]:

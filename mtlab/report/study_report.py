@@ -15,7 +15,7 @@ from mtlab.report.comparison.compare import ComparisonRow, compare
 from mtlab.report.comparison.families import FamilyRow, compare_families
 from mtlab.report.comparison.paired_examples import count_examples
 from mtlab.report.comparison.seed_results import recorded_floor
-from mtlab.report.formats.csv_table import family_rows, report_rows, write_csv
+from mtlab.report.formats.csv_table import FAMILY_COLUMNS, family_rows, report_rows, write_csv
 from mtlab.report.formats.latex import family_latex, report_latex
 from mtlab.report.formats.markdown import family_markdown, report_markdown
 from mtlab.report.learning.speed import LearningSpeed, SpeedRow, compare_speed
@@ -131,7 +131,7 @@ class StudyReport:
 
     def to_csv(self, *, by_family: bool = False) -> str:
         """Return CSV: a line per variant, or with `by_family` per variant and family."""
-        return write_csv(family_rows(self) if by_family else report_rows(self))
+        return write_csv(family_rows(self), FAMILY_COLUMNS) if by_family else write_csv(report_rows(self))
 
     def to_table(self, width: int = 100, *, by_family: bool = False) -> RenderableType:
         """Return rich tables for a terminal of `width` columns."""

@@ -226,12 +226,13 @@ def mixes_examples(config: Mapping[str, Any]) -> bool:
 def _mixes_examples(text: str) -> bool:
     import torch
 
-    from mtlab.managers.base import MANAGERS
+    from mtlab.managers.base import MANAGERS, build_manager
 
     node, manager, *towers = json.loads(text)
     entry, options = lookup_options(MANAGERS, manager, "manager")
     with torch.device("meta"):
-        built = [entry.cls(options, place) for stack in _stacks(node, manager, towers) for place in stack]
+        places = (place for stack in _stacks(node, manager, towers) for place in stack)
+        built = [build_manager(entry.cls, options, place) for place in places]
     return not all(each.independent_examples for each in built)
 
 

@@ -42,6 +42,8 @@ class Identity:
 
 def cell_identity(config: Mapping[str, Any]) -> Identity:
     """Compute the id of a resolved cell whose length is in steps."""
+    from mtlab.towers.build import KINDS, tower_shape  # imports torch
+
     entries = {node: node_entry(node, config[node]) for node in NODES}
     versions = {f"{node}:{entry.name}": entry.version for node, entry in entries.items()} | _augment_version(config)
     digests = {node: _content_digest(node, json.dumps(config[node], sort_keys=True)) for node in _CONTENT}
@@ -58,6 +60,9 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
         # Where content with a digest lies is left out: the same weights elsewhere are the same.
         omitted = entry.cls.location_options if digests.get(node) is not None else ()
         kept[node] = {"name": entry.name} | {option: value for option, value in own.items() if option not in omitted}
+    for kind in KINDS:
+        if isinstance(kept[kind].get("layers"), list):  # whichever way they are written
+            kept[kind]["layers"] = list(tower_shape(kind, config[kind]).levels)
     hashed = {
         "config": kept,
         "versions": dict(sorted(versions.items())),

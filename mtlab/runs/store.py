@@ -246,13 +246,21 @@ class Store:
         if owner is None:  # no plan yet, or a damaged one: whose it was, only the text tells
             foreign = stored is not None and _exists(folder / "plan.json") and stored != text
         else:
-            foreign = Path(owner).resolve() != spec_path.resolve() and stored != text
+            foreign = not self._is_file(Path(owner), spec_path) and stored != text
         if foreign and not replace:
             whose = f"was made from {owner} already" if owner else "has a damaged plan, perhaps of another file"
             raise UserError(
                 f"a study {name!r} {whose}: choose another name, or pass --replace", file=spec_path, key="name"
             )
         return foreign
+
+    def _is_file(self, stored: Path, path: Path) -> bool:
+        """Return whether a stored path is that of a file; within a store, which may have been moved, its end counts."""
+        stored, path, root = stored.resolve(), path.resolve(), self.root.resolve()
+        if not path.is_relative_to(root / "studies"):
+            return stored == path
+        inside = path.relative_to(root).parts
+        return stored.parts[-len(inside) :] == inside
 
     def study_text(self, name: str) -> str | None:
         """Return the text of the file that a study was planned from; None if there is none, or it is damaged."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.config.load import NODES, merge, nest
+from mtlab.config.load import NODES, WHOLE, merge, nest
 from mtlab.errors import UserError, nearest
 
 WHOLE_AXES = (*NODES, "init_from")  #: axes on these replace, never merge, whatever is set within them comes on top
@@ -76,6 +76,11 @@ def lookup(config: Mapping[str, Any], path: str, default: Any = None) -> Any:
             return default
         found = found[part]
     return found
+
+
+def whole(path: str) -> str:
+    """Return the setting that is replaced as a whole where one at this path is set: most often its own."""
+    return next((setting for setting in WHOLE if path.startswith(f"{setting}.")), path)
 
 
 def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Cell:
     identity: Identity
     cost: CellCost
     study: str
+    plugins: tuple[str, ...]  #: that its runs import
+    plugin_folder: Path
     parent: Cell | None = None
     parent_seed: int | None = None  #: the one parent seed that all start from; None: each its own
 
@@ -106,7 +108,8 @@ def make_cell(study: StudySpec, row: StudyRow, price: CostFunction, parents: Par
     cost = price(config)
     config["train"] = config["train"] | {"length": _in_steps(row, cost)}
     identity = cell_identity(config)
-    return Cell(row, config, identity, cost, study.name, parent, parent_seed)
+    plugins = tuple(study.keys.plugins)
+    return Cell(row, config, identity, cost, study.name, plugins, study.plugin_folder, parent, parent_seed)
 
 
 def _refuse_lost_towers(study: StudySpec, row: StudyRow, trained: Mapping[str, int | None]) -> None:
@@ -199,7 +202,7 @@ def _parent(
         raise study.error(f"expected same or a seed, found {seed!r}", "init_from.seed")
     path = _study_file(study, start["study"])
     if path.resolve() not in parents.cells:
-        parents.cells[path.resolve()] = make_cells(read_study(path), price, parents)
+        parents.cells[path.resolve()] = make_cells(_read_parent(study, path), price, parents)
     cells = parents.cells[path.resolve()]
     match = start.get("match", "same")
     if match != "same" and not isinstance(match, Mapping):
@@ -210,6 +213,16 @@ def _parent(
         counted = f"{len(found)} cells" if found else "no cell"
         raise study.error(f"{counted} of {path.name} match {row.label!r} ({labels}): say which by `match`", "init_from")
     return found[0], None if seed == "same" else seed
+
+
+def _read_parent(study: StudySpec, path: Path) -> StudySpec:
+    """Read a study that another one starts from, and import its plug-ins; where it names none, it has the other's."""
+    parent = replace(read_study(path), plugins_allowed=study.plugins_allowed)
+    if not parent.keys.plugins:
+        keys = replace(parent.keys, plugins=study.keys.plugins)
+        return replace(parent, keys=keys, plugin_folder=study.plugin_folder)
+    parent.import_plugins()
+    return parent
 
 
 def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any]) -> bool:

@@ -11,10 +11,11 @@ from mtlab.errors import UserError, nearest
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.nodes import known_paths
 from mtlab.resolution.resolve import ResolvedCell, resolve_cell
-from mtlab.studies.axes import WHOLE_AXES, Axis, Value, holds, lookup, parse_axes, with_settings
+from mtlab.studies.axes import WHOLE_AXES, Axis, Value, holds, lookup, parse_axes, whole, with_settings
 from mtlab.studies.spec import StudySpec
 
 Targets = Mapping[int, Value]  #: of an axis of `baseline`: value (by identity) → the value that it is compared with
+DraftCell = tuple[Mapping[str, Value], Mapping[str, Any]]  #: axis → value, and the configuration
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
     else:
         base = {axis: next(iter(values.values())) for axis, values in targets.items()}
         assignments = list(_one_change(study, axes, shared, base))
-    _refuse_unused(study, axes, assignments)
     drafts = [(values, _with_defaults(study, _with_values(shared, axes, values), values)) for values in assignments]
+    _refuse_unused(study, axes, drafts)
     rows = [  # what is left out need not work: often that is why
         StudyRow(values, _resolve(study, shared, axes, values))
         for values, config in drafts
@@ -76,6 +77,8 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
         raise study.error("leaves no cell", "exclude")
     if study.keys.design == "grid":
         return tuple(_against_own_baseline(study, axes, rows, targets))
+    if rows[0].values is not assignments[0]:
+        raise study.error("leaves out the cell that all others start from", "exclude")
     first = replace(rows[0], baseline=True)  # without values that `set` gives it already
     return (first, *(replace(row, compare_to=0) for row in rows[1:] if row.config != first.config))
 
@@ -127,11 +130,11 @@ def _refuse_overwritten(study: StudySpec, axes: Sequence[Axis]) -> None:
     for axis in axes:
         if axis.when or axis.unless:
             continue
-        for path in axis.paths:
+        for path in map(whole, axis.paths):
             for key, (where, _) in study.source.locations.items():
                 setting = key.removeprefix("set.")
                 inside = setting == path or (path in WHOLE_AXES and setting.startswith(f"{path}."))
-                if key != setting and inside and where in own_places:
+                if (key != setting or path == "init_from") and inside and where in own_places:
                     raise study.error(f"would be wiped by axis {axis.name!r}: remove one of the two", key)
 
 
@@ -208,17 +211,28 @@ def _applies(study: StudySpec, axis: Axis, config: Mapping[str, Any], values: Ma
     return not (axis.when or axis.unless) or axis.applies(_with_defaults(study, config, values))
 
 
-def _refuse_unused(study: StudySpec, axes: Sequence[Axis], assignments: Sequence[Mapping[str, Value]]) -> None:
-    """Refuse an axis that no cell has, as its conditions leave all out: one of them may be mistyped.
+def _refuse_unused(study: StudySpec, axes: Sequence[Axis], cells: Sequence[DraftCell]) -> None:
+    """Refuse an axis that no cell has, and a value in its conditions that none has: one of them may be mistyped.
 
     Overrides may leave out the values that it is for, and so may a file that has the axis from its base.
     """
     own = [axis for axis in axes if study.source.locations.get(f"axes.{axis.name}", (None,))[0] == study.path]
     for axis in () if study.overrides else own:
-        if not any(axis.name in values for values in assignments):
+        if not any(axis.name in values for values, _ in cells):
             word = "when" if axis.when else "unless"
             left_out = "all cells" if study.keys.design == "grid" else "the cell that all others start from"
             raise study.error(f"leaves out {left_out}: the axis would vary nothing", f"axes.{axis.name}.{word}")
+        for word, condition in (("when", axis.when), ("unless", axis.unless)):
+            for path, wanted in condition.items():
+                for each in _one_by_one(wanted, path, cells):
+                    if not any(holds({path: each}, config) for _, config in cells):
+                        raise study.error(f"no cell has {each!r}", f"axes.{axis.name}.{word}.{path}")
+
+
+def _one_by_one(wanted: Any, path: str, cells: Sequence[DraftCell]) -> list[Any]:
+    """Return the values that a list names; one that may be a value of the setting itself is not taken apart."""
+    listed = isinstance(wanted, list) and not any(isinstance(lookup(config, path), list) for _, config in cells)
+    return wanted if listed else [wanted]
 
 
 def _with_values(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]) -> dict[str, Any]:
@@ -288,15 +302,12 @@ def _has(axes: Sequence[Axis], values: Mapping[str, Value], config: Mapping[str,
     return bool(unnamed) and holds({path: unnamed if isinstance(wanted, list) else wanted}, config)
 
 
-def _check_exclusions(
-    study: StudySpec, axes: Sequence[Axis], cells: Sequence[tuple[Mapping[str, Value], Mapping[str, Any]]]
-) -> None:
+def _check_exclusions(study: StudySpec, axes: Sequence[Axis], cells: Sequence[DraftCell]) -> None:
     """Refuse a rule of `exclude` that names a value which no cell has; overrides may leave out those that it is for."""
     by_name = {axis.name: axis for axis in axes}
     for index, rule in enumerate([] if study.overrides else study.keys.exclude):
         for path, wanted in rule.items():
-            listed = isinstance(wanted, list) and not any(isinstance(lookup(config, path), list) for _, config in cells)
-            for each in wanted if listed else [wanted]:
+            for each in _one_by_one(wanted, path, cells):
                 if not any(_has(axes, values, config, path, each) for values, config in cells):
                     problem = f"no cell has {each!r}"
                     if path in by_name:

@@ -185,10 +185,10 @@ def entries(plan: Plan) -> dict[str, list[dict[str, Any]]]:
 
 def run_configs(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return the content of each run's `config.json`: everything that its worker needs."""
-    return {run.id: _config(plan, run) for run in plan.runs}
+    return {run.id: _config(run) for run in plan.runs}
 
 
-def _config(plan: Plan, run: Run) -> dict[str, Any]:
+def _config(run: Run) -> dict[str, Any]:
     config, parent = dict(run.cell.config), run.parent
     if parent is not None:
         config["init_from"] = {"cell": parent.cell.id, "seed": parent.seed}
@@ -203,8 +203,8 @@ def _config(plan: Plan, run: Run) -> dict[str, Any]:
         "plugin_code": dict(run.cell.row.resolved.plugin_digests),
         "parents": [] if parent is None else [{"cell": parent.cell.id, "seed": parent.seed}],
         "cost": asdict(run.cell.cost),
-        "plugins": list(plan.study.keys.plugins),
-        "plugin_folder": str(plan.study.plugin_folder),
+        "plugins": list(run.cell.plugins),
+        "plugin_folder": str(run.cell.plugin_folder),
     }
 
 

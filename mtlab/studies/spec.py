@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mtlab.config.check import check_config
 from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
+from mtlab.config.plugins import import_plugins
 from mtlab.config.schema import Mode, RunConfig
 from mtlab.errors import UserError
 from mtlab.runs.store import NAME, NAME_RULE, is_sweep
@@ -115,6 +116,7 @@ class StudySpec:
     margin: float | None = None  #: largest difference that counts as none, in the metric's own unit
     overrides: tuple[str, ...] = ()
     plugin_folder: Path = Path()  #: where its plug-ins lie, beside what is installed
+    plugins_allowed: bool = True  #: may they, and those of studies that it starts from, be imported?
 
     @property
     def name(self) -> str:
@@ -124,6 +126,18 @@ class StudySpec:
     def error(self, problem: str, key: str | None = None) -> UserError:
         """Make a `UserError` that names the file and line of `key`."""
         return self.source.error(problem, key)
+
+    def import_plugins(self) -> None:
+        """Import the study's plug-ins.
+
+        Raises:
+            UserError: they are not allowed, or one cannot be imported.
+
+        """
+        try:
+            import_plugins(self.keys.plugins, self.plugin_folder, allowed=self.plugins_allowed)
+        except UserError as error:
+            raise self.error(error.problem, error.key) from error.__cause__
 
     @property
     def trackers(self) -> TrackerOptions:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab import files
-from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.launch.backends import LocalSettings, make_pool
 from mtlab.launch.board import LaunchView
@@ -47,10 +46,11 @@ class SweepOutcome:
 
     @property
     def exit_code(self) -> int:
-        """0: every budget is used up; 1: not, or trials failed; 130: interrupted."""
+        """0: every budget is used up; 1: not, or trials failed, or a search was given up; 130: interrupted."""
         if self.launch.interrupted:
             return 130
-        return 0 if self.complete and not self.external_failures else 1
+        given_up = any(each.given_up for each in self.statuses)
+        return 0 if self.complete and not given_up and not self.external_failures else 1
 
 
 def prepare_file(
@@ -69,10 +69,8 @@ def prepare_file(
 
     """
     sweep = read_sweep(path, overrides)
-    try:
-        import_plugins(sweep.keys.plugins, sweep.study.plugin_folder, allowed=plugins)
-    except UserError as error:
-        raise sweep.error(error.problem, error.key) from error.__cause__
+    sweep = replace(sweep, study=replace(sweep.study, plugins_allowed=plugins))
+    sweep.study.import_plugins()
     costs = CostCache(store.root / "costs.json")
     prepared = prepare(sweep, costs)
     costs.save()

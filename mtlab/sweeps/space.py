@@ -59,7 +59,7 @@ class SearchParameter:
         if self.kind == "choice":
             return self.values
         low, high = self.values
-        step = self.step or (1 if self.kind == "int" else high - low)
+        step = self.step or (1 if self.kind == "int" else min(0.1, (high - low) / 3))  # not to a whole number
         return (*(value for at in range(most) if (value := low + at * step) < high), high)
 
     def applies(self, config: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.metrics import direction, direction_problem, is_metric, list_metrics
 from mtlab.resolution.nodes import known_paths, node_entry
 from mtlab.resolution.resolve import resolve_cell
-from mtlab.studies.axes import holds, lookup, plain_label, with_settings
+from mtlab.studies.axes import holds, lookup, plain_label, whole, with_settings
 from mtlab.studies.cells import Cell, CostFunction, ParentStudies, make_cell, make_cells
 from mtlab.studies.expand import StudyRow
 from mtlab.studies.plan import Plan, check_metrics, runs_of, uneven_problem
@@ -169,8 +169,9 @@ def _refuse_set(sweep: Sweep) -> None:
     for path, written in sweep.space.items():
         for key, (where, _) in sweep.study.source.locations.items():
             setting = key.removeprefix("set.")
-            inside = setting == path or setting.startswith(f"{path}.")
-            if written != DEFAULT and key != setting and inside and where in (sweep.path, COMMAND_LINE):
+            inside = setting == whole(path) or setting.startswith(f"{whole(path)}.")
+            of_run = key != setting or path == "init_from"
+            if written != DEFAULT and of_run and inside and where in (sweep.path, COMMAND_LINE):
                 problem = f"is searched too (space.{path}): remove one of the two"
                 raise sweep.error(problem, key)
 
@@ -241,10 +242,13 @@ def _refuse_own_value(sweep: Sweep, cell: Cell, each: SearchParameter) -> None:
 def _try_ends(
     sweep: Sweep, cell: Cell, space: Sequence[SearchParameter], price: CostFunction, families: ParentStudies
 ) -> None:
-    """Resolve the variant with each end of each range and each choice in turn, parents included."""
+    """Resolve the variant with each end of each range and each choice in turn, parents included.
+
+    Of a `float`, one value more: the ends alone may be whole numbers.
+    """
     for index, each in enumerate(space):
         config = _enabled(sweep, cell, each, space[:index])
-        for value in each.values:
+        for value in each.grid(2) if each.kind == "float" else each.values:
             try:
                 tried = resolve_cell(with_settings(config, {each.path: value}))
                 if cell.parent is not None:

@@ -13,7 +13,7 @@ from mtlab.config.load import NODES
 from mtlab.errors import UserError
 from mtlab.files import write_text
 from mtlab.runs.store import Store, final_name
-from mtlab.studies.axes import lookup, with_settings
+from mtlab.studies.axes import lookup, whole, with_settings
 from mtlab.sweeps.spec import FinalRules, verdict_of_winners
 from mtlab.sweeps.status import CELL
 from mtlab.sweeps.stored import StoredSearch, open_sweep
@@ -71,7 +71,7 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
     shared = _starting_from(given["set"], folder)
     written = [_starting_from(winner.settings(given["set"]), folder) for winner in chosen]
     touched = dict.fromkeys(path for winner in chosen for path in {**winner.variant["settings"], **winner.params})
-    paths = list(dict.fromkeys(path.partition(".")[0] if path.partition(".")[0] in NODES else path for path in touched))
+    paths = list(dict.fromkeys(node if (node := path.partition(".")[0]) in NODES else whole(path) for path in touched))
     paths = [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
     columns = {
         path: [_setting(each, winner, path) for each, winner in zip(written, chosen, strict=True)] for path in paths
@@ -91,6 +91,7 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
         "report": given["report"],
     }
     further = {key: given.get(key) for key in ("init_from", "plugins", "tracking", "launcher", "resources")}
+    further |= dict.fromkeys(further.keys() & paths)
     return {key: value for key, value in {**study, **further}.items() if value not in (None, {}, [])}
 
 
@@ -147,9 +148,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _setting(written: Mapping[str, Any], winner: Winner, path: str) -> Any:
-    """Return a winner's setting at a path, or its default where the variant does not set it."""
-    found = lookup(written, path, lookup(winner.variant["config"], path))
-    return {"name": found} if path in NODES and isinstance(found, str) else found
+    """Return a winner's setting at a path, or its default where the variant does not set it; a node with its name."""
+    default = lookup(winner.variant["config"], path)
+    found = lookup(written, path, default)
+    if path not in NODES:
+        return found
+    return {"name": found} if isinstance(found, str) else {"name": default["name"], **found}
 
 
 def _without(shared: Mapping[str, Any], paths: Sequence[str], at: str = "") -> dict[str, Any]:

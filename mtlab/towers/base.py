@@ -56,6 +56,7 @@ class TowerInfo:
     vocabulary: int | None = None  #: number of a text tower's token ids, which a masked-language head predicts
     mask_token: bool = False  #: a text tower has a mask token
     decoder_layers: int = 0  #: of a causal language model, which `model: mllm` runs on image and text; 0: none
+    registers: int = 0  #: tokens of an image before its grid, beside a class token
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,10 @@ class CausalLanguageModel(Tower[str]):
         def __post_init__(self) -> None:
             if self.prompt.count("{}") != 1:
                 raise UserError(f"expected one {{}} for the text, found {self.prompt!r}", key="prompt")
+            if self.embeddings and self.lora_rank is not None:
+                raise UserError(
+                    "adapters leave the embeddings as they are: leave out lora_rank or this", key="embeddings"
+                )
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)

@@ -39,7 +39,8 @@ def check_lora(options: TowerOptions) -> None:
 def add_lora(tower: Tower[Any]) -> None:
     """Put adapters on all linear maps of a tower but its output map; nothing else of it is trained from then on.
 
-    Maps within torch's `nn.MultiheadAttention`, which reads their weights past the adapters, have none.
+    Maps within torch's `nn.MultiheadAttention`, which reads their weights past the adapters, have none, nor have those
+    of a pooling behind the last level.
 
     Raises:
         UserError: the tower has no such maps.
@@ -55,6 +56,9 @@ def add_lora(tower: Tower[Any]) -> None:
     scale = 2 * rank if alpha is None else alpha
     with torch.random.fork_rng(devices=[]):  # `reset_lora` draws them
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=scale, target_modules=names), tower, ADAPTER)
+    attentions: list[Any] = [module for module in tower.modules() if hasattr(module, "qkv_bias_separate")]
+    for attention in attentions:  # of timm's BEiT, EVA and Swin V2, which read weights past the adapters else
+        attention.qkv_bias_separate = True
 
 
 def reset_lora(tower: nn.Module, seed: int) -> None:
@@ -83,7 +87,11 @@ def _adapted_maps(tower: nn.Module) -> list[Any]:
 def _linear_maps(tower: nn.Module) -> list[str]:
     network = getattr(tower, "network", tower)
     output = getattr(network, "get_output_embeddings", lambda: None)()
-    hidden = [name for name, module in tower.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    hidden = [
+        name
+        for name, module in tower.named_modules()
+        if isinstance(module, nn.MultiheadAttention) or name.endswith(".attn_pool")
+    ]
     return [
         name
         for name, module in tower.named_modules()

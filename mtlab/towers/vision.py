@@ -36,10 +36,11 @@ class TimmBased(Tower[NDArray[np.uint8]]):
 
     @classmethod
     def grid(cls, config: Any) -> TokenGrid:
-        """Return a square grid behind the remaining tokens: a class token, registers (at most 2 · side)."""
-        tokens = cls.describe(config).tokens
-        side = isqrt(tokens)
-        return TokenGrid(side, side, prefix=tokens - side**2)
+        """Return a square grid behind a class token and registers."""
+        info = cls.describe(config)
+        prefix = info.class_token + info.registers
+        side = isqrt(info.tokens - prefix)
+        return TokenGrid(side, side, prefix=prefix)
 
     def preprocessing(self) -> ImagePreprocessing:
         """Resize to a square and normalise as in pre-training."""
@@ -120,6 +121,9 @@ class TimmTower(TimmBased):
         if weights and config.weights != "random":
             _load(self.network, config)
         alike = timm_models.has_own_norm(self.network, self.info.widths)
+        top_alone = self.levels == (self.info.depth,) and timm_models.has_own_norm(self.network, self.info.widths[-1:])
+        if config.norm == "own" and not (alike or top_alone):
+            raise UserError(f"{config.model!r} has no last norm that fits every level: write layer or none", key="norm")
         self.own_norm = config.norm == "own" or (config.norm == "auto" and alike)
         self.standardise = config.norm != "none"
 
@@ -171,11 +175,13 @@ def _describe(config: TimmTower.Config) -> TowerInfo:
     side = config.grid or min(min(level.grid.shape[-2:]) for level in levels)
     with torch.device("meta"):
         network = timm_models.create(config.model, config.image_size, config.blocks)
+    # registers do not count: only a model's class token, which comes first, summarises the image
+    class_token = prefix > 0 and getattr(network, "cls_token", None) is not None
     return TowerInfo(
         depth=len(levels),
         widths=tuple(level.grid.shape[1] for level in levels),
         tokens=prefix + side**2,
-        # registers do not count: only a model's class token, which comes first, summarises the image
-        class_token=prefix > 0 and getattr(network, "cls_token", None) is not None,
+        class_token=class_token,
         positions=getattr(network, "pos_embed", None) is not None,
+        registers=prefix - class_token,
     )

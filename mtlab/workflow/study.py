@@ -17,10 +17,10 @@ from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.prepare import plan_study
 from mtlab.launch.views.live import make_view
 from mtlab.launch.views.notebook import NotebookView, notebook_shell
-from mtlab.report.frame import run_frame
-from mtlab.report.layer_table import layers
+from mtlab.report.frame import add_areas
+from mtlab.report.layer_table import layer_frame, plan_rows
 from mtlab.report.page import study_figures
-from mtlab.report.study import StudyResults, open_study
+from mtlab.report.study import StudyResults
 from mtlab.runs.store import NAME, NAME_RULE, Store, store_root
 from mtlab.studies.plan import Plan, to_json
 from mtlab.studies.plan_status import asked_plan
@@ -101,7 +101,7 @@ class Study:
             UserError: anything in the study is wrong.
 
         """
-        return run_frame(self.store, to_json(asked_plan(self._make_plan(), self.store)[0]))
+        return self.results.runs
 
     def run(self, *, workers: int | None = None, retries: int = 2, quiet: bool = False) -> Study:
         """Run everything that the study asks for and the store lacks; return the study.
@@ -136,25 +136,28 @@ class Study:
 
     @property
     def results(self) -> StudyResults:
-        """What has been found so far, read anew: `.report`, `.table`, `.layers`, …, see `mtlab.open_study`."""
-        return open_study(self.name, self.store.root)
+        """What has been found so far, read anew: `.report`, `.table`, `.layers`, …, as `mtlab.open_study` gives it.
+
+        It is that of this study with its overrides, whatever else has run under its name.
+        """
+        return StudyResults(self.store, to_json(asked_plan(self._make_plan(), self.store)[0]))
 
     def report(self) -> StudyReport:
         """Compare the variants as far as they have run; a notebook shows the table.
 
         Raises:
-            UserError: the study was neither planned nor run in this store.
+            UserError: anything in the study is wrong.
 
         """
         return self.results.report
 
     def frame(self) -> pl.DataFrame:
         """Return one row per run with metrics and costs, as `mtlab.frame`."""
-        return self.results.runs
+        return add_areas(self.store, self.results.runs)
 
     def layers(self) -> pl.DataFrame:
         """Return what each level contributes to each cross-modal layer, as `mtlab.layers`."""
-        return layers(self.store.root, self.name)
+        return layer_frame(plan_rows(self.store, self.results.plan))
 
     def figure(self, name: str = "comparison") -> go.Figure:
         """Draw a figure of the report, as the page shows it first; a notebook shows it.

@@ -39,7 +39,9 @@ def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tm
     assert "4 runs (4 new)" in first.stdout
     assert "written to" in first.stdout
     assert "found: On test/accuracy" in first.stdout
-    assert first.stdout.splitlines()[-1] == f"all figures on one page: mtlab report {file} --format html"
+    assert (
+        first.stdout.splitlines()[-1] == f"all figures on one page: mtlab report {file} --format html --store {store}"
+    )
     before = {path: path.read_bytes() for path in store.glob("cells/*/*/*") if path.is_file()}
 
     again = mtlab("run", file, "--store", store)
@@ -61,7 +63,7 @@ def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tm
 
     tried = mtlab("plan", file, "train.lr=1e-4", "--store", store)
     assert "not written: study stays as it is" in tried.stdout
-    assert f"next: mtlab run {file} train.lr=1e-4" in tried.stdout
+    assert f"next: mtlab run {file} train.lr=1e-4 --store {store}\n" in tried.stdout
 
     report = json.loads(mtlab("report", file, "--store", store, "--json").stdout)
     assert [row["label"] for row in report["rows"]] == ["bridge", "mean"]

@@ -18,6 +18,17 @@ def test_a_folder_of_the_same_name_hides_no_recipe(tmp_path: Path, monkeypatch: 
     assert find_study_file(".") == Path()
 
 
+def test_a_file_and_a_recipe_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = find_study_file("quickstart")
+    (tmp_path / "quickstart.yaml").write_text("name: mine")
+    with pytest.raises(UserError, match=r"is a file here and a recipe: say 'quickstart\.yaml' or '/") as caught:
+        find_study_file("quickstart")
+    assert str(recipe) in str(caught.value)
+    monkeypatch.chdir(recipe.parent)  # where they are one
+    assert find_study_file("quickstart") == recipe
+
+
 def test_later_bases_win_and_lists_replace(tmp_path: Path) -> None:
     write(
         tmp_path,
@@ -63,13 +74,15 @@ def test_a_setting_given_twice_is_told(text: str, told: str, tmp_path: Path) -> 
 
 def test_overrides_come_last(tmp_path: Path) -> None:
     write(tmp_path, study="name: s\nset: {train: {lr: 1.0}}\nseeds: 2")
-    composed = compose(tmp_path / "study.yaml", ["train.lr=2e-3", "study.seeds=[4, 5]", "manager=static"])
+    composed = compose(
+        tmp_path / "study.yaml", ["train.lr=2e-3", "study.seeds=[4, 5]", "manager=static", "model.width=8"]
+    )
     assert composed.data == {
         "name": "s",
-        "set": {"train": {"lr": 2e-3}, "manager": {"name": "static"}},
+        "set": {"train": {"lr": 2e-3}, "manager": {"name": "static"}, "model": {"width": 8}},
         "seeds": [4, 5],
     }
-    assert composed.locations["set.train.lr"] == ("command line", None)
+    assert composed.locations["set.train.lr"] == composed.locations["set.model.width"] == ("command line", None)
 
 
 def test_what_merges_and_what_is_replaced_whole() -> None:

@@ -38,6 +38,23 @@ class Leaks(Honest):
         return replace(got, hidden=got.hidden + inputs.experts.states.mean((1, 2)).unsqueeze(1))
 
 
+class Convolves(Honest):
+    """Convolves an image's tokens over their grid, behind the class token."""
+
+    def __init__(self, config: Any, place: Place) -> None:
+        super().__init__(config, place)
+        width = place.width
+        self.filters = nn.Conv2d(width, width, 3, padding=1, groups=width) if place.grid else None
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got, grid = super().forward(inputs, **kwargs), self.place.grid
+        if grid is None or self.filters is None:
+            return replace(got, contributions=None)
+        tokens = got.hidden[:, grid.prefix :].transpose(1, 2).unflatten(2, (grid.rows, grid.columns))
+        added = self.filters(tokens).flatten(2).transpose(1, 2)
+        return Aggregated(got.hidden + nn.functional.pad(added, (0, 0, grid.prefix, 0)), got.weights)
+
+
 class Divides(Honest):
     """Divides the states by their length, which is 0 where a level is removed."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from torch import Tensor
 
 import mtlab
 from mtlab.errors import UserError
+from mtlab.interop.export_layout import export_layout
+from mtlab.interop.export_source import read_source
 from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, import_checkpoint
 from mtlab.runs.imported_checkpoint import CONFIG
@@ -186,13 +190,25 @@ def test_what_hugging_face_cannot_hold_is_refused(bundle: str, reason: str, tmp_
     assert not (tmp_path / "hf").exists()
 
 
-def test_a_map_for_each_level_is_refused(tmp_path: Path) -> None:
-    folder = imported("bt", tmp_path)
-    config = json.loads((folder / "config.json").read_text())
-    config["model"]["projections"] = "per_level"
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=r"model\.projections: the published models project all levels"):
-        export(folder, "huggingface", tmp_path / "hf")
+CLIP = {"name": "timm", "model": "vit_base_patch32_clip_quickgelu_224", "weights": "random"}
+
+
+@pytest.mark.parametrize(
+    ("bundle", "node", "change", "reason"),
+    [
+        ("bt", "model", {"projections": "per_level"}, "model.projections: the published models project all levels"),
+        ("bt", "vision", CLIP | {"norm": "none"}, "vision.norm: the published vision tower's levels are under its own"),
+        ("mt_saue_scalar", "manager", {"start": "top"}, "manager.start: the published models have 'uniform' here"),
+        ("mt_aaue_vector", "manager", {"start": "slices"}, "manager.start: the published models have 'uniform' here"),
+    ],
+)
+def test_what_no_published_model_has_is_refused(
+    bundle: str, node: str, change: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    source = read_source(imported(bundle, tmp_path))
+    config = {**source.config, node: change if "name" in change else {**source.config[node], **change}}
+    with pytest.raises(UserError, match=re.escape(reason)):
+        export_layout(replace(source, config=config), "official")
 
 
 def test_what_is_there_is_left_alone(tmp_path: Path) -> None:

@@ -147,6 +147,12 @@ def test_another_family_is_told_by_what_it_holds(tmp_path: Path) -> None:
         import_checkpoint(tmp_path / "x.safetensors", tmp_path / "ours", ImportOptions())
 
 
+def test_a_file_of_hugging_face_needs_its_folder(tmp_path: Path) -> None:
+    source = hugging_face("hf_bridgetower_add", tmp_path / "hf") / "model.safetensors"
+    with pytest.raises(UserError, match="is a file of Hugging Face's BridgeTower: give its folder"):
+        import_checkpoint(source, tmp_path / "ours", ImportOptions())
+
+
 def test_heads_that_shapes_do_not_tell_are_asked_for(tmp_path: Path) -> None:
     file = checkpoint("bt", tmp_path / "published.ckpt")
     with pytest.raises(UserError, match=r"width 48 does not determine the number of heads .* give --text-heads"):

@@ -10,6 +10,7 @@ from managers_misbuilt import MISBUILT, Unmasks
 from managers_on_trial import (
     BREACHES,
     KEEPERS,
+    Convolves,
     Honest,
     InventsTheOther,
     Leaks,
@@ -34,7 +35,7 @@ from mtlab.contract.trial import try_manager
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS, MODALITIES, Place
 from mtlab.model.encoder import places
-from mtlab.towers.base import TowerShape
+from mtlab.towers.base import TokenGrid, TowerShape
 
 RULE = {rule.name: rule for rule in RULES}
 
@@ -99,6 +100,14 @@ def test_a_noisy_manager_must_do_without_noise(case: Case, rule: str) -> None:
 @pytest.mark.parametrize("case", [Rounds, Noisy, ReadsTheOther], indirect=True)
 def test_a_plan_lets_it_pass(case: Case) -> None:
     try_manager({"name": case.entry.name}, stacks({"name": case.entry.name}))
+
+
+@pytest.mark.parametrize("case", [Convolves], indirect=True)
+def test_an_images_tokens_lie_on_its_grid(case: Case) -> None:
+    assert {result.rule.name: result.broken for result in check_manager(case.entry.name) if result.broken} == {}
+    vision = dataclasses.replace(OFFERED, grid=TokenGrid(4, 4, prefix=2))
+    stack = list(places(ModelConfig(width=8), {"name": case.entry.name}, "image", vision, OFFERED))
+    try_manager({"name": case.entry.name}, [stack])
 
 
 @pytest.mark.parametrize("case", [NoisyShrinks, NoisyOverweighs, NeedsNoise, Unweighs, InventsTheOther], indirect=True)

@@ -162,6 +162,8 @@ def test_groups_of_experts() -> None:
             expert_groups(wrong, 3)
     with pytest.raises(UserError, match="no expert 4"):
         expert_groups([[4]], 3)
+    with pytest.raises(UserError, match="write dense, or no groups"):
+        make("dense_connector", 0, integration="sparse", groups=2)
 
 
 def test_mmfuser_samples_the_grid_bilinearly() -> None:

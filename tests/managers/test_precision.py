@@ -1,10 +1,12 @@
 """Under autocast, managers hand on the precision they were given: a float32 state makes its whole layer float32."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from by_hand import make
 
-from mtlab.contract.case import draw_inputs
+from mtlab.contract.case import BATCH, LENGTH, draw_inputs
 from mtlab.managers.base import MANAGERS
 from mtlab.model.projection import Embeddings, Projections, project
 from mtlab.towers.base import Features, TowerShape
@@ -17,6 +19,14 @@ def test_what_was_half_precision_stays_so(name: str, depth: int) -> None:
     given = draw_inputs(manager.place, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         assert manager(given).hidden.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["static", "adaptive", "sparse", "static_all"])
+def test_a_half_precision_model_learns_under_noise(name: str) -> None:
+    manager = make(name, 2, noise=1.0).to(torch.bfloat16)
+    given = draw_inputs(manager.place, dtype=torch.bfloat16)
+    manager(replace(given, noise=manager.draw_noise(BATCH, LENGTH))).hidden.sum().backward()
+    assert all(parameter.grad is not None for name, parameter in manager.named_parameters() if name != "key.bias")
 
 
 def test_positions_of_our_own_do_not_widen_it() -> None:

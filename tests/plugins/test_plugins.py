@@ -9,7 +9,10 @@ import pytest
 from calling import Told
 
 from mtlab.config.registry import Registry
+from mtlab.launch.prepare import plan_study
 from mtlab.managers.base import MANAGERS, Manager
+from mtlab.runs.store import Store
+from mtlab.studies.plan import run_configs
 
 
 def test_brackets_in_docs_are_shown_as_they_stand(plugin: Callable[..., Path], told: Told, monkeypatch) -> None:
@@ -40,6 +43,22 @@ def test_list_shows_it_with_where_it_comes_from(plugin: Callable[..., Path], tol
     assert told("list", "managers", "plug_listed", "--plugin", "plug_listed")[0] == 0
     code, _, err = told("list", "managers", "--plugin", "nowhere.py")
     assert (code, err) == (2, "error: nowhere.py: no such plug-in file\n")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "torch.tensor(torch.linspace(0, 1, place.experts).tolist())",
+        "torch.full((place.experts,), 1 / torch.ones(4).norm().item())",
+        "torch.from_numpy(np.zeros(place.experts, np.float32))",
+    ],
+)
+def test_a_constructor_may_read_numbers(plugin: Callable[..., Path], told: Told, tmp_path: Path, start: str) -> None:
+    changes = [("import torch\n", "import numpy as np\nimport torch\n")]
+    changes += [("torch.zeros(1, place.experts, 1, 1)", f"{start}.view(1, -1, 1, 1)")]
+    code, out, err = told("plan", plugin("plug_reads", *changes), "--store", tmp_path / "store")
+    assert (code, err) == (0, "importing plug-in plug_reads\n")
+    assert "plug_reads" in out
 
 
 @pytest.mark.slow
@@ -75,6 +94,23 @@ def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: 
     code, _, err = told("train", run, "--no-plugins")
     assert code == 2
     assert "which --no-plugins refuses" in err
+
+
+def test_a_study_that_others_start_from_has_plug_ins_of_its_own(
+    plugin: Callable[..., Path], told: Told, tmp_path: Path
+) -> None:
+    parent, child = plugin("plug_parent"), tmp_path / "elsewhere" / "child.yaml"
+    start = f"init_from: {{study: {parent}, match: {{manager: static}}}}"
+    text = parent.read_text().replace("name: plug_parent", "name: child").replace("plugins: [plug_parent]", start)
+    child.parent.mkdir()
+    child.write_text(text.replace("[static, plug_parent]", "[static]"))
+    code, _, err = told("plan", child, "--store", tmp_path / "store", "--no-plugins")
+    assert code == 2
+    assert "asks for plug-ins (plug_parent)" in err
+    plan = plan_study(child, (), Store.open(tmp_path / "store", create=True), plugins=True)
+    first, second = run_configs(plan).values()
+    assert (first["plugins"], first["plugin_folder"]) == (["plug_parent"], str(parent.parent))
+    assert (second["plugins"], second["plugin_folder"]) == ([], str(child.parent))
 
 
 def test_check_tells_rule_by_rule(plugin: Callable[..., Path], told: Told) -> None:

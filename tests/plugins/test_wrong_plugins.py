@@ -32,6 +32,16 @@ AT_IMPORT = {
     "open": (' = option(1.0, "multiplies the scores", above=0.0)', "", "option sharp of Config needs a default"),
     "sour": ("sharp: float = option(1.0", "sharp: float = option(None", "Config does not work with its defaults"),
     "odd": ("sharp: float = option(1.0", "sharp: torch.Tensor = option(1.0", "Config does not work with its defaults"),
+    "method": (
+        "    def forward",
+        "    def experts_used(self, config, place):\n        return [1]\n\n    def forward",
+        "experts_used must be a class method: write @classmethod def experts_used(cls, config, place)",
+    ),
+    "attribute": (
+        "    def forward",
+        "    mixes_output = True\n\n    def forward",
+        "mixes_output must be a class method: write @classmethod def mixes_output(cls, config, place)",
+    ),
     "typed": ("sharp: float", 'sharp: "flaot"', "the types of Config cannot be read: NameError: name 'flaot'"),
 }
 

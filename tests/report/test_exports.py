@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from test_report import drawn
 from mtlab.errors import UserError
 from mtlab.report import side_by_side
 from mtlab.report.export import render_svg, render_text
-from mtlab.report.formats import latex, markdown
+from mtlab.report.formats import captions, latex, markdown
+from mtlab.report.formats.tables import ReportTable, TableCell
 from mtlab.report.study import StudyResults
 from mtlab.report.study_report import build_report
 
@@ -89,6 +91,15 @@ def papers(four):
         | {"also": {"test-std": 79.15}},
     ]  # fmt: skip
     return build_report(four.store, plan)
+
+
+def test_markdown_takes_no_label_for_html_and_a_caption_leaves_it_as_it_is(four):
+    cells = TableCell("<none> | x"), TableCell("worse (p < 0.001)")
+    line = markdown.markdown_table(ReportTable(("variant", "verdict"), (cells,), frozenset({0, 1}))).splitlines()[-1]
+    assert line == "| \\<none> \\| x | worse (p < 0.001) |"
+    report = build_report(four.store, four.plan(CELLS))
+    report = replace(report, rows=(replace(report.rows[0], notes=("its note",)), *report.rows[1:]))
+    assert f" {report.rows[0].label}: its note." in captions.paper_caption(report)
 
 
 def test_latex_says_all_that_the_numbers_need_and_marks_what_was_shown(four, tmp_path):

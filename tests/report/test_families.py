@@ -14,6 +14,7 @@ from test_report import drawn
 
 from mtlab.report import frame
 from mtlab.report.comparison.families import compare_families
+from mtlab.report.formats.csv_table import FAMILY_COLUMNS
 from mtlab.report.study_report import build_report
 from mtlab.runs.results import write_result
 from mtlab.statistics.correction import holm
@@ -114,6 +115,6 @@ def test_without_families_all_formats_say_so(fabric):
     report = build_report(fabric.store, fabric.plan(CELLS))
     assert "No results by family" in report.to_markdown(by_family=True)
     assert report.to_latex(by_family=True).startswith("% No results by family")
-    assert report.to_csv(by_family=True).strip() == ""
+    assert report.to_csv(by_family=True).strip().split(",") == list(FAMILY_COLUMNS)
     assert "No results by family" in shown(report)
     assert drawn(report, 80)

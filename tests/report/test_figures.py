@@ -93,6 +93,12 @@ def test_labels_are_text_whatever_they_hold(tmp_path: Path, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["agreement", "replaced"])
+def test_variants_named_by_numbers_are_lines_and_no_places_on_a_scale(tmp_path: Path, name: str) -> None:
+    figure = FIGURES[name](Study(tmp_path, ["0.001", "16"], 2), "16")
+    assert {axis.type for axis in figure.select_yaxes()} == {"category"}
+
+
 @pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("weights",)])
 def test_one_level_and_one_layer(tmp_path: Path, name: str) -> None:
     levels = {"text": [6], "image": [5]}

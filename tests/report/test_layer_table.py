@@ -40,6 +40,10 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def test_a_table_without_rows_has_its_header() -> None:
+    assert layer_tables.render_text("trial", [], "val/accuracy", "csv").strip() == ",".join(layer_table.COLUMNS)
+
+
 def test_a_row_for_every_level_and_previous_state(rows: list[dict[str, Any]]) -> None:
     assert list(rows[0]) == list(layer_table.COLUMNS)
     assert len(rows) == 2 * 2 * sum(3 * len(levels) + 2 for levels in LEVELS.values())

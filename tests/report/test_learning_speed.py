@@ -11,7 +11,7 @@ import pytest
 from fabric import Fabric
 
 from mtlab.report.figures import speed as figures
-from mtlab.report.formats import speed_table
+from mtlab.report.formats import captions, speed_table
 from mtlab.report.learning.validation_curve import ValidationCurve, read_curve
 from mtlab.report.study_report import StudyReport, build_report
 
@@ -118,6 +118,12 @@ def test_a_study_may_name_its_target_in_points(fabric: Fabric) -> None:
         {0: 400, 1: 800, 2: None},
     ]
     assert "set by report.reach" in speed_table.speed_caption(found)
+
+
+def test_its_caption_explains_no_mark_of_an_equivalence_which_is_of_results_alone(fabric: Fabric) -> None:
+    found = report(fabric, test="paired_t", equivalence=0.05)
+    assert "† faster, ‡ slower than bridge: " in speed_table.speed_caption(found)
+    assert "than bridge, ≈ no difference larger than 5 points: " in captions.paper_caption(found)
 
 
 def test_areas_of_other_lengths_are_no_evidence_of_speed(fabric: Fabric) -> None:

@@ -11,6 +11,7 @@ from fabric import Fabric
 
 from mtlab.report.next_steps import closing_lines
 from mtlab.report.study_report import build_report
+from mtlab.runs.store import Store
 from mtlab.statistics.power import seeds_to_detect, smallest_detectable
 
 BRIDGE = (0.70, 0.72, 0.69, 0.71, 0.68)
@@ -71,6 +72,19 @@ def test_settings_of_the_command_line_are_kept_as_runs_without_them_are_others(f
     fabric.finish("static", 0, 0.8)
     more = closing_lines(build_report(fabric.store, plan), "trial.yaml", given)
     assert more[1] == "next: mtlab run trial.yaml train.lr=1e-4 study.seeds=5 (finished runs are kept)"
+
+
+def test_commands_name_another_store_and_a_study_whose_name_was_overridden(fabric: Fabric) -> None:
+    fabric.finish("bridge", 0, 0.7)
+    fabric.fail("static", 0)
+    report = build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=1))
+    store = Store(fabric.store.root / "my runs")
+    named = f" --store '{store.root}'"
+    assert closing_lines(report, "my trial.yaml", ["study.name=trial"], store)[1:] == [
+        f"next: mtlab status trial{named} (why 1 run failed)",
+        f"next: mtlab run 'my trial.yaml' study.name=trial{named} (does the rest)",
+        f"all figures on one page: mtlab report trial --format html{named}",
+    ]
 
 
 def test_a_study_that_python_declared_goes_on_in_python(fabric: Fabric) -> None:

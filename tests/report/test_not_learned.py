@@ -1,5 +1,7 @@
 """A variant at the level of a blind model has not been trained: it is said in its row, and it has no verdict."""
 
+from functools import partial
+
 import pytest
 from rich.console import Console
 
@@ -7,6 +9,7 @@ from mtlab.report import frame
 from mtlab.report.comparison.compare import compare
 from mtlab.report.comparison.verdict import next_for_not_learned, not_learned, verdict_sentence
 from mtlab.report.figures.estimates import plot_estimates
+from mtlab.report.formats.run_again import run_again
 from mtlab.report.study_report import build_report
 from mtlab.report.sync.run_data import run_summary
 from mtlab.report.sync.tables import comparison_table
@@ -224,13 +227,25 @@ def test_the_next_step_is_a_command(five):
     told = not_learned(report.rows, report.metric)
     assert told.startswith("not learned: last (5 of 5 seeds), adaptive (2 of 5 seeds); ")
     assert "(56.0)" in told
-    assert "mtlab run trial.yaml train.length.steps=1600" in next_for_not_learned(report.rows, "trial", "trial.yaml")
+    again = partial(run_again, "trial.yaml")
+    assert "mtlab run trial.yaml train.length.steps=1600" in next_for_not_learned(report.rows, "trial", again)
     assert report.notes[0].startswith(told)
     in_python = build_report(
         five.store, {**five.plan(list(ACCURACIES)), "spec_file": "/runs/studies/trial/declared.yaml"}
     )
     assert '(mtlab.Study.load(…, ["train.length.steps=1600"]).run())' in in_python.notes[0]
-    assert next_for_not_learned(report.rows[1:2], "trial", "trial.yaml") is None
+    assert next_for_not_learned(report.rows[1:2], "trial", again) is None
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [{"manager": "last", "train.length": {"steps": 5}}, {"size": {"model.width": 32, "train.length.steps": 5}}],
+)
+def test_a_study_whose_axis_sets_the_length_gets_a_longer_one_there(five, axes):
+    plan = five.plan(list(ACCURACIES))
+    plan["rows"] = [{**row, "axes": axes} for row in plan["rows"]]
+    told = next_for_not_learned(build_report(five.store, plan).rows, "trial", partial(run_again, "trial.yaml"))
+    assert f"(add a longer length to the axis `{list(axes)[-1]}`)" in told
 
 
 def test_a_tracker_learns_it_of_each_run(five):

@@ -172,7 +172,9 @@ def test_metrics_stand_beside_one_another_with_axes_of_their_own() -> None:
 
 def test_families_tell_differences_where_there_are_some_and_leave_out_what_has_no_result(four) -> None:  # type: ignore[no-untyped-def]
     report = build_report(four.store, four.plan(["last", "bridge", "static", "waiting"]))
-    (heat,) = estimates.plot_families(report).data
+    figure = estimates.plot_families(report)
+    assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("category", "category")  # of labels such as 16
+    (heat,) = figure.data
     assert (list(heat.y), heat.name) == (["last", "bridge", "static"], "difference to the baseline")
     gap = 100 * report.families["colour"][2].difference.difference
     assert (heat.z[2][0], heat.customdata[2][0]) == (pytest.approx(gap), f" (difference +{gap:.1f})")

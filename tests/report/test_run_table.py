@@ -1,5 +1,6 @@
 """`mtlab report --by run`: each run with its metrics, its area, its cost and its commit."""
 
+import io
 import json
 import sys
 
@@ -8,9 +9,12 @@ import pytest
 import runs_table
 from calling import here
 from polars.testing import assert_frame_equal
+from rich.console import Console
 
 import mtlab
 from mtlab.cli import main
+from mtlab.report.formats.tables import ReportTable, TableCell
+from mtlab.report.formats.terminal import simple_table
 from mtlab.report.study_report import build_report
 
 
@@ -80,6 +84,18 @@ def test_the_terminal_shows_a_line_for_each_run(report):
     assert lines["static/s0"][:5] == ["static", "done", "81.0", "80.0", "63.3"]
     assert lines["bridge/s1"][:3] == ["bridge", "failed", "—"]
     assert "mtlab report trial --by run --format csv" in out
+
+
+@pytest.mark.parametrize("width", [80, 64])
+def test_a_narrow_terminal_folds_text_and_cuts_no_number(width):
+    numbers = ("81.8", "82.4", "75.2", "1200", "23.5 s")
+    line = ("408d1e976ce0/s0", "adaptive · 0.001", "interrupted", *numbers)
+    header = ("run", "variant", "state", "val/accuracy", "test/accuracy", "area", "best step", "time")
+    table = ReportTable(header, (tuple(map(TableCell, line)),), frozenset({0, 1, 2}))
+    console = Console(file=io.StringIO(), width=width)
+    console.print(simple_table(table, width))
+    shown = next(line for line in console.file.getvalue().splitlines() if "81.8" in line)
+    assert shown.split()[-6:] == " ".join(numbers).split()
 
 
 def test_files_have_all_columns(study, report, tmp_path):

@@ -9,12 +9,14 @@ from fabric import Fabric
 from rich.console import Console
 
 from mtlab.launch.status import study_statuses
-from mtlab.report.comparison.compare import OTHER_RESULTS, compare
+from mtlab.report.comparison.compare import OTHER_RESULTS, compare, seed_spread
 from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.frame import run_frame
+from mtlab.report.next_steps import closing_lines
 from mtlab.report.sequential.looks import take_look
 from mtlab.report.study import StudyResults
 from mtlab.report.study_report import StudyReport, build_report
+from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.stopping import StoppingRule
 from mtlab.studies.looks import Looks, read_looks
 
@@ -175,6 +177,20 @@ def test_runs_of_the_next_look_do_not_change_what_the_last_one_said(fabric: Fabr
     assert after.n == 5
     assert (after.difference, after.p_corrected) == (before.difference, before.p_corrected)
     assert after.verdict.startswith("no difference shown yet (p = ")
+
+
+def test_the_advised_seeds_show_the_difference_at_the_level_of_their_last_look(report: StudyReport) -> None:
+    (step,) = [line for line in closing_lines(report, "trial.yaml") if line.startswith("next: ")]
+    advised = int(step.removeprefix("next: ").partition(" ")[0])
+    assert step.endswith(f"study.seeds.max={advised}")
+    row = report.rows[3]
+    sd, examples = seed_spread(row.difference)
+
+    def detected(most: int) -> float:
+        level = StoppingRule((*range(4, most, 2), most), 0.03).difference.at(0.05 / report.comparisons)[-1]
+        return smallest_detectable(sd, most, level, examples=examples)
+
+    assert detected(advised) <= row.difference.difference < detected(advised - 2)  # 2: from look to look
 
 
 def test_before_the_first_look_nothing_is_claimed(fabric: Fabric) -> None:

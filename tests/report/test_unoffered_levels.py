@@ -91,6 +91,16 @@ def test_nothing_in_common_is_no_difference() -> None:
     assert "nothing to subtract" in words(difference.plot_difference(one, other, ("low", "high"), "weights"))
 
 
+def test_differences_are_of_the_same_level_on_both_sides() -> None:
+    """Sides of other levels, and one with a previous state: by position, level 3 was subtracted from level 2."""
+    one, other = (
+        {StudyRun("x", 0, "x/s0"): reader.Layers({"weights/image/0": np.array(row)}, {"image": levels})}
+        for row, levels in (([0.3, 0.7], (2, 3)), ([0.2, 0.5, 0.3], (1, 2)))
+    )
+    (drawn,) = difference.plot_difference(one, other, ("trained", "before"), "weights").data
+    assert (list(drawn.x), drawn.z[0]) == (["1", "2", "3"], [None, pytest.approx(-0.2), None])
+
+
 def test_unrelated_seeds_agree_by_chance_alone() -> None:
     """As rows of zeros, levels that are not offered would be what all seeds have in common."""
     dice, inside, levels = np.random.default_rng(0), 0, {"text": tuple(range(1, 7))}

@@ -212,6 +212,11 @@ def test_the_command_line_reaches_settings_and_study_keys(tmp_path: Path) -> Non
     text = "axes: {manager: {values: [last, mean]}, train.lr: [1e-3, 1e-2]}\nbaseline: {train.lr: 1e-3}"
     changes = ("study.axes.train.lr=[1e-4, 2e-3]", "study.baseline.train.lr=2e-3", "study.axes.manager.values=[last]")
     assert labels(rows(tmp_path, text, *changes)) == ["last · lr 0.0001", "last · lr 0.002"]
+    text = "axes: {manager: [last, mean], train.lr: {values: [1, 2], unless: {manager.name: last}}}"
+    changed = "study.axes.train.lr.unless.manager.name=mean"
+    assert labels(rows(tmp_path, text, changed)) == ["last · lr 1", "last · lr 2", "mean"]
+    text = "axes: {size: {zip: {train.lr: [1, 2], train.batch: [8, 4]}}}"
+    assert labels(rows(tmp_path, text, "study.axes.size.zip.train.lr=[3, 4]"))[0] == "size lr 3, batch 8"
 
 
 def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
@@ -244,6 +249,14 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
             ),
             "axes.manager.weight.when: leaves out the cell that all others start from",
         ),
+        (
+            "axes: {manager: [last, mean], train.lr: {values: [1, 2], unless: {manager.name: men}}}",
+            "axes.train.lr.unless.manager.name: no cell has 'men'",
+        ),
+        (
+            "axes: {manager: [last, static], manager.weight: {values: [scalar], when: {manager.name: [static, men]}}}",
+            "axes.manager.weight.when.manager.name: no cell has 'men'",
+        ),
         ("axes: {manager: [last]}\nexclude: [{manager.name: statc}]", "exclude[0].manager.name: no cell has 'statc'"),
         ("axes: {train.lr: [1e-3, x]}", "axes.train.lr: x: expected a number, found 'x'"),
         ("axes: {train.lr: [0]}", "out of range: must be above 0"),
@@ -262,6 +275,13 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
         ("axes: {train.lr: {values: [1], when: {train.batch: 8}}, train.batch: [8]}", "depends on axis 'train.batch'"),
         ("axes: {manager: [last]}\nexclude: [{manager.nme: last}]", "exclude[0].manager.nme: no setting is called"),
         ("axes: {manager: [last]}\nexclude: [{manager.name: last}]", "exclude: leaves no cell"),
+        (
+            (
+                "design: one_at_a_time\nbaseline: {manager: last}\n"
+                "axes: {manager: [last, mean], model.cross_layers: [3]}\nexclude: [{manager: last}]"
+            ),
+            "exclude: leaves out the cell that all others start from",
+        ),
         (
             "axes: {manager: [last, {name: mean, label: m}]}\nexclude: [{manager: [m, statc]}]",
             "exclude[0].manager: 'statc' matches no value of axis 'manager'; its values: last, m",
@@ -289,6 +309,11 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
         ),
         ("set: {manager: last}\naxes: {manager: [mean]}", "set.manager: would be wiped by axis 'manager'"),
         ("set: {train: {lr: 1}}\naxes: {train.lr: [2]}", "set.train.lr: would be wiped by axis 'train.lr'"),
+        (
+            "set: {train: {length: {epochs: 2}}}\naxes: {train.length.steps: [4, 8]}",
+            "set.train.length: would be wiped by axis 'train.length.steps'",
+        ),
+        ("init_from: {study: a}\naxes: {init_from: [null]}", "init_from: would be wiped by axis 'init_from'"),
         ("set: {model: {heads: 3}}", "set.model.heads: 3 heads do not divide the width 16"),
         ("set: {vision: {layers: top9}}", "set.vision.layers: "),
         ("set: {vision: {layers: [1, 9]}}", "set.vision.layers: "),

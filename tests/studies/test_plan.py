@@ -152,6 +152,8 @@ def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
         ("metrics: {report: [val/loss/colour]}", "metrics.report[0]: no task of this study has a metric 'val/loss/co"),
         ("metrics: {report: [cost/parms]}", "metrics.report[0]: no task of this study has a metric 'cost/parms'"),
         ("published: {test/acc: 3.0}", "published: no task of this study has a metric 'test/acc'"),
+        ("axes: {vision.layers: [[1, 2], [2, 1]]}", "are the same cell: they differ in nothing that counts"),
+        ("axes: {text.layers: [[1, 3], [1, -1]]}", "are the same cell: they differ in nothing that counts"),
         ("axes: {train.threads: [1, 2]}", "are the same cell: they differ in nothing that counts"),
         (
             "axes: {manager: [{name: static, label: A}, {name: static, frozen: false, label: B}]}",

@@ -207,6 +207,16 @@ def test_a_name_belongs_to_one_file(store: Store, tmp_path: Path) -> None:
     assert store.study_names() == []
 
 
+def test_a_file_within_a_store_that_was_moved_keeps_its_study(store: Store, tmp_path: Path) -> None:
+    file = store.study("hunt") / "final.yaml"
+    store.claim_study("hunt-final", file, "name: hunt-final\n")
+    store.write_plan("hunt-final", {"spec_file": str(file), "runs": []})
+    moved = Store.open(store.root.rename(tmp_path / "elsewhere"))
+    moved.claim_study("hunt-final", moved.study("hunt") / "final.yaml", "name: hunt-final\nseeds: 2\n")
+    with pytest.raises(UserError, match="pass --replace"):
+        moved.claim_study("hunt-final", moved.study("hunt") / "declared.yaml", "name: hunt-final\n")
+
+
 def test_an_unknown_study_offers_the_nearest(store: Store) -> None:
     store.write_plan("aggregation", {"runs": []})
     with pytest.raises(UserError, match="did you mean 'aggregation'"):

@@ -10,11 +10,13 @@ from imagined import SWEEP, Opened, free, train, write_sweep
 
 from mtlab import files
 from mtlab.errors import UserError
+from mtlab.launch.launcher import LaunchOutcome
 from mtlab.report import sweep_report
 from mtlab.report.formats import sweep_tables
 from mtlab.runs.store import final_name
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
+from mtlab.sweeps.run import SweepOutcome
 from mtlab.sweeps.spec import FinalRules
 from mtlab.sweeps.stored import open_sweep as reading
 from mtlab.sweeps.winners import to_yaml, winners, winners_study
@@ -100,8 +102,10 @@ def test_a_winner_keeps_a_searched_null(tmp_path: Path) -> None:
     assert made.cells[0].config["train"]["clip"] is None
 
 
-def test_a_winner_keeps_what_is_set_within_a_node_that_varies(tmp_path: Path) -> None:
-    over = "{system: {zip: {manager.weight: [scalar], manager: [static]}}}"
+@pytest.mark.parametrize(
+    "over", ["{system: {zip: {manager.weight: [scalar], manager: [static]}}}", "{train.length.epochs: [2]}"]
+)
+def test_a_winner_keeps_what_is_set_within_what_varies_whole(over: str, tmp_path: Path) -> None:
     text = f"over: {over}\nspace: {{train.lr: {{float: [1e-3, 1e-2]}}}}\nbudget: {{trials: 1}}"
     opened = searched(tmp_path, text)
     made = make_plan(read_study(winning(opened, tmp_path)), free)
@@ -146,8 +150,9 @@ def test_a_winner_starts_from_its_own_parent_of_several(tmp_path: Path) -> None:
     assert all(parent in label.split(" · ") for label, parent in parents.items())
 
 
-def test_a_sweep_without_variants_has_one_winner(tmp_path: Path) -> None:
-    text = "space: {train.lr: {float: [1e-4, 1e-1], log: true}}\nbudget: {trials: 2}"
+@pytest.mark.parametrize("path", ["train.lr", "manager.temperature"])  # the manager is the default one
+def test_a_sweep_without_variants_has_one_winner(path: str, tmp_path: Path) -> None:
+    text = f"space: {{{path}: {{float: [1e-4, 1e-1], log: true}}}}\nbudget: {{trials: 2}}"
     opened = searched(tmp_path, text)
     made = make_plan(read_study(winning(opened, tmp_path)), free)
     assert [cell.id for cell in made.cells] == [opened.searches[0].study.best_trial.user_attrs["cell"]]
@@ -263,7 +268,9 @@ def test_settings_that_do_not_go_together_are_refused_and_a_variant_may_be_given
     assert refused
     assert all(line.startswith("model.heads:") for line in refused)
     lost = searched(tmp_path / "lost", f"{TEXT}\nconstraints: {{cost/params: {{max: 1}}}}")
-    assert all(search.status().given_up and search.status().complete for search in lost.searches)
+    statuses = tuple(search.status() for search in lost.searches)
+    assert all(status.given_up and status.complete for status in statuses)
+    assert SweepOutcome(LaunchOutcome((), {}, (), (), interrupted=False), statuses, 0).exit_code == 1
     assert "bridge: given up after 50 proposals" in described(lost).notes[0]
 
 

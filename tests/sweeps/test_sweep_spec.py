@@ -123,6 +123,7 @@ BAD = {
     "space: {train.lr: {choice: []}}": "space.train.lr: choice: expected a list, found []",
     "space: {train.clip: {choice: [1.0, 1.0]}}": "space.train.clip: choice: two of them are called the same",
     "space: {train.batch: {int: [1, 2.5]}}": "space.train.batch: int: expected a lower and a higher bound",
+    "space: {train.batch: {float: [4, 8]}}": "space.train.batch: base refuses train.batch 4.1: expected a whole number",
     "space: {train.lrr: {float: [0.1, 1]}}": "space.train.lrr: no setting is called 'train.lrr'; did you",
     "space: {text: default}": "space.text: only managers have a space of their own",
     "space: {data.train: {int: [8, 64]}}": "space.data.train: the data decide what is measured",
@@ -171,6 +172,10 @@ BAD = {
     ),
     # Clashes
     f"{LR}\nset: {{train: {{lr: 1e-3}}}}": "set.train.lr: is searched too (space.train.lr): remove one of the two",
+    "space: {train.length.steps: {int: [2, 4]}}\nset: {train: {length: {epochs: 1}}}": (
+        "set.train.length: is searched too (space.train.length.steps): remove one of the two"
+    ),
+    "space: {init_from: {choice: [null]}}\ninit_from: null": "init_from: is searched too (space.init_from)",
     f"{LR}\nover: {{train.lr: [1e-3, 1e-2]}}": "space.train.lr: lr 0.001 sets train.lr itself (over)",
     "space: {manager.noise: {float: [0.1, 1]}}\nover: {manager: [{name: static, noise: 0.5}]}": (
         "space.manager.noise: static (noise 0.5) sets manager.noise itself (over): remove one of the two"
@@ -246,6 +251,7 @@ def test_what_is_wrong_is_told_in_one_line(text: str, tmp_path: Path) -> None:
         "space: {train.batch: {int: [4, 64], step: 4}}\nresources: {processes: 4}",
         "space: {train.batch: {choice: [6, 12]}}\nresources: {processes: 3}",  # the batch of `set` is never trained
         "space: {train.batch: {int: [4, 8]}}",
+        "space: {train.batch: {float: [4, 8], step: 2}}",
     ],
 )
 def test_batches_that_all_processes_can_share_are_fine(text: str, tmp_path: Path) -> None:

@@ -23,11 +23,14 @@ from mtlab.towers.build import build_tower, tower_node
 from mtlab.training.init_from import trained_towers
 
 TEXT = {"name": "tiny_text", "trainable": True, "lora_rank": 2}
+TIMM = {"name": "timm", "weights": "random", "blocks": 2, "trainable": True, "lora_rank": 2}
 TOWERS = {
     "text": [TEXT, {"name": "minilm", "trainable": True, "lora_rank": 2}],
     "vision": [
         {"name": "dinov2_s", "image_size": 56, "trainable": True, "lora_rank": 2},
         {"name": "clip_vit", "width": 16, "depth": 2, "heads": 2, "trainable": True, "lora_rank": 2},
+        TIMM | {"model": "eva02_tiny_patch14_224", "image_size": 28},  # it may read maps past their adapters
+        TIMM | {"model": "vit_base_patch16_siglip_224", "image_size": 32, "blocks": None},  # its pooling is not read
     ],
 }
 
@@ -141,6 +144,11 @@ def test_a_run_goes_on_with_the_adapters_of_its_parent(tmp_path: Path) -> None:
     [
         ("text", {"name": "tiny_text", "lora_rank": 2}, "text.lora_rank: adapters are trained: set trainable to true"),
         ("text", {"name": "tiny_text", "lora_alpha": 2}, "text.lora_alpha: is the scale of adapters: give lora_rank"),
+        (
+            "text",
+            {"name": "causal_lm", "trainable": True, "lora_rank": 2, "embeddings": True},
+            "text.embeddings: adapters leave the embeddings as they are",
+        ),
         (
             "vision",
             {"name": "efficientnet_lite0", "trainable": True, "lora_rank": 2},

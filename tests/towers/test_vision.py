@@ -238,6 +238,11 @@ def test_files_that_are_refused(tmp_path, capsys, how, told, suffix):
         (timm_node("zzzzzz"), "vision.model: timm has no model 'zzzzzz'; see timm.list_models()"),
         (timm_node("test_vit", layers="top7"), "vision.layers: top7 asks for 7 levels; the tower has 6"),
         (timm_node("test_vit", norm="batch"), "vision.norm: "),
+        (timm_node("resnet18", norm="own"), "vision.norm: 'resnet18' has no last norm that fits every level: write"),
+        (
+            timm_node("swin_tiny_patch4_window7_224", norm="own", image_size=64),
+            "vision.norm: 'swin_tiny_patch4_window7",
+        ),
         (timm_node("test_vit", image_size=4), "vision.image_size: 4"),
         (timm_node("test_vit", weights="pretrained"), "vision.model: 'timm/test_vit.r160_in1k' is not in the hub's"),
     ],
@@ -270,6 +275,10 @@ def test_hub_weights_have_no_digest_before_they_are_here():
         (
             {"name": "timm", "model": "deit_tiny_distilled_patch16_224", "weights": "random"},
             TokenGrid(14, 14, prefix=2),
+        ),
+        (
+            {"name": "timm", "model": "vit_small_patch14_reg4_dinov2", "weights": "random", "image_size": 28},
+            TokenGrid(2, 2, prefix=5),
         ),
         ({"name": "tiny_vision", "image_size": 32, "patch": 8}, TokenGrid(4, 4, prefix=1)),
         ({"name": "planted"}, None),

@@ -51,6 +51,16 @@ def test_a_mapping_and_its_file_are_one_study(folder: Path) -> None:
     assert repr(looks) == "<mtlab.Study looks: 4 new>"  # as `mtlab plan` has it: those of the first look
 
 
+def test_a_study_shows_its_own_runs_whatever_else_has_its_name() -> None:
+    first, second = (mtlab.Study.load(DECLARED, f"train.lr={rate}") for rate in (1e-3, 1e-5))
+    for study in (first, second):
+        study.store.write_plan(study.name, study.results.plan)
+    for study in (first, second):
+        assert study.frame()["run"].to_list() == study.plan()["run"].to_list()
+        assert "area" in study.frame().columns
+    assert not set(first.frame()["run"]) & set(second.frame()["run"])
+
+
 @pytest.mark.parametrize(
     ("study", "overrides", "expected"),
     [

@@ -50,6 +50,7 @@ def convert(
     from mtlab.data.shards.index import suspicious_sizes
     from mtlab.data.shards.writing.convert import convert
     from mtlab.launch.local.pool import usable_cpus
+    from mtlab.report.formats.run_again import shell_command
 
     given = parse_options(options or [])
     try:
@@ -71,4 +72,4 @@ def convert(
     for remark in suspicious_sizes(index):
         typer.echo(f"note: {remark}")
     typer.echo(f"\nshards: {out}")
-    typer.echo(f"next: mtlab data check {out} · mtlab data sample {out}")
+    typer.echo(f"next: {' · '.join(shell_command('data', word, out) for word in ('check', 'sample'))}")

@@ -37,11 +37,13 @@ def make(
     not at all.
     """
     from mtlab.data.raw.make import make
+    from mtlab.report.formats.run_again import shell_command
 
     with progress_bars() as progress:
         made = make(world, parse_options(options or []), out.expanduser(), progress)
     sizes = ", ".join(f"{size:,} {split}" for split, size in made.sizes.items())
     typer.echo(f"{world}: {sizes}, in the layout of {made.layout}")
     typer.echo(f"raw files: {out}")
-    counted = " min_count=1" if made.layout == "vqav2" else ""  # few questions have few answers of a kind
-    typer.echo(f"next: mtlab data convert {made.layout} --root {out} --out shards/{world}{counted}")
+    counted = ["min_count=1"] if made.layout == "vqav2" else []  # few questions have few answers of a kind
+    convert = shell_command("data", "convert", made.layout, "--root", out, "--out", f"shards/{world}", *counted)
+    typer.echo(f"next: {convert}")

@@ -80,6 +80,7 @@ def import_(
 
 def _print_result(done: ImportSummary, out: Path) -> None:
     from mtlab.interop.weight_names import list_names
+    from mtlab.report.formats.run_again import shell_command
 
     typer.echo(f"{done.family}, task {done.task}: {done.weights} weights, {done.parameters:,} parameters")
     if done.dead:
@@ -94,6 +95,5 @@ def _print_result(done: ImportSummary, out: Path) -> None:
         typer.echo(f"  positions resized from {done.resized[0]} to {done.resized[1]} pixels")
     if not done.tokeniser:
         typer.echo("  no tokeniser came with it: words need one; give --text roberta-base (or its folder)")
-    typer.echo(
-        f"written to {out}; next: set `init_from: {out}` in a study · mtlab export {out} --to official --out FILE"
-    )
+    export = shell_command("export", out, "--to", "official", "--out", "FILE")
+    typer.echo(f"written to {out}; next: set `init_from: {out}` in a study · {export}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +49,7 @@ def budget(
 
     from mtlab.config.load import find_study_file
     from mtlab.launch.prepare import plan_study
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.budget.study_budget import device_hours, study_budget, totals
 
@@ -67,7 +67,7 @@ def budget(
         )
         return
     print_budget(plan.study.name, rows, whole, calibrated=calibrate, tflops=tflops)
-    typer.echo(f"next: mtlab plan {file}" + "".join(f" {shlex.quote(text)}" for text in overrides or []))
+    typer.echo(f"next: {shell_command('plan', file, *(overrides or []), store=opened)}")
 
 
 def print_budget(

@@ -29,6 +29,7 @@ def bundle(
     mtlab bundle quickstart · mtlab bundle quickstart --checkpoints --out all.zip
     """
     from mtlab.report.archive import write_archive
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.runs.store import Store, final_name, is_sweep, store_root
 
     opened = Store.open(store_root(store))
@@ -45,4 +46,4 @@ def bundle(
     lacking = done.asked - done.runs
     missing = f"; {lacking} that {'is' if lacking == 1 else 'are'} not finished left out" if lacking else ""
     typer.echo(f"{done.runs} of {done.asked} runs{missing}; {done.files} files, {done.size / 1e6:.1f} MB")
-    typer.echo(f"written to {done.path}; elsewhere: mtlab report {done.path.name}")
+    typer.echo(f"written to {done.path}; elsewhere: {shell_command('report', done.path.name)}")

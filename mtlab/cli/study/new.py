@@ -17,6 +17,7 @@ def new(
 ) -> None:
     """Copy a shipped recipe into a study file of your own, comments kept, ready to be planned and changed."""
     from mtlab.files import write_text
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.runs.store import NAME, NAME_RULE
     from mtlab.studies.recipes import SWEEPS, copy_recipe, find_recipe
 
@@ -29,6 +30,6 @@ def new(
         raise UserError("is there already: choose another NAME or --out", file=path)
     write_text(path, copy_recipe(source, name))
     typer.echo(f"written to {path}, from {source}")
-    given = path if path.parent != Path() else path.name
-    first, then = ("sweep plan", "sweep") if recipe.startswith(SWEEPS) else ("plan", "run")
-    typer.echo(f"next: change it, then mtlab {first} {given} · mtlab {then} {given}")
+    steps = (("sweep", "plan"), ("sweep",)) if recipe.startswith(SWEEPS) else (("plan",), ("run",))
+    first, then = (shell_command(*words, path) for words in steps)
+    typer.echo(f"next: change it, then {first} · {then}")

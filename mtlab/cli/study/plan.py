@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ def plan(
     from mtlab.config.load import find_study_file
     from mtlab.files import read_text
     from mtlab.launch.prepare import plan_study
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.plan import to_json
     from mtlab.studies.plan_status import asked_plan, plan_status
@@ -60,12 +60,13 @@ def plan(
     if estimate is not None:
         typer.echo(f"time: {estimate.describe()}")
     elif any(state != "done" for state in found.states.values()):
-        typer.echo(f"time: see `mtlab budget {file} --calibrate`; to time some steps takes longer than a plan may")
+        budget = shell_command("budget", file, *(overrides or []), "--calibrate", store=opened)
+        typer.echo(f"time: see `{budget}`; to time some steps takes longer than a plan may")
     if overrides:
         typer.echo(f"not written: {name} stays as it is until `mtlab run` is given these settings")
     else:
         typer.echo(f"written to {opened.study(name) / 'plan.json'}")
-    typer.echo(f"next: mtlab run {file}" + "".join(f" {shlex.quote(text)}" for text in overrides or []))
+    typer.echo(f"next: {shell_command('run', file, *(overrides or []), store=opened)}")
 
 
 def print_plan(data: dict[str, Any], found: PlanStatus) -> None:

@@ -67,6 +67,7 @@ def report(
     FLOPs.
     """
     from mtlab.report.export import render_text
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.report.study_report import build_report
     from mtlab.runs.store import final_name, is_sweep
 
@@ -76,11 +77,11 @@ def report(
     plans = [opened.plan(stored_study_name(file, opened)) for file in files]
     for file, plan in zip(files, plans, strict=True):
         if is_sweep(plan) and by != "run":
-            raise UserError(
-                f"is a sweep: `mtlab sweep report {file}` reports on it, `mtlab report {final_name(plan['study'])}` "
-                "compares its tuned variants",
-                file=file,
+            own, tuned = (
+                shell_command(*words, store=opened)
+                for words in (("sweep", "report", file), ("report", final_name(plan["study"])))
             )
+            raise UserError(f"is a sweep: `{own}` reports on it, `{tuned}` compares its tuned variants", file=file)
     wanted: str | None = "json" if as_json else format
     if wanted is None and out is not None:
         if out.suffix not in ENDINGS:
@@ -125,14 +126,17 @@ def write_layers(store: Store, plan: dict[str, Any], wanted: str | None, out: Pa
     from rich.console import Console
 
     from mtlab.report.formats import layer_tables
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.report.layer_table import study_rows, worth_metric
 
     _check_format("layer", wanted, layer_tables.FORMATS)
     rows = [row for rows in study_rows(store, plan).values() for row in rows]
     metric = worth_metric(store, plan)
     if wanted is None:
-        Console(highlight=False).print(layer_tables.render_terminal(plan["study"], rows, metric))
-        typer.echo(f"a row per run: mtlab report {plan['study']} --by layer --format csv, or mtlab.layers() in Python")
+        console = Console(highlight=False)
+        console.print(layer_tables.render_terminal(plan["study"], rows, metric, console.width))
+        command = shell_command("report", plan["study"], "--by", "layer", "--format", "csv", store=store)
+        typer.echo(f"a row per run: {command}, or mtlab.layers() in Python")
     else:
         _write(layer_tables.render_text(plan["study"], rows, metric, wanted), out)
 
@@ -152,7 +156,8 @@ def write_ranking(store: Store, plan: dict[str, Any], wanted: str | None, out: P
     _check_format("rank", wanted, ranking_table.FORMATS)
     ranking = StudyResults(store, plan).ranking
     if wanted is None:
-        Console(highlight=False).print(ranking_table.render_terminal(ranking))
+        console = Console(highlight=False)
+        console.print(ranking_table.render_terminal(ranking, console.width))
     else:
         _write(ranking_table.render_text(ranking, wanted), out)
 
@@ -167,13 +172,16 @@ def write_runs(store: Store, plan: dict[str, Any], wanted: str | None, out: Path
     from rich.console import Console
 
     from mtlab.report import run_table
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.report.frame import add_areas, run_frame
 
     _check_format("run", wanted, run_table.FORMATS)
     runs = add_areas(store, run_frame(store, plan))
     if wanted is None:
-        Console(highlight=False).print(run_table.render_terminal(runs, plan))
-        typer.echo(f"all columns: mtlab report {plan['study']} --by run --format csv, or mtlab.frame() in Python")
+        console = Console(highlight=False)
+        console.print(run_table.render_terminal(runs, plan, console.width))
+        command = shell_command("report", plan["study"], "--by", "run", "--format", "csv", store=store)
+        typer.echo(f"all columns: {command}, or mtlab.frame() in Python")
     else:
         _write(run_table.render_text(runs, wanted), out)
 
@@ -236,7 +244,7 @@ def print_report(store: Store, plan: dict[str, Any], file: str) -> None:
         write_text(folder / "report.md", report.to_markdown())
         write_text(folder / "report.json", report.to_json())
         typer.echo(f"written to {folder / 'report.md'} and report.json")
-    for line in closing_lines(report, file, plan.get("overrides") or ()):
+    for line in closing_lines(report, file, plan.get("overrides") or (), store):
         typer.echo(line)
 
 

@@ -69,7 +69,7 @@ def run(
         )
         name = read_study(path, overrides or ()).name
         words = ["run", file, *(overrides or ()), *options]
-        raise typer.Exit(go_on_in_background(words, opened, name, f"mtlab status {name} --watch", quiet=quiet))
+        raise typer.Exit(go_on_in_background(words, opened, name, ("status", name, "--watch"), quiet=quiet))
     study = StudyCommand(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace, launcher=launcher)
     with unless_quiet(quiet):
         code = run_study(study, opened, workers, policy)

@@ -36,6 +36,7 @@ def status(
 ) -> None:
     """Show the progress of studies: runs by state, step, metric, failures. Reads stored plans, never expands a file."""
     from mtlab.launch.status import study_statuses
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.runs.store import Store, store_root
 
     if watch and as_json:
@@ -51,7 +52,7 @@ def status(
         print_json(found if file is None else found[0])
         return
     if not names and not damaged:
-        typer.echo(f"no study in {opened.root}: `mtlab run quickstart` makes one")
+        typer.echo(f"no study in {opened.root}: `{shell_command('run', 'quickstart', store=opened)}` makes one")
     elif watch:
         _watch(opened, names, single=file is not None)
     else:

@@ -49,7 +49,8 @@ def make_card(
         cards.append(build_card(opened, plan))
     wanted = "json" if as_json or (format is None and out is not None and out.suffix == ".json") else format
     if wanted is None and out is None:
-        Console(highlight=False).print(render_cards(cards))
+        console = Console(highlight=False)
+        console.print(render_cards(cards, console.width))
         with unless_unwritable():
             opened.check_writable()
             for card in cards:

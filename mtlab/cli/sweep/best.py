@@ -33,6 +33,7 @@ def best(
     """Show the best settings of each variant; with --as, write them as an ablation that plans and runs."""
     from mtlab.config.check import check_config
     from mtlab.files import write_text
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.spec import FinalRules
     from mtlab.sweeps.stored import check_is_sweep, open_sweep
@@ -66,9 +67,11 @@ def best(
         if stored["recipe"]["plugins"]:
             folder = stored["recipe"]["plugin_folder"]
             typer.echo(f"note: plug-ins are looked up beside their study; those of the sweep lie in {folder}", err=True)
-        typer.echo(f"next: mtlab plan {as_} · mtlab run {as_}", err=as_json)
+        plan, run = (shell_command(word, as_, store=opened) for word in ("plan", "run"))
+        typer.echo(f"next: {plan} · {run}", err=as_json)
     elif not as_json:
-        typer.echo(f"next: mtlab sweep best {file} --as {stored['study']}-best.yaml")
+        write = shell_command("sweep", "best", file, "--as", f"{stored['study']}-best.yaml", store=opened)
+        typer.echo(f"next: {write}")
 
 
 def print_best(searches: Sequence[StoredSearch], chosen: Sequence[Winner]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ def plan(
 ) -> None:
     """Show what would be searched: spaces, budgets, costs, time, and the progress so far. Starts nothing."""
     from mtlab.config.load import find_study_file, sweep_recipe_folders
+    from mtlab.report.formats.run_again import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.plan import plan_left, store_plan
     from mtlab.sweeps.run import claim_storage, prepare_file
@@ -49,7 +49,7 @@ def plan(
     if estimate is not None:
         typer.echo(f"time: at most {estimate.describe()}; trials and winners as the variants are without a search")
     typer.echo(f"written to {opened.study(prepared.sweep.name) / 'plan.json'}")
-    typer.echo(f"next: mtlab sweep {file}" + "".join(f" {shlex.quote(text)}" for text in overrides or []))
+    typer.echo(f"next: {shell_command('sweep', file, *(overrides or []), store=opened)}")
 
 
 def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> None:

@@ -59,6 +59,7 @@ def run(
     from mtlab.config.load import find_study_file, sweep_recipe_folders
     from mtlab.launch.backends import attempt_limit, make_pool
     from mtlab.launch.prepare import choose_launcher
+    from mtlab.report.formats.run_again import readable_as
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.run import check_runnable, claim_storage, configs_of, open_searches, prepare_file, run_searches
     from mtlab.sweeps.spec import read_sweep
@@ -81,7 +82,7 @@ def run(
         )
         name = read_sweep(path, overrides or ()).name
         words = ["sweep", "run", file, *(overrides or ()), *options]
-        raise typer.Exit(go_on_in_background(words, opened, name, f"mtlab sweep status {name}", quiet=quiet))
+        raise typer.Exit(go_on_in_background(words, opened, name, ("sweep", "status", name), quiet=quiet))
     context.with_resource(unless_quiet(quiet))
     prepared, costs = prepare_file(path, overrides or [], opened, plugins=not no_plugins)
     prepared = check_runnable(prepared, costs, launcher, typer.echo)
@@ -111,7 +112,10 @@ def run(
     if not outcome.launch.interrupted:
         _sync(opened, sweep.name)
         if outcome.complete and sweep.final is not None and not search_only:
-            code = max(code, _retrain(prepared, opened, workers, policy, launcher, plugins=not no_plugins))
+            code = max(
+                code, _retrain(prepared, opened, workers, policy, launcher, plugins=not no_plugins, replace=replace)
+            )
+    file = readable_as(file, sweep.name, overrides or ())
     raise typer.Exit(_conclude(outcome, opened, sweep.name, file, code))
 
 
@@ -143,6 +147,7 @@ def _retrain(
     launcher: str | None,
     *,
     plugins: bool,
+    replace: bool,
 ) -> int:
     """Retrain the best of each variant on fresh seeds, as an ordinary study; return the exit code."""
     from mtlab.cli.study.run import StudyCommand, run_study
@@ -161,6 +166,7 @@ def _retrain(
         path=path,
         plugins=plugins,
         plugin_folder=prepared.sweep.study.plugin_folder,
+        replace=replace,
         launcher=launcher,
     )
     return run_study(study, store, workers, policy, report=False)
@@ -169,6 +175,7 @@ def _retrain(
 def _conclude(outcome: SweepOutcome, store: Store, name: str, file: str, code: int) -> int:
     """Print problems, the table, paths, and what to do next; return the exit code."""
     from mtlab.cli.sweep.report import print_report
+    from mtlab.report.formats.run_again import shell_command
 
     if outcome.launch.message:
         typer.echo(outcome.launch.message, err=True)
@@ -180,5 +187,6 @@ def _conclude(outcome: SweepOutcome, store: Store, name: str, file: str, code: i
         typer.echo("not finished; the same command goes on from here", err=True)
     elif outcome.external_failures:
         typer.echo(f"{outcome.external_failures} trials failed; the same command tries them again", err=True)
-    typer.echo(f"next: mtlab sweep best {file} --as {name}-best.yaml · mtlab sweep dashboard {file}")
+    write = shell_command("sweep", "best", file, "--as", f"{name}-best.yaml", store=store)
+    typer.echo(f"next: {write} · {shell_command('sweep', 'dashboard', file, store=store)}")
     return code

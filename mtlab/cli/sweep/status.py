@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtlab.cli.options import JsonOption, StoredSweep, StoreOption
 from mtlab.cli.output import make_table, print_json
 from mtlab.cli.stored import stored_sweep_name
+
+if TYPE_CHECKING:
+    from mtlab.runs.store import Store
 
 SHOWN = 8  #: failed or refused trials of a variant that are printed one by one
 _COUNTED = ("done", "running", "waiting", "pruned", "failed", "refused", "tried again")  #: shown where there are any
@@ -25,15 +28,16 @@ def status(file: StoredSweep, store: StoreOption = None, as_json: JsonOption = F
     if as_json:
         print_json(status)
         return
-    print_status(status)
+    print_status(status, opened)
 
 
-def print_status(status: Mapping[str, Any]) -> None:
+def print_status(status: Mapping[str, Any], store: Store) -> None:
     """Print a sweep's status: a line per variant, and what needs attention."""
     from rich.console import Console
     from rich.text import Text
 
     from mtlab.report.formats import numbers
+    from mtlab.report.formats.run_again import shell_command
 
     console = Console(highlight=False)
     metric = status["objectives"][0]["metric"]
@@ -62,4 +66,5 @@ def print_status(status: Mapping[str, Any]) -> None:
             line = f"{each['label']}: left behind by a launcher that is gone: trial {trials}; the next one takes it up"
             console.print(line, markup=False)
     if status["final"]:
-        console.print(f"the tuned variants: mtlab status {status['final']} · mtlab report {status['final']}")
+        following = [shell_command(word, status["final"], store=store) for word in ("status", "report")]
+        console.print(f"the tuned variants: {' · '.join(following)}", markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtlab.config.options import option
+from mtlab.errors import UserError
 from mtlab.managers.base import Aggregated, Inputs, Intervention, Place, register_manager
 from mtlab.managers.bridges.base import expert_number
 from mtlab.managers.connectors.base import Connector, Projector, expert_groups, group_weights
@@ -36,19 +37,21 @@ class DenseConnector(Connector):
         groups: Any = option(
             None,
             "the levels beside the top one: lists of offered experts (1 lowest, -1 highest), each averaged, or how "
-            "many groups of equal size; null: two, as published",
+            "many groups of equal size; null: two, as published; of `dense` alone",
         )
         top: int = option(-1, "the offered expert that counts as the top one")
 
     @classmethod
     def check(cls, config: Config, place: Place) -> None:
-        """Refuse experts that are not offered."""
+        """Refuse experts that are not offered, and groups beside levels that are chosen already."""
         cls.slots(config, place)
 
     @classmethod
     def slots(cls, config: Config, place: Place) -> list[list[int]]:
         """Return the experts of each block of D channels, 1-based; those of one block are averaged."""
         top, given = expert_number(config.top, place.experts, "top"), config.groups
+        if given is not None and config.integration == "sparse":
+            raise UserError("`integration: sparse` chooses the levels itself: write dense, or no groups", key="groups")
         if given is None and config.integration == "sparse":
             given = [[max(1, place.experts * third // 3)] for third in (1, 2)]
         return [[top], *expert_groups(2 if given is None else given, place.experts)]

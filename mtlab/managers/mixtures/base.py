@@ -349,6 +349,7 @@ def _backward_per_token(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Differentiate where a token has one weight for each expert, [B, N, L, 1]: sums are products with vectors."""
     batch, experts, length, width = standardised.shape
+    scale, shift = scale.to(gradient.dtype), shift.to(gradient.dtype)  # noise widens a bfloat16 model's weights
     flat, weighed = gradient.view(-1, width), weights.transpose(0, 1).reshape(experts, -1)  # [B · L, D], [N, B · L]
     of_experts, of_scale = torch.empty_like(standardised), torch.empty_like(scale)
     of_weights, term = shift.squeeze(1) @ flat.t(), torch.empty_like(gradient)

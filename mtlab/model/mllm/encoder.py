@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from mtlab.config.nodes import lookup_options
 from mtlab.config.schema import MultimodalConfig
 from mtlab.errors import place_errors
-from mtlab.managers.base import MANAGERS, Experts, Intervention, Manager, Modality
+from mtlab.managers.base import MANAGERS, Experts, Intervention, Manager, Modality, build_manager
 from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
 from mtlab.model.initial import initialise
 from mtlab.model.layers import to_full_precision
@@ -87,7 +87,8 @@ class LanguageModelEncoder(Encoder):
         self.expert_rows = offered_rows(model, vision, first=False).rows  # of managers above layer 0
         embeddings = torch.zeros(len(self.expert_rows), self.width)
         self.level_embeddings = nn.Parameter(embeddings) if model.level_embeddings else None
-        self.managers_by_layer = nn.ModuleDict({str(layer): entry.cls(config, each) for layer, each in places.items()})
+        built = {str(layer): build_manager(entry.cls, config, place) for layer, place in places.items()}
+        self.managers_by_layer = nn.ModuleDict(built)
         self.scorer: AnswerScorer | None = None
         self.answers: AnswerTokens | None = None
         if answers is not None:

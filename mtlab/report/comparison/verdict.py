@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mtlab.report.formats import numbers
-from mtlab.report.formats.run_again import run_again
+from mtlab.report.formats.run_again import RunAgain
+from mtlab.report.side_by_side import length_axis
 from mtlab.runs.store import FINAL
 
 if TYPE_CHECKING:
@@ -41,16 +42,18 @@ def not_learned(rows: Sequence[ComparisonRow], metric: str) -> str | None:
     )
 
 
-def next_for_not_learned(
-    rows: Sequence[ComparisonRow], study: str, file: str, overrides: Sequence[str] = ()
-) -> str | None:
+def next_for_not_learned(rows: Sequence[ComparisonRow], study: str, again: RunAgain) -> str | None:
     """Say what to do about variants of a study that have not learned; None without any."""
     if not any(row.outcome == "not learned" for row in rows):
         return None
     if study.endswith(FINAL):  # its settings are those of the sweep
         return "search with longer training: raise `train.length` in the sweep's file, under another `name`"
     steps = max((row.cost.steps for row in rows if row.cost.steps is not None), default=None)
-    longer = f" ({run_again(file, *overrides, f'train.length.steps={2 * steps:.0f}')})" if steps else ""
+    axis = next((found for row in rows if (found := length_axis(row.axes)) is not None), None)
+    if axis is not None:
+        longer = f" (add a longer length to the axis `{axis}`)"
+    else:
+        longer = f" ({again(f'train.length.steps={2 * steps:.0f}')})" if steps else ""
     return (
         f"train longer{longer} or at another `train.lr`, or give every variant the same search "
         "(mtlab new tuned --from sweeps/managers)"

@@ -176,6 +176,6 @@ def plot_families(report: StudyReport) -> go.Figure:
             hovertemplate="%{y}, %{x}: %{text}%{customdata}<extra></extra>",
         )
     )
-    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest, "colorbar": {"title": {"text": "difference"}}})
     return theme.finish(figure, title, captions.family_caption(report), height=120 + 30 * len(labels))

@@ -165,7 +165,7 @@ def explain_marks(
     )
     better, worse = numbers.MARKS["better"], numbers.MARKS["worse"]
     within = ""
-    if report.equivalence is not None and not scope:
+    if report.equivalence is not None and not scope and test is None:  # the table of results alone tests it
         margin = numbers.format_margin(report.equivalence, report.metric)
         within = f", {numbers.MARKS['equivalent']} no difference larger than {margin}"
     return (
@@ -217,7 +217,7 @@ def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = T
     if not_learned:
         sentences.append(f"{numbers.MARKS['not learned']} {', '.join(not_learned)}.")
     sentences += explain_floor(report)
-    sentences += [f"{note[0].upper()}{note[1:]}." for note in row_caveats(report.rows)]
+    sentences += [f"{note}." for note in row_caveats(report.rows)]
     return " ".join(sentences)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from mtlab.statistics.intervals import MeanInterval
     from mtlab.statistics.learning import Learning
     from mtlab.statistics.paired import Difference
+
+
+FAMILY_COLUMNS = (
+    "study", "label", "variant", "block", "cell", "kind", "metric", "family", "n", "examples", "mean", "half_width",
+    "low", "high", "sd", "compare_to", "pairs", "difference", "difference_low", "difference_high", "p", "p_corrected",
+    "outcome", "floor", "learned", "not_learned", "clusters", "design_effect",
+)  # fmt: skip
 
 
 def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
@@ -62,7 +69,7 @@ def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
 
 
 def family_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
-    """Yield a row per variant and family."""
+    """Yield a row per variant and family, of `FAMILY_COLUMNS`."""
     for family, rows in report.families.items():
         for row, whole in zip(rows, report.rows, strict=True):
             yield {
@@ -80,13 +87,13 @@ def family_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
             }
 
 
-def write_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write rows as CSV: the columns of the first row, then those that later rows add."""
+def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Write rows as CSV: these columns, without any row too, then those of the first row, then what later rows add."""
     import polars as pl
 
     listed = list(rows)
-    columns = dict.fromkeys(column for row in listed for column in row)
-    return pl.DataFrame({name: [row.get(name) for row in listed] for name in columns}, strict=False).write_csv()
+    names = dict.fromkeys((*columns, *(column for row in listed for column in row)))
+    return pl.DataFrame({name: [row.get(name) for row in listed] for name in names}, strict=False).write_csv()
 
 
 def _published_by_cell(report: StudyReport) -> dict[str, tuple[dict[str, float], list[str]]]:

@@ -10,6 +10,7 @@ from mtlab.recording.reader import MODALITIES
 from mtlab.report.formats import csv_table, numbers
 from mtlab.report.formats.markdown import markdown_table
 from mtlab.report.formats.tables import ReportTable, TableCell
+from mtlab.report.layer_table import COLUMNS
 from mtlab.units import in_points
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def render_text(study: str, rows: Rows, metric: str, format_: str) -> str:
 
     """
     if format_ == "csv":
-        return csv_table.write_csv(rows)
+        return csv_table.write_csv(rows, COLUMNS)
     if format_ == "json":
         return json.dumps({"format": 1, "study": study, "metric": metric, "rows": rows}, ensure_ascii=False) + "\n"
     parts = [f"# {study}: layers"]
@@ -41,8 +42,8 @@ def render_text(study: str, rows: Rows, metric: str, format_: str) -> str:
     return "\n\n".join([*parts, caption(rows, metric) if rows else NOTHING]) + "\n"
 
 
-def render_terminal(study: str, rows: Rows, metric: str) -> RenderableType:
-    """Lay out the means over seeds, a table for each modality."""
+def render_terminal(study: str, rows: Rows, metric: str, width: int = 100) -> RenderableType:
+    """Lay out the means over seeds for a terminal of `width` columns, a table for each modality."""
     from rich.console import Group
     from rich.text import Text
 
@@ -52,7 +53,7 @@ def render_terminal(study: str, rows: Rows, metric: str) -> RenderableType:
         return Text(NOTHING)
     parts: list[RenderableType] = [Text.assemble((study, "bold"), ": layers")]
     for modality, table in modality_tables(rows, metric).items():
-        parts += [Text(), Text(modality, style="bold"), simple_table(table)]
+        parts += [Text(), Text(modality, style="bold"), simple_table(table, width)]
     return Group(*parts, Text(), Text(caption(rows, metric), style="dim"))
 
 

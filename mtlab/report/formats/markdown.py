@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from mtlab.report.formats import captions, speed_table, tables
@@ -72,4 +73,4 @@ def _cell(cell: TableCell, *, star: bool) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    return re.sub(r"\||<(?=[A-Za-z/!?])", r"\\\g<0>", text)  # `<none>` is no tag, `p < 0.001` stays as it is

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from mtlab.report.comparison.ranking import Ranking
 
 FORMATS = ("md", "csv", "json")
+COLUMNS = (
+    "place", "variant", "cell", "n", "mean", "low", "high", "group", "trained_params", "flops", "seconds",
+)  # fmt: skip
 
 
 def render_text(ranking: Ranking, format_: str) -> str:
     """Write a ranking as one of `FORMATS`."""
     if format_ == "csv":
-        return csv_table.write_csv(_places(ranking))
+        return csv_table.write_csv(_places(ranking), COLUMNS)
     if format_ == "json":
         return json_text(to_dict(ranking))
     parts = [f"# {ranking.study}: ranking", markdown_table(ranking_table(ranking)), caption(ranking)]
@@ -31,15 +34,15 @@ def render_text(ranking: Ranking, format_: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def render_terminal(ranking: Ranking) -> RenderableType:
-    """Lay the ranking out for a terminal."""
+def render_terminal(ranking: Ranking, width: int = 100) -> RenderableType:
+    """Lay the ranking out for a terminal of `width` columns."""
     from rich.console import Group
     from rich.text import Text
 
     from mtlab.report.formats.terminal import simple_table, warnings
 
     title = Text.assemble((ranking.study, "bold"), ": ranking")
-    table, below = simple_table(ranking_table(ranking)), Text(caption(ranking), style="dim")
+    table, below = simple_table(ranking_table(ranking), width), Text(caption(ranking), style="dim")
     notes = [Text(), *warnings(ranking.notes)] if ranking.notes else []
     return Group(title, Text(), table, Text(), below, *notes)
 
@@ -109,6 +112,7 @@ def to_dict(ranking: Ranking) -> dict[str, Any]:
 
 
 def _places(ranking: Ranking) -> list[dict[str, Any]]:
+    """Return a row of `COLUMNS` for each variant, best first."""
     places = []
     for place, one in enumerate(ranking.variants, 1):
         row = one.row

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def render_sweep(report: SweepReport, width: int = 100) -> RenderableType:
     """Lay a sweep out for a terminal of `width` columns."""
     title = Text.assemble((report.study, "bold"), f": {report.why}" if report.why else "")
-    parts: list[RenderableType] = [title, Text(), terminal.simple_table(sweep_table(report))]
+    parts: list[RenderableType] = [title, Text(), terminal.simple_table(sweep_table(report), width)]
     best = [(row.label, row.best.settings) for row in report.rows if row.best is not None]
     if best:
         parts += [Text(), Text("settings of the best", style="dim")]
         parts += [Text.assemble((label, "cyan"), f": {settings}") for label, settings in best]
     if len(report.objectives) > 1:
-        front = terminal.simple_table(front_table(report))
+        front = terminal.simple_table(front_table(report), width)
         parts += [Text(), Text("what no other trial of its variant beats", style="dim"), front]
     parts += [Text(), Text(sweep_caption(report), style="dim")]
     parts += [Text(f"! {note}", style="yellow") for note in report.notes]

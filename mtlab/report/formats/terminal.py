@@ -107,16 +107,17 @@ def render_studies(view: SideBySide, width: int = 100) -> RenderableType:
     return Group(*parts)
 
 
-def simple_table(table: ReportTable) -> Table:
-    """Lay out a table whose columns of text fold as the terminal asks for."""
-    made = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
-    for at, name in enumerate(table.header):
-        text = at in table.text_columns
-        least = None if at or not table.lines else min(_NAMES, max(len(line[0].text) for line in table.lines))
-        made.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold", min_width=least)
-    for line in table.lines:
-        made.add_row(*(Text(cell.text) for cell in line))
-    return made
+def simple_table(table: ReportTable, width: int) -> Table:
+    """Lay out a table whose columns of text fold as the width asks for; of those of numbers, the headers alone."""
+    folded = tuple(name.replace("/", "/\n").replace(" ", "\n") for name in table.header)
+    for header, least in ((table.header, _NAMES), (folded, _NAMES), (folded, _NAMES // 2)):
+        columns = []
+        for at, name in enumerate(header):
+            text = at in table.text_columns
+            columns.append(TerminalColumn(name, _column_texts(table, at), narrowest=least if text else None, left=text))
+        if _needed(columns) <= width:
+            break
+    return _table(columns, width)
 
 
 def _title(report: StudyReport) -> Text:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mtlab.statistics.paired import Difference
+from mtlab.statistics.spending import Spending
 from mtlab.studies.looks import Ended, Looks, LookTest, Pair
 from mtlab.studies.seeds import stopping_rule
 
@@ -40,7 +41,7 @@ class SequentialSummary:
 
     looks: tuple[int, ...]  #: seeds at each
     margin: float
-    spending: str
+    spending: Spending
     comparisons: tuple[EndedComparison, ...]
     runs: int  #: finished, of the study's own cells
     most_runs: int

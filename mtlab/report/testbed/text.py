@@ -51,8 +51,8 @@ def cards_json(cards: Sequence[Card]) -> str:
     return json_text(data)
 
 
-def render_cards(cards: Sequence[Card]) -> RenderableType:
-    """Lay cards out for the terminal, several under a table of all."""
+def render_cards(cards: Sequence[Card], width: int = 100) -> RenderableType:
+    """Lay cards out for a terminal of `width` columns, several under a table of all."""
     from rich.console import Group
     from rich.text import Text
 
@@ -60,12 +60,12 @@ def render_cards(cards: Sequence[Card]) -> RenderableType:
 
     parts: list[RenderableType] = []
     if len(cards) > 1:
-        parts += [simple_table(_summary_table(cards)), Text()]
+        parts += [simple_table(_summary_table(cards), width), Text()]
     for card in cards:
         parts += [Text.assemble((card.study, "bold"), f": {card.why}"), Text()]
-        parts += [simple_table(_row_table(card)), Text(), Text(_caption(card), style="dim"), Text()]
+        parts += [simple_table(_row_table(card), width), Text(), Text(_caption(card), style="dim"), Text()]
         if card.room is not None:
-            parts += [simple_table(_room_table(card)), Text()]
+            parts += [simple_table(_room_table(card), width), Text()]
             parts += [Text(ROOM.format(single=card.room.single.label), style="dim"), Text()]
         parts += [Text(sentence) for sentence in _sentences(card)]
         parts.append(Text())

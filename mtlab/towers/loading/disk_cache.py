@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,9 @@ def load_or_compute(subject: str, key: Any, compute: Callable[[], Any], *, keep:
 
 
 def load_or_describe(subject: str, key: Any, libraries: Iterable[str], compute: Callable[[], TowerInfo]) -> TowerInfo:
-    """Cache a tower's description, which also depends on the versions of `libraries`."""
+    """Cache a tower's description, which also depends on the versions of `libraries` and on what is described."""
     versioned = {"options": key, "versions": {library: library_version(library) for library in libraries}}
+    versioned["fields"] = [field.name for field in fields(TowerInfo)]
     fact = load_or_compute(subject, versioned, lambda: vars(compute()))
     return TowerInfo(**{**fact, "widths": tuple(fact["widths"])})
 

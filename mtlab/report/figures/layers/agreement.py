@@ -84,7 +84,9 @@ def plot_agreement(
         ("their mean", "diamond", 11),
     ):
         figure.add_trace(panels.legend_entry(name, theme.NEUTRAL, symbol, size), row=1, col=1)
-    figure.update_yaxes(categoryorder="array", categoryarray=[theme.axis_label(name) for name in names][::-1])
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=[theme.axis_label(name) for name in names][::-1]
+    )
     figure.update_xaxes(range=[-1.05, 1.05])
     changed = " of what training changed since the start" if start is not None else ""
     caption = (

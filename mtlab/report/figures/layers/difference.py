@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality
 from mtlab.report.figures import panels, theme
 from mtlab.report.figures.layers.aggregation import pad_rows, with_previous
-from mtlab.report.recordings import StudyRun
+from mtlab.report.recordings import StudyRun, align_levels
 
 
 def plot_difference(
@@ -19,7 +19,7 @@ def plot_difference(
     names: tuple[str, str],
     kind: Kind = "contributions",
 ) -> go.Figure:
-    """Plot first − second as heatmaps of means over seeds.
+    """Plot first − second as heatmaps of means over seeds; a cell is empty where one side is not offered the level.
 
     Cells are marked where all seeds of one side lie above all of the other.
 
@@ -31,6 +31,10 @@ def plot_difference(
 
     """
     title = f"{names[0]} less {names[1]}: {panels.KINDS[kind]} of each level"
+    aligned = align_levels(
+        {(0, run): own for run, own in first.items()} | {(1, run): own for run, own in second.items()}
+    )
+    first, second = ({run: aligned[at, run] for run in side} for at, side in enumerate((first, second)))
     made = {modality: _matrix(first, second, kind, modality) for modality in MODALITIES}
     if all(each is None for each in made.values()):
         return theme.empty(title, _nothing(first, second, names, kind))
@@ -101,16 +105,19 @@ def _matrix(
 ) -> tuple[list[str], list[int], Array, Array] | None:
     """Return columns [N], depths [K], differences [K, N], and whether the seeds are apart [K, N].
 
-    The last column is that of the previous states, if there are any; not a number where there are none.
+    The last column is that of the previous states, if both sides have any; not a number where there are none.
     """
+    levels = next((each.levels.get(modality) for each in first.values()), None)
     depths, differences, marks = [], [], []
     for depth in panels.recorded_depths([*first.values(), *second.values()], kind):
         one, other = (
             panels.stack_runs(with_previous(each, kind, modality, depth) for each in side.values())
             for side in (first, second)
         )
-        if one is None or other is None or one.shape[1] != other.shape[1]:
+        if one is None or other is None or (one.shape[1] != other.shape[1] and not levels):
             continue
+        width = min(one.shape[1], other.shape[1])  # without the previous states that one side alone has
+        one, other = one[:, :width], other[:, :width]
         difference = one.mean(0) - other.mean(0)
         if np.isnan(difference).all():  # no level is offered on both sides
             continue
@@ -120,6 +127,6 @@ def _matrix(
         marks.append(enough & ((one.min(0) > other.max(0)) | (other.min(0) > one.max(0))))
     if not depths:
         return None
-    levels = next(iter(first.values())).levels.get(modality) or range(1, len(differences[0]) + 1)
-    columns = [*map(str, levels), panels.PREVIOUS_COLUMN][: max(map(len, differences))]
-    return columns, depths, pad_rows(differences), pad_rows([mark.astype(float) for mark in marks]) > 0
+    columns = [*map(str, levels or range(1, len(differences[0]) + 1)), panels.PREVIOUS_COLUMN]
+    values = pad_rows(differences)
+    return columns[: values.shape[1]], depths, values, pad_rows([mark.astype(float) for mark in marks]) > 0

@@ -42,7 +42,9 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
     for name, symbol in legend.items():
         figure.add_trace(panels.legend_entry(name, theme.NEUTRAL, symbol), row=1, col=1)
     figure.add_vline(x=0, line_width=1, line_dash="dot")
-    figure.update_yaxes(categoryorder="array", categoryarray=[theme.axis_label(name) for name in shown][::-1])
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=[theme.axis_label(name) for name in shown][::-1]
+    )
     caption = (
         f"{metric} less that with all weights of a modality replaced: by uniform ones, by their mean over the tokens "
         "of each example, by those of a model of another seed (`mtlab intervene --swap`). At 0, the choice is worth "
