@@ -85,7 +85,7 @@ LEVELS = {
     ),
     "ViT, draw 2<br>bridge 2 6 8": (
         "judge_vit",
-        "image level 6",
+        "",  # taken back: initial weights of that time held it back
         "",
         "bridge, own maps",
         "static, own maps",
