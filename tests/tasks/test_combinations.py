@@ -74,21 +74,21 @@ def test_what_does_not_go_together_is_told_in_one_line(given: dict[str, Any], to
 
 
 @pytest.mark.parametrize(
-    ("task", "data", "metric"),
+    ("task", "data", "metric", "family"),
     [
-        ("question_answering", "toy_votes", "val/accuracy"),
-        ("entailment", "toy_entailment", "val/accuracy"),
-        ("reasoning", "toy_pairs", "val/accuracy"),
-        ("retrieval", "toy_captions", "val/recall"),
-        (ITC, "toy_captions", "val/accuracy"),
+        ("question_answering", "toy_votes", "val/accuracy", "colour"),
+        ("entailment", "toy_entailment", "val/accuracy", "yes"),
+        ("reasoning", "toy_pairs", "val/accuracy", "colour"),
+        ("retrieval", "toy_captions", "val/recall", "image retrieval"),
+        (ITC, "toy_captions", "val/accuracy", "striped"),
     ],
 )
-def test_the_primary_metric_is_the_tasks_own_and_so_is_the_id(task: Any, data: str, metric: str) -> None:
+def test_the_primary_metric_is_the_tasks_own_and_so_is_the_id(task: Any, data: str, metric: str, family: str) -> None:
     found = resolve(written(task, data))
     assert found["metrics"]["choose"] == metric
     assert cell_identity(found).cell == cell_identity(resolve(written(task, data, metric))).cell
-    by_family = resolve(written(task, data, "val/primary/some"))
-    assert by_family["metrics"]["choose"] == f"{metric}/some"
+    by_family = resolve(written(task, data, f"val/primary/{family}"))
+    assert by_family["metrics"]["choose"] == f"{metric}/{family}"
 
 
 def test_a_circle_of_pairs_is_part_of_the_id_and_a_list_is_what_weighs_one() -> None:
