@@ -54,8 +54,12 @@ SHIPPED = {
         "ViT, earlier, preliminary",
     ),
 }
-#: verdicts that their section says not to rely on
-DOUBTFUL = {("sweep_mechanisms_vit", "DeepStack 2 6 8")}
+#: verdicts about which their section has a doubt
+DOUBTFUL = {
+    ("sweep_mechanisms_vit", "DeepStack 2 6 8"): "not to be relied on",
+    ("judge_vit", "image level 6"): "by less",
+    ("sweep_managers_vit", "image level 6"): "by less",
+}
 RATES_VIT = ("vit_until_decided", "vit_until_decided_rate", "vit_rates")  #: the same questions and seeds
 LOWER = "0.0025"  #: the lower rate of the search, marked by *
 #: searches that are told rate by rate → their table
@@ -78,7 +82,7 @@ class Finding(NamedTuple):
     label: str
     row: Mapping[str, str]  #: of the report
     against: str = ""  #: the baseline and its image levels
-    doubtful: bool = False
+    doubt: str = ""
 
     @property
     def accuracy(self) -> str:
@@ -106,7 +110,7 @@ class Finding(NamedTuple):
     def cells(self) -> tuple[str, ...]:
         """Write it as cells of a manager's table."""
         compared = "—" if self.row["baseline"] == "true" else self.against
-        verdict = f"{self.verdict}: not to be relied on, see there" if self.doubtful else self.verdict
+        verdict = f"{self.verdict}: {self.doubt}, see there" if self.doubt else self.verdict
         return self.place, self.label, f"{self.row['n']} seeds", self.accuracy, self.difference, compared, verdict
 
 
@@ -120,7 +124,7 @@ def findings() -> Mapping[str, tuple[Finding, ...]]:
         for label, config in variants.items():
             row = rows[label]
             against = _with_levels(row["compare_to"], variants) if row["compare_to"] else ""
-            one = Finding(f"[{where}]({section})", label, row, against, (name, label) in DOUBTFUL)
+            one = Finding(f"[{where}]({section})", label, row, against, DOUBTFUL.get((name, label), ""))
             found[config["manager"]["name"]].append(one)
     return {name: tuple(those) for name, those in found.items()}
 
