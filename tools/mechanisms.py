@@ -5,8 +5,8 @@ once, whole and by family, the order of rows on two draws of pictures, accuracy 
 afterwards; of those on the ViT, the same test, and each row less the bridge with the error that all share, and by
 family where seeds ran until decided; of those on questions about shapes, each row less the bridge in counting, and
 without spatial relations; managers of all levels less those of the bridge's own; areas at one rate; which share of a
-variance is of test questions; in retrieval of clip art, managers less the top level alone; and what a
-rate costs that one seed chooses.
+variance is of test questions; in retrieval of clip art, managers less the top level alone; what a rate
+costs that one seed chooses; and how far a single level of the ViT is from bridges in its testbed's card.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ ALIKE_VIT = (
 CHANGED = ("bridge", "bridge, cross-attention", "IGVA", "Dense Connector", "Dense Connector, sparse")  #: since draw 1
 METRIC = "test/accuracy"
 ALL_LEVELS = ("static", "adaptive")
+FAMILIES = ("letter", "object", "shade", "stripes")  #: of `layered`
 Scores = Mapping[str, NDArray[np.float64]]
 
 
@@ -155,6 +156,28 @@ def on_rates_of_three_seeds() -> None:
         print(f"rates of three seeds, {metric}, {_less(by_seed(metric, 'sweep_cnn_rates'), one, other)}")
 
 
+def on_single_levels_of_the_vit() -> None:
+    """Print how far level 6 is from bridges in the card, what an oracle has, and what initial weights cost."""
+    card, level = "testbed_layered_vit", "image 6"
+    scores, family = by_seed(METRIC, card), {each: by_seed(f"{METRIC}/{each}", card) for each in FAMILIES}
+    for one, other in (
+        *(("bridge 4 6 8", level), ("mean", level), ("bridge 4 6 8", "bridge 6 8 10")),
+        *((f"text {at}", "image 8") for at in range(1, 6)),
+    ):
+        print(f"ViT, card, {_less(scores, one, other)}")
+    for each, of_family in family.items():
+        print(f"ViT, card, {each}, {_less(of_family, 'bridge 4 6 8', level)}")
+    best = {"letter": "text 4", "object": level, "shade": "image 2", "stripes": "image 2"}  # the card's, by validation
+    oracle = np.mean([family[each][label] for each, label in best.items()], 0)
+    print(f"ViT, card, bridge 4 6 8 less an oracle: {_paired(scores['bridge 4 6 8'] - oracle)}")
+    for name, metric in (("accuracy", METRIC), ("area", "area")):
+        weights = by_seed(metric, "vit_initial_weights")
+        gap = weights["init_std 1/√width"] - weights["init_std 1/√inputs"]
+        print(f"ViT, level 6, initial weights of engines 1 to 3 less today's, {name}: {_paired(gap)}")
+    shared = by_seed(METRIC, "judge_vit")
+    print(f"ViT, draw 2, {_less(shared, 'bridge', 'image level 6')}")
+
+
 def rates_of_one_seed() -> None:
     """Print what a rate costs that one seed chooses: on the other two, less the rate that is best on them."""
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -225,9 +248,8 @@ def main() -> None:
     middle, low, high = spread(test, len(scores["bridge"]))
     print(f"{len(ALIKE)} rows at once: F = {test.ratio:.2f}, p = {test.p:.2g}")
     print(f"spread of their true means: {middle:.2f} ({low:.2f} to {high:.2f})")
-    families = ("letter", "object", "shade", "stripes")
-    corrected = holm([at_once(by_seed(f"{METRIC}/{family}")).p for family in families])
-    print("by family, after Holm:", ", ".join(f"{f} {p:.2g}" for f, p in zip(families, corrected, strict=True)))
+    corrected = holm([at_once(by_seed(f"{METRIC}/{family}")).p for family in FAMILIES])
+    print("by family, after Holm:", ", ".join(f"{f} {p:.2g}" for f, p in zip(FAMILIES, corrected, strict=True)))
     now, before = means("sweep_managers_all"), means("sweep_managers_all_first")
     both = [label for label in now if label in before and label not in (*APART, *CHANGED)]
     order = stats.spearmanr([now[label] for label in both], [before[label] for label in both])
@@ -248,6 +270,7 @@ def main() -> None:
     on_clip_art()
     rates_of_one_seed()
     on_rates_of_three_seeds()
+    on_single_levels_of_the_vit()
 
 
 if __name__ == "__main__":

@@ -92,7 +92,9 @@ def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], again: 
     seeds, row = min(needed, key=itemgetter(0), default=(None, undecided[0]))
     tried = None
     while report.sequential is not None and seeds is not None and seeds != tried:  # more looks have lower levels
-        tried, seeds = seeds, _seeds_needed(row, _last_level(report.sequential, seeds, alpha))
+        tried = seeds
+        found = _seeds_needed(row, _last_level(report.sequential, tried, alpha))
+        seeds = None if found is None else max(found, tried)  # never back, or it could go round and round
     if seeds is None:
         margin = 0.5 if in_points(report.metric) else "MARGIN"
         instead = f"; `report: {{equivalence: {margin}}}` asks whether they are smaller than a margin"

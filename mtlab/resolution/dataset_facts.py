@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from mtlab.errors import place_errors
+from mtlab.errors import UserError, place_errors
 from mtlab.resolution.nodes import node_entry, node_options
 
 
@@ -36,9 +36,15 @@ def dataset_facts(data: Mapping[str, Any]) -> DatasetFacts:
     return _facts(json.dumps(data, sort_keys=True))
 
 
+def split_families(task: Mapping[str, Any], data: Mapping[str, Any], split: str) -> frozenset[str] | None:
+    """Return the families of a split's outcomes, by resolved nodes, cached; None where the data are not there."""
+    return _families(json.dumps([task, data], sort_keys=True), split)
+
+
 def clear_facts() -> None:
     """Forget the facts of data sets, as their files may have changed."""
     _facts.cache_clear()
+    _families.cache_clear()
 
 
 @lru_cache(maxsize=256)
@@ -47,6 +53,17 @@ def _facts(text: str) -> DatasetFacts:
     with place_errors(key="data"):
         cls, options = node_entry("data", data).cls, node_options("data", data)
         return DatasetFacts(dict(cls.sizes(options)), tuple(cls(options).answers), frozenset(cls.offers(options)))
+
+
+@lru_cache(maxsize=64)
+def _families(text: str, split: str) -> frozenset[str] | None:
+    task, data = json.loads(text)
+    try:
+        examples = node_entry("data", data).cls(node_options("data", data)).examples(split)
+    except UserError:  # a plan needs no files of the published data sets
+        return None
+    families: frozenset[str] = node_entry("task", task).cls.families(examples)
+    return families
 
 
 def dataset_remarks(data: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mtlab.config.schema import Mode
-from mtlab.errors import UserError, nearest
-from mtlab.resolution.dataset_facts import dataset_facts
+from mtlab.errors import nearest
+from mtlab.resolution.dataset_facts import dataset_facts, split_families
 from mtlab.resolution.nodes import node_entry, node_options
-
-if TYPE_CHECKING:
-    from mtlab.data.base import Split
 
 PRIMARY = "primary"  #: stands for the first metric of whatever task a cell has
 _COSTS = ("cost/params", "cost/flops", "cost/seconds", "cost/memory")
@@ -47,21 +42,10 @@ def family_problem(metric: str, config: Mapping[str, Any]) -> str | None:
     if metric in metric_directions(config):
         return None
     split, _, family = metric.split("/")
-    known = _families(json.dumps([config["task"], config["data"]], sort_keys=True), split)
+    known = split_families(config["task"], config["data"], split)
     if known is None or family in known:
         return None
     return f"{split} has no family {family!r}; {nearest(family, sorted(known))}"
-
-
-@lru_cache(maxsize=64)
-def _families(task_and_data: str, split: Split) -> frozenset[str] | None:
-    task, data = json.loads(task_and_data)
-    try:
-        dataset = node_entry("data", data).cls(node_options("data", data))
-        families: frozenset[str] = node_entry("task", task).cls.families(dataset.examples(split))
-    except UserError:  # a plan needs no files of the published data sets
-        return None
-    return families
 
 
 def direction_problem(metric: str, cells: Iterable[Mapping[str, Mode]], mode: Mode | None) -> str | None:

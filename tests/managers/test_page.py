@@ -152,6 +152,9 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("seeds, area, adaptive less static: +1.26 ± 0.35", "its area is 1.3 ± 0.4 larger"),
         ("seeds, test/accuracy, adaptive less static: -0.42 ± 0.60", "less `static` is −0.4 ± 0.6"),
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
+        ("card, bridge 4 6 8 less image 6: +5.22 ± 1.61", "5.2 ± 1.6 (s) behind one on 4, 6, 8"),
+        ("less today's, accuracy: -6.73 ± 6.77", "(−6.7 ± 6.8, p = 0.0507, so just not shown)"),
+        ("draw 2, bridge less image level 6: +8.80 ± 1.44", "the bridge with a shared one was 8.8 ± 1.4 ahead"),
     ):
         assert printed in told
         assert written in " ".join(PUBLISHED.split()), "wherever lines break"

@@ -97,6 +97,7 @@ def test_all_formats_show_the_same_cells(fabric):
         assert all(family in text for family in FAMILIES)
         assert "9 comparisons over all families and variants" in " ".join(text.split())
     lines = list(csv.DictReader(io.StringIO(report.to_csv(by_family=True))))
+    assert tuple(lines[0]) == FAMILY_COLUMNS
     assert [(line["family"], line["cell"]) for line in lines] == [(f, c) for f in FAMILIES for c in CELLS]
     assert float(lines[2]["mean"]) == report.families["colour"][2].mean.mean
     marked = [line for line in lines if line["outcome"] in ("better", "worse")]
