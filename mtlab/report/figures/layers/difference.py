@@ -64,11 +64,12 @@ def plot_difference(
         figure.add_trace(drawn, row=1, col=column)
     figure.update_xaxes(type="category")
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest})
+    empty = any(np.isnan(each[2]).any() for each in made.values() if each is not None)
     caption = (
         f"{panels.KIND_MEANINGS[kind]}. {panels.PREVIOUS_COLUMN}: the previous states, together. "
         f"Differences of {'means over seeds' if max(len(first), len(second)) > 1 else 'single runs'} ({names[0]}: n = "
         f"{len(first)}, {names[1]}: n = {len(second)}); *: all seeds of one lie above all of the other (marked from 3 "
-        "seeds each on). "
+        f"seeds each on). {'Empty: what one of them does not have. ' if empty else ''}"
         f"{panels.describe_averaging(both).capitalize()}.{panels.explain_removal({**second, **first}, kind)}"
     )
     return theme.finish(figure, title, caption, height=120 + 34 * depth)
