@@ -73,9 +73,8 @@ def runnable_file(file: str, store: Store) -> str:
 
 
 def note_changed(file: str, store: Store) -> None:
-    """Print a note where a study's file is no longer what its stored plan was made from."""
-    from mtlab.config.load import find_study_file
-    from mtlab.files import read_text
+    """Print a note where a study's file, or one of its bases, is no longer what its stored plan was made from."""
+    from mtlab.config.load import composed_text, find_study_file
     from mtlab.report.formats.run_again import shell_command
 
     try:
@@ -83,6 +82,15 @@ def note_changed(file: str, store: Store) -> None:
     except UserError:  # given by its name in the store
         return
     stored = store.study_text(stored_study_name(file, store))
-    if stored is not None and path.is_file() and stored != read_text(path):
+    if stored is None or not path.is_file():
+        return
+    try:
+        changed = stored != composed_text(path)
+    except UserError as error:
+        typer.echo(f"note: not as it was planned any more: {error}", err=True)
+        return
+    if changed:
         plan = shell_command("plan", file, store=store)
-        typer.echo(f"note: {path} has changed since it was planned; `{plan}` takes it in", err=True)
+        typer.echo(
+            f"note: {path}, or what it is based on, has changed since it was planned; `{plan}` takes it in", err=True
+        )

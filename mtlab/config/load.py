@@ -122,6 +122,16 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> ComposedFile:
     return made
 
 
+def composed_text(path: Path) -> str:
+    """Return a file with its bases merged in, as YAML: what it declares, whatever becomes of its bases.
+
+    Raises:
+        UserError: as `compose`.
+
+    """
+    return yaml.dump(compose(path).data)
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """Split `key=value`; `study.KEY` is a key of the study, any other one of the runs' configuration (under `set`)."""
     key, equals, value = text.partition("=")

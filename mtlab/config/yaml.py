@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -44,6 +45,14 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[Any] = {}  # type: ignore[misc] # the stub has it per instance
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes every value in full, and quotes words that YAML 1.1 or `_Loader` would take for something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the library's
+        """Write no aliases."""
+        return True
+
+
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+", "-+0123456789"),
@@ -54,7 +63,20 @@ for _tag, _pattern, _first in (
     ),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+    for _reads in (_Loader, _Dumper):
+        _reads.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    """Write plain data as YAML that `parse` reads back as it was.
+
+    Raises:
+        yaml.YAMLError: it holds something else than mappings, lists, texts and numbers.
+
+    """
+    return yaml.dump(
+        dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
 
 
 def scalar(text: str) -> Any:

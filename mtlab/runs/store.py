@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from mtlab import files
+from mtlab.config.load import composed_text
 from mtlab.errors import UserError, nearest
 from mtlab.runs import schemas
 from mtlab.runs.archive import is_archive, unpacked
@@ -234,7 +235,8 @@ class Store:
     def check_claim(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> bool:
         """Return whether a study's name belongs to another file, which `replace` allows.
 
-        A study belongs to one file: that of its stored plan. The same text under another path is the same study.
+        A study belongs to one file: that of its stored plan. A file elsewhere that declares the same (`text`, as
+        `config.load.composed_text` has it) is the same study.
 
         Raises:
             UserError: it does, and `replace` is False.
@@ -263,14 +265,14 @@ class Store:
         return stored.parts[-len(inside) :] == inside
 
     def study_text(self, name: str) -> str | None:
-        """Return the text of the file that a study was planned from; None if there is none, or it is damaged."""
+        """Return what a study's file and its bases declared when it was planned, as YAML; None if lost or damaged."""
         try:
             return files.read_text(self.study(name) / "spec.yaml")
         except (FileNotFoundError, NotADirectoryError, UserError):
             return None
 
     def claim_study(self, name: str, spec_path: Path, text: str, *, replace: bool = False) -> Path:
-        """Assign a study's name to a file, and store the file's text; return the study's folder.
+        """Assign a study's name to a file, and store what it declares; return the study's folder. See `check_claim`.
 
         Raises:
             UserError: as `check_claim`.
@@ -288,7 +290,7 @@ class Store:
         path = self.study(name) / "plan.json"
         content = {"format": FORMAT, **plan}
         owner = (_read(path) or {}).get("spec_file")
-        if owner is not None and Path(owner).is_file() and files.read_text(Path(owner)) == self.study_text(name):
+        if owner is not None and _declares(Path(owner), self.study_text(name)):
             content["spec_file"] = owner  # this one was planned from a copy
         write_checked_json(path, content)
         return path
@@ -308,6 +310,14 @@ class Store:
     def log_launch(self, name: str, event: Mapping[str, Any]) -> None:
         """Append an event to the study's `launch.jsonl`: what workers cannot write themselves."""
         files.append_line(self.study(name) / "launch.jsonl", event)
+
+
+def _declares(path: Path, text: str | None) -> bool:
+    """Return whether a file is there, and declares what was stored."""
+    try:
+        return path.is_file() and composed_text(path) == text
+    except UserError:  # it cannot be read any more
+        return False
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtlab import files
+from mtlab.config.load import composed_text
 from mtlab.errors import UserError
 from mtlab.launch.backends import LocalSettings, make_pool
 from mtlab.launch.board import LaunchView
@@ -109,7 +109,7 @@ def claim_storage(prepared: PreparedSweep, store: Store, *, replace: bool) -> It
         UserError: the name belongs to another file, the storage cannot be opened, or a search has another definition.
 
     """
-    sweep, text = prepared.sweep, files.read_text(prepared.sweep.path)
+    sweep, text = prepared.sweep, composed_text(prepared.sweep.path)
     store.check_claim(sweep.name, sweep.path, text, replace=replace)
     try:
         storage = open_storage(sweep.keys.storage, sweep.name, store.study(sweep.name))

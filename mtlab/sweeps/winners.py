@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mtlab.config import yaml
 from mtlab.config.load import NODES
 from mtlab.errors import UserError
 from mtlab.files import write_text
@@ -118,9 +117,7 @@ def to_yaml(study: Mapping[str, Any], plan: Mapping[str, Any], chosen: Sequence[
     """Write the ablation as YAML, with a comment on its origin."""
     trials = ", ".join(f"{winner.label} trial {winner.number}" for winner in chosen)
     head = f"# The tuned variants of the sweep {plan['study']} ({trials}), on seeds that no trial has used.\n"
-    return head + yaml.dump(
-        dict(study), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
-    )
+    return head + yaml.dump(study)
 
 
 def write_final_study(sweep: str, final: FinalRules, store: Store) -> Path:
@@ -137,14 +134,6 @@ def write_final_study(sweep: str, final: FinalRules, store: Store) -> Path:
     study = winners_study(plan, chosen, name=final_name(sweep), final=final)
     write_text(path, to_yaml(study, plan, chosen))
     return path
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes every value in full, as `config/yaml.py` reads it."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the library's
-        """Write no aliases."""
-        return True
 
 
 def _setting(written: Mapping[str, Any], winner: Winner, path: str) -> Any:

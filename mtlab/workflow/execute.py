@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mtlab.config.load import composed_text
 from mtlab.errors import UserError
-from mtlab.files import read_text
 from mtlab.launch.backends import attempt_limit, make_pool
 from mtlab.launch.launcher import LaunchOutcome, launch
 from mtlab.launch.look_source import LookSource, describe_looks
@@ -83,7 +83,7 @@ def execute_study(
         raise plan.study.error(error.problem, error.key) from None
     status = plan_status(data, store)
     refuse_full_disk(data, status.states, store, pool.at_once)
-    store.claim_study(plan.study.name, plan.study.path, read_text(plan.study.path), replace=replace)
+    store.claim_study(plan.study.name, plan.study.path, composed_text(plan.study.path), replace=replace)
     store.write_plan(plan.study.name, data)
     counts = ", ".join(f"{count} {state}" for state, count in status.counts.items())
     log(f"{plan.study.name}: {len(data['runs'])} runs ({counts})")

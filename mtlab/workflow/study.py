@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from yaml import YAMLError
 
+from mtlab.config import yaml
 from mtlab.config.load import find_study_file
 from mtlab.errors import UserError, nearest
 from mtlab.files import write_text
@@ -185,8 +186,8 @@ def _write(study: Mapping[str, Any], store: Store) -> Path:
     if not NAME.fullmatch(name):
         raise UserError(f"the study needs a name of {NAME_RULE}", key="name")
     try:
-        text = yaml.safe_dump({"kind": "ablation", **study}, sort_keys=False, allow_unicode=True, width=120)
-    except yaml.YAMLError as error:
+        text = yaml.dump({"kind": "ablation", **study})
+    except YAMLError as error:
         problem = " ".join(str(error).split())
         raise UserError(f"expected plain mappings, lists, texts and numbers: {problem}", key=name) from None
     path = store.study(name) / DECLARED

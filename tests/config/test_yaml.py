@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlab.config.yaml import parse, read, scalar
+from mtlab.config.yaml import dump, parse, read, scalar
 from mtlab.errors import UserError
 
 
@@ -22,6 +22,34 @@ def test_reads_what_people_mean() -> None:
         "h": "1_000",
         "i": "",
     }
+
+
+def test_what_is_written_is_read_back_as_it_was() -> None:
+    words = [
+        "1e-4",
+        "012",
+        "no",
+        "12:30",
+        "null",
+        "~",
+        "",
+        "1.",
+        ".5",
+        "2024-01-01",
+        "0x1f",
+        "y",
+        "<<",
+        "a: b",
+        "é",
+        "true",
+    ]
+    written = {
+        "words": words,
+        "numbers": [1e-5, 3, float("inf"), True, None],
+        "1e3": {word: 1 for word in words if word},
+    }
+    assert data(dump(written)) == written
+    assert [type(value) for value in data(dump(written))["numbers"]] == [float, int, float, bool, type(None)]
 
 
 def test_reads_characters_as_json_writes_them() -> None:

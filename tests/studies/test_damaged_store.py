@@ -202,7 +202,7 @@ def test_a_damaged_plan_stops_no_other_study_and_clean_sets_it_aside(store: Stor
 def test_a_damaged_plan_leaves_the_name_to_its_file(store: Store, call: Call) -> None:
     (store.study("demo") / "plan.json").write_text("{")
     foreign = store.root.parent / "foreign.yaml"
-    foreign.write_text((store.root.parent / "demo.yaml").read_text() + "# another\n")
+    foreign.write_text((store.root.parent / "demo.yaml").read_text() + "why: another\n")
     code, said, _ = call("plan", str(foreign))
     assert (code, "perhaps of another file: choose another name, or pass --replace" in said) == (2, True)
     assert call("plan", str(foreign), "--replace")[0] == 0
@@ -324,7 +324,7 @@ def test_a_copy_does_not_take_over_the_study_of_its_original(whole: Path, store:
     try:
         assert call("plan", str(copy))[:2] == (0, "")
         assert store.plan("demo")["spec_file"] == str(original)
-        copy.write_text(original.read_text() + "# mine\n")
+        copy.write_text(original.read_text() + "why: mine\n")
         assert call("plan", str(copy))[0] == 2
         assert call("plan", str(original))[0] == 0
     finally:

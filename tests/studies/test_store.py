@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mtlab import files
+from mtlab.config.load import composed_text
 from mtlab.errors import UserError
 from mtlab.processes import current_process
 from mtlab.runs.lock import RunLock, lock_path
@@ -236,3 +237,23 @@ def test_this_room_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_study_is_told_from_one_with_other_bases(tmp_path: Path, store: Store) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder, steps in ((here, 2), (there, 3)):
+        folder.mkdir()
+        (folder / "low.yaml").write_text(f"set: {{train: {{length: {{steps: {steps}}}}}}}\n")
+        (folder / "demo.yaml").write_text("base: low\nname: demo\n")
+    first, second = composed_text(here / "demo.yaml"), composed_text(there / "demo.yaml")
+    store.claim_study("demo", here / "demo.yaml", first)
+    store.write_plan("demo", {"spec_file": str(here / "demo.yaml"), "runs": []})
+    with pytest.raises(UserError, match="choose another name, or pass --replace"):
+        store.claim_study("demo", there / "demo.yaml", second)
+    (there / "low.yaml").write_text((here / "low.yaml").read_text())
+    assert not store.check_claim("demo", there / "demo.yaml", composed_text(there / "demo.yaml"))
+    store.write_plan("demo", {"spec_file": str(there / "demo.yaml"), "runs": []})
+    assert store.plan("demo")["spec_file"] == str(here / "demo.yaml")  # a copy of it
+    (here / "low.yaml").unlink()
+    store.write_plan("demo", {"spec_file": str(there / "demo.yaml"), "runs": []})
+    assert store.plan("demo")["spec_file"] == str(there / "demo.yaml")  # its first file says nothing any more

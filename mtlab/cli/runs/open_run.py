@@ -28,7 +28,7 @@ CONTENTS = {  #: file or folder of a run → what it holds
     "tokens.safetensors": "the same for each token of some examples: mtlab inspect",
 }
 STUDY_CONTENTS = {
-    "spec.yaml": "the study's file as it was planned",
+    "spec.yaml": "the study as it was declared, with its bases merged in",
     "plan.json": "all runs, with ids, parents and costs",
     "launch.jsonl": "what the launcher did",
     "detached.log": "what the launcher in the background printed",

@@ -30,8 +30,7 @@ def plan(
 
     The plan is written to the store. One with other settings (KEY=VALUE) is a trial, and changes nothing there.
     """
-    from mtlab.config.load import find_study_file
-    from mtlab.files import read_text
+    from mtlab.config.load import composed_text, find_study_file
     from mtlab.launch.prepare import plan_study
     from mtlab.report.formats.run_again import shell_command
     from mtlab.runs.store import Store, store_root
@@ -44,7 +43,7 @@ def plan(
     asked, looks = asked_plan(made, opened)
     data = to_json(asked)
     found = plan_status(data, opened)
-    name, text = made.study.name, read_text(path)
+    name, text = made.study.name, composed_text(path)
     if not overrides:
         opened.claim_study(name, path, text, replace=replace)
         opened.write_plan(name, data)
