@@ -150,7 +150,7 @@ def _readme(name: str, why: str, about: Mapping[str, Any]) -> str:
 | `report.html` | result, figures and provenance on one page; open it in a browser, it needs no network |
 | `report.md`, `report.json` | the table, and all numbers of the comparison |
 | `environment.txt` | packages on the machine that packed this; each run's own versions are in its `state.json` |
-| `store/studies/{name}/spec.yaml` | the study as declared, with its bases merged in; `plan.json` beside it lists its runs |
+| `store/studies/{name}/spec.yaml` | the study as declared, bases merged in; `plan.json` beside it lists its runs |
 | `store/cells/CELL/sSEED/` | a run: configuration, metrics by step, result, recorded layers, outcome of each example |
 
 With mtlab, this file is a store: `mtlab report {name}.zip`, `mtlab figures {name} --store {name}.zip`,
