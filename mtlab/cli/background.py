@@ -37,7 +37,7 @@ def detach(words: Sequence[str], store: Store, name: str, status: Sequence[str],
         quiet: print nothing if it goes on.
 
     """
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
     from mtlab.workflow.detached import LOG, start_detached
 
     process = start_detached(words, store, name)

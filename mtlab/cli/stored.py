@@ -43,7 +43,7 @@ def stored_launch_name(file: str, store: Store) -> str:
 def _stored_name(file: str, store: Store, folders: list[Path], missing: str, begin: str = "run") -> str:
     from mtlab.config import yaml
     from mtlab.config.load import find_study_file
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
 
     known = store.study_names()
     if file in known and not Path(file).is_file():
@@ -75,7 +75,7 @@ def runnable_file(file: str, store: Store) -> str:
 def note_changed(file: str, store: Store) -> None:
     """Print a note where a study's file, or one of its bases, is no longer what its stored plan was made from."""
     from mtlab.config.load import composed_text, find_study_file
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
 
     try:
         path = find_study_file(file)

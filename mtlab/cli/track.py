@@ -57,8 +57,8 @@ def sync(
 
     mtlab track sync quickstart · mtlab track sync quickstart --to tensorboard --to mlflow
     """
-    from mtlab.report.formats.run_again import shell_command
     from mtlab.report.sync.process import SyncProcess
+    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.tracking.settings import stored_tracking
 
@@ -79,7 +79,7 @@ def sync(
         SyncProcess(opened, name, chosen, typer.echo, lambda sent: update(sent.done, sent.of)) as process,
     ):
         process.finish(quiet=True)
-    _conclude(process, name, chosen, offline=offline)
+    _conclude(process, chosen, offline=offline)
 
 
 @app.command()
@@ -169,12 +169,12 @@ def _refuse_missing(chosen: TrackerOptions) -> None:
             raise UserError(missing, file=COMMAND_LINE, key=f"--to {name}")
 
 
-def _conclude(process: SyncProcess, study: str, chosen: TrackerOptions, *, offline: bool) -> None:
+def _conclude(process: SyncProcess, chosen: TrackerOptions, *, offline: bool) -> None:
     """Say what was sent; exit with 1 if a tracker has not received everything."""
     from mtlab.report.sync.process import describe_sync
 
     sent = process.sent
-    for line in describe_sync(process, study, tried=not offline):
+    for line in describe_sync(process, tried=not offline):
         typer.echo(line)
     complete = len(sent.sinks) == len(chosen) and all(each["done"] == sent.of for each in sent.sinks.values())
     if not complete or (sent.offline and not offline):

@@ -22,6 +22,7 @@ from mtlab.recording import reader, run_dataset
 from mtlab.recording.reader import LAYERS, TRACE, Layers, Missing, TrainingTrace
 from mtlab.report import recordings
 from mtlab.report.comparison.verdict import verdict_sentence
+from mtlab.report.formats.run_again import go_on
 from mtlab.report.recordings import RunRecordings
 from mtlab.report.study_report import StudyReport, build_report
 from mtlab.runs.store import Store, is_sweep
@@ -118,7 +119,7 @@ class DashboardData:
             runs=runs,
             changed=max(times, default=None),
             sweep=is_sweep(plan),
-            file=str(plan.get("spec_file") or ""),
+            command=go_on(plan, self.store),
         )
 
     def report(self, summary: StudySummary) -> StudyReport:

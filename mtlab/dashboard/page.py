@@ -13,6 +13,7 @@ from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.dashboard.selection import StudySelection
 from mtlab.dashboard.summaries import StudySummary
 from mtlab.recording.reader import Kind
+from mtlab.runs.shell_command import shell_command
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -32,6 +33,10 @@ class PageRequest:
     def kind(self) -> Kind:
         """Whether contributions or weights are shown."""
         return "weights" if self.address.text("kind") == "weights" else "contributions"
+
+    def command_line(self, *words: str) -> Component:
+        """Show a command of mtlab on this store."""
+        return components.command_line(shell_command(*words, store=self.data.store))
 
     def kind_switch(self) -> Component:
         """Make the switch between contributions and weights."""

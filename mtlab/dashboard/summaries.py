@@ -59,12 +59,7 @@ class StudySummary:
     changed: float | None
     problem: str | None = None  #: why the study cannot be read
     sweep: bool = False  #: it searches, rather than compares
-    file: str = ""  #: that it was planned from
-
-    @property
-    def command(self) -> str:
-        """The command that starts or resumes it."""
-        return f"mtlab {'sweep' if self.sweep else 'run'} {self.file or self.name}"
+    command: str = ""  #: that starts or resumes it
 
     @property
     def counts(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
 from mtlab.launch.slurm.queue import JobId
 from mtlab.runs.results import numeric_rows
+from mtlab.runs.shell_command import shell_command
 from mtlab.runs.store import State, Store, final_name, find_blocked, is_sweep, metric_direction
 from mtlab.studies.looks import ENDED_BY, Ended, read_looks
 from mtlab.units import format_metric
@@ -112,6 +114,7 @@ class StudyStatus:
     looks: LooksStatus | None = None  #: where it has as many seeds as it needs
     sweep: bool = False
     final: str | None = None  #: the study of a sweep's winners, once there is one
+    store: Store | None = None  #: where it lies, for commands to run next
 
     @property
     def counts(self) -> dict[str, int]:
@@ -149,16 +152,18 @@ class StudyStatus:
 
     def summary(self) -> str:
         """One line: the study and its counts."""
+        command = partial(shell_command, store=self.store)
         if self.sweep and not self.runs:
-            return f"{self.study}: sweep, planned: `mtlab sweep {self.study}` begins it"
+            return f"{self.study}: sweep, planned: `{command('sweep', self.study)}` begins it"
         if self.sweep:
             trials = ", ".join(f"{count} {state}" for state, count in self.trials.items())
+            again = command("sweep", "status", self.study)
             final = f"; winners: {self.final}" if self.final else ""
-            return f"{self.study}: sweep, {len(self.cells)} trials, {trials} (`mtlab sweep status {self.study}`){final}"
+            return f"{self.study}: sweep, {len(self.cells)} trials, {trials} (`{again}`){final}"
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
         looks = "" if self.looks is None else f"; {self.looks}"
         damaged = sum(run.damaged for run in self.runs)
-        note = f"; {damaged} with damaged files: `mtlab status {self.study}`" if damaged else ""
+        note = f"; {damaged} with damaged files: `{command('status', self.study)}`" if damaged else ""
         return f"{self.study}: {len(self.runs)} runs, {counts}{looks}{note}" if self.runs else f"{self.study}: no runs"
 
     def table(self) -> Table:
@@ -225,7 +230,7 @@ def _status(
     runs = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
     final, sweep = final_name(name), is_sweep(plan)
     planned = final if sweep and (store.study(final) / "plan.json").is_file() else None
-    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs), _looks_status(store, plan), sweep, planned)
+    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs), _looks_status(store, plan), sweep, planned, store)
 
 
 def _looks_status(store: Store, plan: Mapping[str, Any]) -> LooksStatus | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from mtlab.report.comparison.compare import seed_spread
 from mtlab.report.comparison.verdict import list_names, next_for_not_learned, verdict_sentence
 from mtlab.report.formats import numbers
-from mtlab.report.formats.run_again import RunAgain, readable_as, run_again, shell_command
+from mtlab.report.formats.run_again import RunAgain, readable_as, run_again
+from mtlab.runs.shell_command import shell_command
 from mtlab.runs.store import FINAL
 from mtlab.statistics.power import POWER, seeds_to_detect
 from mtlab.statistics.seed_tests import lookup_test

@@ -11,6 +11,7 @@ from mtlab import files
 from mtlab.errors import UserError, nearest
 from mtlab.runs import schemas
 from mtlab.runs.archive import is_archive
+from mtlab.runs.shell_command import shell_command
 from mtlab.runs.store import Store
 
 RUN_NAMES = "a run's folder, a checkpoint, STUDY:VARIANT:SEED, or CELL/sSEED"
@@ -137,7 +138,7 @@ def _of_study(store: Store, study: str, rest: str, name: str) -> dict[str, str]:
     """Look up `VARIANT:SEED` in a study's stored plan; return the ids of the runs by their full names."""
     runs = store.plan(study)["runs"]
     if not runs:
-        raise UserError(f"sweep {study!r} has no run yet: `mtlab sweep {study}` begins it")
+        raise UserError(f"sweep {study!r} has no run yet: `{shell_command('sweep', study, store=store)}` begins it")
     labels = sorted({run["label"] for run in runs})
     head, _, tail = rest.rpartition(":")
     label, seed = (head, tail) if tail.isdecimal() and rest not in labels else (rest, None)

@@ -245,7 +245,7 @@ def test_pages_of_old_runs_without_recordings(tmp_path: Path) -> None:
         page = Drawn(render_page(PageRequest(opened, PageAddress.parse(path, search)), None))
         assert "record" in page.text, address
     page = Drawn(render_page(PageRequest(opened, PageAddress.parse("/tokens", "")), None))
-    assert "mtlab run quickstart" in page.texts
+    assert f"mtlab run quickstart --store {fabric.store.root}" in page.texts
     opened.close()
 
 
@@ -265,10 +265,9 @@ def test_an_empty_store_says_what_to_run(tmp_path: Path) -> None:
     opened = DashboardData(tmp_path / "runs")
     page = Drawn(render_page(PageRequest(opened, PageAddress.parse("/", "")), None))
     assert "There is no study in this store yet." in page.texts
-    assert "mtlab run quickstart" in page.texts
-    assert (
-        "mtlab run quickstart" in Drawn(render_page(PageRequest(opened, PageAddress.parse("/tokens", "")), None)).texts
-    )
+    command = f"mtlab run quickstart --store {tmp_path / 'runs'}"
+    assert command in page.texts
+    assert command in Drawn(render_page(PageRequest(opened, PageAddress.parse("/tokens", "")), None)).texts
     opened.close()
 
 
@@ -288,7 +287,7 @@ def test_an_empty_store_says_what_to_run(tmp_path: Path) -> None:
 def test_wrong_addresses_are_told(draw: Draw, address: str, words: str) -> None:
     page = draw(address)
     assert words in page.text
-    assert "/" in page.links or "mtlab plan FILE" in page.texts
+    assert "/" in page.links or any(text.startswith("mtlab plan FILE --store ") for text in page.texts)
 
 
 def test_a_page_is_drawn_again_only_if_it_would_change(tmp_path: Path) -> None:
@@ -375,7 +374,7 @@ def test_a_search_is_no_comparison(fabric: Fabric) -> None:
         assert page.title == "search"
         assert "A search for the best settings of each variant." in page.text
         if tab == "comparison":
-            assert "mtlab sweep dashboard search" in page.texts
+            assert f"mtlab sweep dashboard search --store {fabric.store.root}" in page.texts
             assert "The search cannot be read" in page.text, "it has no journal"
             assert page.figures == []
     opened.close()

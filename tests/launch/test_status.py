@@ -46,7 +46,7 @@ def test_what_a_search_pruned_is_not_interrupted(tmp_path: Path) -> None:
     sweep = {**plan, "kind": "sweep", "study": "search"}
     store.write_plan("search", {**sweep, "runs": []})
     (planned,) = study_statuses(store, ["search"])
-    assert planned.summary() == "search: sweep, planned: `mtlab sweep search` begins it"
+    assert planned.summary() == f"search: sweep, planned: `mtlab sweep search --store {store.root}` begins it"
 
     store.write_plan("search", sweep)
     write_result(store.run("one/s0"), {"steps": 12, "metrics": {"val/accuracy": 0.91}})
@@ -56,7 +56,9 @@ def test_what_a_search_pruned_is_not_interrupted(tmp_path: Path) -> None:
     store.log_launch("search", {"event": "paused", "run": "two/s0"})
     (found,) = study_statuses(store, ["search"])
     assert found.counts == {"done": 1, "pruned": 1, "interrupted": 1}
-    assert found.summary() == ("search: sweep, 3 trials, 1 done, 1 pruned, 1 waiting (`mtlab sweep status search`)")
+    assert found.summary() == (
+        f"search: sweep, 3 trials, 1 done, 1 pruned, 1 waiting (`mtlab sweep status search --store {store.root}`)"
+    )
     store.write_plan("search-final", plan | {"study": "search-final"})
     assert study_statuses(store, ["search"])[0].summary().endswith("; winners: search-final")
     store.log_launch("search", {"event": "start", "run": "two/s0"})

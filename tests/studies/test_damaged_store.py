@@ -110,7 +110,7 @@ AGAIN = "`mtlab run` writes it anew"
 #: file, place in it, value, command that goes on, and what it tells
 TOLD: list[tuple[str, tuple[Any, ...], Any, str, str]] = [
     ("result.json", ("metrics", "val/accuracy"), 0.6, "status demo", f"result.json has changed: {CLEAN}"),
-    ("result.json", ("metrics", "val/accuracy"), 0.6, "status", "1 with damaged files: `mtlab status demo`"),
+    ("result.json", ("metrics", "val/accuracy"), 0.6, "status", "1 with damaged files: `mtlab status demo --store "),
     ("state.json", ("attempt",), {}, "status demo", f"state.json has changed: {CLEAN}"),
     ("state.json", ("git",), [1], "report demo", f"state.json has changed: {CLEAN}"),
     ("state.json", ("versions",), {"mtlab": "1", "torch": 2}, "report demo", f"state.json has changed: {CLEAN}"),

@@ -50,7 +50,7 @@ def convert(
     from mtlab.data.shards.index import suspicious_sizes
     from mtlab.data.shards.writing.convert import convert
     from mtlab.launch.local.pool import usable_cpus
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
 
     given = parse_options(options or [])
     try:

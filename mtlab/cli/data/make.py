@@ -37,7 +37,7 @@ def make(
     not at all.
     """
     from mtlab.data.raw.make import make
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
 
     with progress_bars() as progress:
         made = make(world, parse_options(options or []), out.expanduser(), progress)

@@ -80,7 +80,7 @@ def import_(
 
 def _print_result(done: ImportSummary, out: Path) -> None:
     from mtlab.interop.weight_names import list_names
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
 
     typer.echo(f"{done.family}, task {done.task}: {done.weights} weights, {done.parameters:,} parameters")
     if done.dead:

@@ -49,7 +49,7 @@ def budget(
 
     from mtlab.config.load import find_study_file
     from mtlab.launch.prepare import plan_study
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.budget.study_budget import device_hours, study_budget, totals
 

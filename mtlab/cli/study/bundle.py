@@ -29,7 +29,7 @@ def bundle(
     mtlab bundle quickstart · mtlab bundle quickstart --checkpoints --out all.zip
     """
     from mtlab.report.archive import write_archive
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, final_name, is_sweep, store_root
 
     opened = Store.open(store_root(store))

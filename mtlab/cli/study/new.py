@@ -17,7 +17,7 @@ def new(
 ) -> None:
     """Copy a shipped recipe into a study file of your own, comments kept, ready to be planned and changed."""
     from mtlab.files import write_text
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import NAME, NAME_RULE
     from mtlab.studies.recipes import SWEEPS, copy_recipe, find_recipe
 

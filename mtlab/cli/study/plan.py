@@ -32,7 +32,7 @@ def plan(
     """
     from mtlab.config.load import composed_text, find_study_file
     from mtlab.launch.prepare import plan_study
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.plan import to_json
     from mtlab.studies.plan_status import asked_plan, plan_status

@@ -67,8 +67,8 @@ def report(
     FLOPs.
     """
     from mtlab.report.export import render_text
-    from mtlab.report.formats.run_again import shell_command
     from mtlab.report.study_report import build_report
+    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import final_name, is_sweep
 
     opened, files = _open(files, store)
@@ -126,8 +126,8 @@ def write_layers(store: Store, plan: dict[str, Any], wanted: str | None, out: Pa
     from rich.console import Console
 
     from mtlab.report.formats import layer_tables
-    from mtlab.report.formats.run_again import shell_command
     from mtlab.report.layer_table import study_rows, worth_metric
+    from mtlab.runs.shell_command import shell_command
 
     _check_format("layer", wanted, layer_tables.FORMATS)
     rows = [row for rows in study_rows(store, plan).values() for row in rows]
@@ -172,8 +172,8 @@ def write_runs(store: Store, plan: dict[str, Any], wanted: str | None, out: Path
     from rich.console import Console
 
     from mtlab.report import run_table
-    from mtlab.report.formats.run_again import shell_command
     from mtlab.report.frame import add_areas, run_frame
+    from mtlab.runs.shell_command import shell_command
 
     _check_format("run", wanted, run_table.FORMATS)
     runs = add_areas(store, run_frame(store, plan))

@@ -127,6 +127,6 @@ def run_study(
     elif report:
         print_report(store, dict(done.plan), study.file)
     if done.sync is not None:
-        for line in describe_sync(done.sync, done.plan["study"]):
+        for line in describe_sync(done.sync):
             typer.echo(line)
     return done.outcome.exit_code

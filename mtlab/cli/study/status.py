@@ -36,7 +36,7 @@ def status(
 ) -> None:
     """Show the progress of studies: runs by state, step, metric, failures. Reads stored plans, never expands a file."""
     from mtlab.launch.status import study_statuses
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
 
     if watch and as_json:

@@ -33,7 +33,7 @@ def best(
     """Show the best settings of each variant; with --as, write them as an ablation that plans and runs."""
     from mtlab.config.check import check_config
     from mtlab.files import write_text
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.spec import FinalRules
     from mtlab.sweeps.stored import check_is_sweep, open_sweep

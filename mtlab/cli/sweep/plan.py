@@ -24,7 +24,7 @@ def plan(
 ) -> None:
     """Show what would be searched: spaces, budgets, costs, time, and the progress so far. Starts nothing."""
     from mtlab.config.load import find_study_file, sweep_recipe_folders
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.plan import plan_left, store_plan
     from mtlab.sweeps.run import claim_storage, prepare_file

@@ -135,7 +135,7 @@ def _sync(store: Store, name: str) -> None:
     with sync_while_running(store, store.plan(name), typer.echo) as sync:
         pass
     if sync is not None:
-        for line in describe_sync(sync, name):
+        for line in describe_sync(sync):
             typer.echo(line)
 
 
@@ -175,7 +175,7 @@ def _retrain(
 def _conclude(outcome: SweepOutcome, store: Store, name: str, file: str, code: int) -> int:
     """Print problems, the table, paths, and what to do next; return the exit code."""
     from mtlab.cli.sweep.report import print_report
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
 
     if outcome.launch.message:
         typer.echo(outcome.launch.message, err=True)

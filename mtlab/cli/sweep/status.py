@@ -37,7 +37,7 @@ def print_status(status: Mapping[str, Any], store: Store) -> None:
     from rich.text import Text
 
     from mtlab.report.formats import numbers
-    from mtlab.report.formats.run_again import shell_command
+    from mtlab.runs.shell_command import shell_command
 
     console = Console(highlight=False)
     metric = status["objectives"][0]["metric"]

@@ -126,10 +126,10 @@ def _problem(request: PageRequest, run: RunSummary) -> Component:
     if run.problem:
         return components.error_notice(run.problem)
     if run.condition in ("new", "interrupted"):
-        study = request.data.studies_of(run.id)
+        studies = request.data.studies_of(run.id)
         return components.empty_notice(
             f"This run is {CONDITIONS[run.condition].word}: {CONDITIONS[run.condition].meaning}.",
-            components.command_line(f"mtlab run {study[0] if study else 'FILE'}"),
+            components.command_line(request.data.study(studies[0]).command) if studies else None,
         )
     return None
 

@@ -24,7 +24,7 @@ def draw_studies_page(request: PageRequest) -> Page:
     bar = [controls.search_box("find", "Find a study", wanted, "name or question")] if len(studies) > 3 else []
     body: list[Component] = []
     if not studies:
-        body.append(_nothing())
+        body.append(_nothing(request))
     elif not found:
         body.append(components.empty_notice(f"No study of this store has {wanted!r} in its name or question."))
     else:
@@ -56,13 +56,13 @@ def _count(number: int, one: str, more: str) -> str:
     return f"{number} {one if number == 1 else more}"
 
 
-def _nothing() -> Component:
+def _nothing(request: PageRequest) -> Component:
     return components.empty_notice(
         "There is no study in this store yet.",
         html.P(
             "A first comparison, four ways to aggregate layers with three seeds each, takes some minutes on a laptop:"
         ),
-        components.command_line("mtlab run quickstart"),
+        request.command_line("run", "quickstart"),
         html.P("A study of your own starts as a copy of a recipe:"),
         components.command_line("mtlab new mine"),
         html.P("This page shows a study as soon as it is planned: there is no need to load it again."),

@@ -120,7 +120,7 @@ def _nothing(request: PageRequest) -> Component:
     return components.empty_notice(
         f"No finished run of this {where} has recorded single tokens.",
         html.P("A run records them when it finishes, for 32 validation examples (`record.tokens`, on by default):"),
-        components.command_line("mtlab run quickstart"),
+        request.command_line("run", "quickstart"),
     )
 
 

@@ -49,7 +49,7 @@ def draw_layers_tab(request: StudyRequest) -> StudyTab:
     selection, data, kind = request.selection, request.data, request.kind
     recorded = data.layers(selection.plan)
     if not recorded.found:
-        return StudyTab([_nothing_recorded(recorded.why)], [request.kind_switch()])
+        return StudyTab([_nothing_recorded(request, recorded.why)], [request.kind_switch()])
     layers = _relabelled(selection, recorded)
     worths = selection.relabel(recordings.study_worths(data.store, selection.plan))
     figures = {
@@ -69,7 +69,7 @@ def draw_seeds_tab(request: StudyRequest) -> StudyTab:
     address, selection, data = request.address, request.selection, request.data
     recorded = data.layers(selection.plan)
     if not recorded.found:
-        return StudyTab([_nothing_recorded(recorded.why)])
+        return StudyTab([_nothing_recorded(request, recorded.why)])
     layers = selection.relabel(recorded)
     # Agreement is within variants even where these are grouped: seeds of two variants need not agree.
     start = {run: trace.layers[0] for run, trace in data.traces(selection.plan).found.items() if trace.layers}
@@ -110,14 +110,14 @@ def missing_note(why: str | None) -> Component:
     return components.note_list([f"Not shown: {why}"] if why else [])
 
 
-def _nothing_recorded(why: str | None) -> Component:
+def _nothing_recorded(request: StudyRequest, why: str | None) -> Component:
     return components.empty_notice(
         "No run of these variants has recorded which layers it used: that happens when a run finishes.",
         components.note_list([why] if why else []),
         components.quiet_text(
             "It is on unless `record.layers: false` was written. `mtlab status` tells how far runs are:"
         ),
-        components.command_line("mtlab status"),
+        request.command_line("status"),
     )
 
 

@@ -41,7 +41,7 @@ def draw_study_page(request: PageRequest) -> Page:
     summary = _summary(request)
     if summary.problem:
         advice = html.P("Planning the study's file again writes its plan anew; finished runs are kept:")
-        notice = components.error_notice(summary.problem, advice, components.command_line("mtlab plan FILE"))
+        notice = components.error_notice(summary.problem, advice, request.command_line("plan", "FILE"))
         return Page(summary.name, html.H1(summary.name), (), [notice])
     plan = request.data.store.plan(summary.name)
     selection = StudySelection.of(plan, request.address)

@@ -37,9 +37,9 @@ def draw_search_tab(request: StudyRequest) -> StudyTab:
             components.section(
                 "Further views",
                 html.P("One page with all figures of the search:"),
-                components.command_line(f"mtlab sweep report {name}"),
+                request.command_line("sweep", "report", name),
                 html.P("Trial by trial, in Optuna's own views:"),
-                components.command_line(f"mtlab sweep dashboard {name}"),
+                request.command_line("sweep", "dashboard", name),
             ),
         ],
         whole_study=True,

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from mtlab.runs.store import Store, store_root
+from mtlab.runs.shell_command import shell_command
+from mtlab.runs.store import Store, is_sweep
 from mtlab.studies.spec import DECLARED
 
 RunAgain = Callable[..., str]  #: settings to add → what runs the study again
 
 
-def shell_command(*words: str | Path, store: Store | None = None) -> str:
-    """Return a command of mtlab as a shell takes it.
-
-    Args:
-        words: the command and its arguments.
-        store: that it is to work on: named by `--store`, unless it is the one that is found without.
-
-    >>> shell_command("report", "my study.yaml", store=Store(Path("/data/my runs")))
-    "mtlab report 'my study.yaml' --store '/data/my runs'"
-
-    """
-    root = None if store is None else store.archive or store.root
-    named = [] if root in (None, store_root()) else ["--store", root]
-    return shlex.join(map(str, ["mtlab", *words, *named]))
-
-
 def readable_as(file: str, name: str, overrides: Iterable[str]) -> str:
     """Return how commands that read a study name it: by its file, or by its name where an override has chosen that."""
     return name if any(text.partition("=")[0] == "study.name" for text in overrides) else file
+
+
+def go_on(plan: Mapping[str, Any], store: Store) -> str:
+    """Return what starts a stored study or sweep, or goes on with it."""
+    file, settings = str(plan.get("spec_file") or plan["study"]), [str(each) for each in plan.get("overrides") or ()]
+    if is_sweep(plan):
+        return shell_command("sweep", file, *settings, store=store)
+    return run_again(file, *settings, store=store)
 
 
 def run_again(file: str, *settings: str, store: Store | None = None) -> str:

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from mtlab import files
 from mtlab.data.cache.locks import try_lock
+from mtlab.runs.shell_command import shell_command
 from mtlab.runs.store import Store
 from mtlab.tracking.base import TRACKERS, Sink, UnreachableError
 from mtlab.tracking.settings import TrackerOptions, plain_tracking, stored_tracking
@@ -76,6 +77,7 @@ class SyncProcess:
         self.nice = nice
         self.root = store.root
         self.study = study
+        self.send_again = shell_command("track", "sync", study, store=store)
         self.trackers = dict(trackers)
         self.unreachable: list[str] = []  #: trackers whose servers cannot be reached
         self.log = log
@@ -129,14 +131,14 @@ class SyncProcess:
             why = f"ended with an error (see {self.log_file})"
         if why is not None:
             self.stop()
-            self.log(f"tracking: {why}; nothing is lost: `mtlab track sync {self.study}` sends what is missing")
+            self.log(f"tracking: {why}; nothing is lost: `{self.send_again}` sends what is missing")
 
     def _wait(self, *, quiet: bool) -> str | None:
         """Wait as long as messages come; return why waiting ended before all was sent, else None."""
         self.reader.join(QUIET_SECONDS)
         if self.reader.is_alive() and not quiet:
             sent = f"{self.sent.done} of {self.sent.of} sent, " if self.sent.of else ""
-            self.log(f"tracking: {sent}waiting for the rest (Ctrl-C: `mtlab track sync {self.study}` sends it later)")
+            self.log(f"tracking: {sent}waiting for the rest (Ctrl-C: `{self.send_again}` sends it later)")
         while self.reader.is_alive():
             self.reader.join(0.2)
             if time.monotonic() - self.last_message > MAX_SILENCE:
@@ -214,7 +216,8 @@ def sync_until_end(root: Path, study: str, given: Mapping[str, Any]) -> None:
         except UnreachableError as error:
             sink = sinks[error.tracker]
             goes_on = "left out" if sink.without_server(sink.options) is None else "carried on offline"
-            _send(log=f"{error}: {goes_on}; once that is mended, `mtlab track sync {study}` sends it")
+            again = shell_command("track", "sync", study, store=store)
+            _send(log=f"{error}: {goes_on}; once that is mended, `{again}` sends it")
             _send(unreachable=error.tracker)
             _end(UNREACHABLE)
 
@@ -295,12 +298,12 @@ def sync_while_running(
     return SyncProcess(store, plan["study"], trackers, log, nice=NICE)
 
 
-def describe_sync(sync: SyncProcess, study: str, *, tried: bool = False) -> list[str]:
+def describe_sync(sync: SyncProcess, *, tried: bool = False) -> list[str]:
     """Describe what was sent, a line for each tracker, and where it is `tried` to send what is offline now."""
     lines = []
     for name, received in sync.sent.sinks.items():
         counted = f"{name}: {received['done']} of {sync.sent.of} ({received['new']} new), the comparison counted as one"
         place = f", {received['place']}" if received["place"] else ""
-        later = f"; `mtlab track sync {study}` sends them" if received["offline"] and not tried else ""
+        later = f"; `{sync.send_again}` sends them" if received["offline"] and not tried else ""
         lines.append(f"{counted}{place}{later}")
     return lines

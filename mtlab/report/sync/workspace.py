@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab import files
 from mtlab.errors import UserError, missing_extra
 from mtlab.recording.reader import MODALITIES
+from mtlab.report.formats.run_again import go_on
 from mtlab.report.sync.run_data import read_step_metrics, run_summary
 from mtlab.runs.store import Store, metric_direction
 from mtlab.tracking.trackers.weights_and_biases import INIT_SECONDS, STEP, WandbSink, describe_error
@@ -82,7 +83,7 @@ def finished_metrics(store: Store, plan: Mapping[str, Any]) -> list[str]:
     """
     done = [run["id"] for run in plan["runs"] if store.state(run["id"]) == "done"]
     if not done:
-        raise UserError(f"no run of {plan['study']!r} is finished yet: `mtlab run {plan['study']}`")
+        raise UserError(f"no run of {plan['study']!r} is finished yet: `{go_on(plan, store)}`")
     found: set[str] = set()
     for run in done:
         found.update(run_summary(store, run))

@@ -15,6 +15,7 @@ from mtlab.report import frame
 from mtlab.report.comparison.compare import paired_difference, seed_spread
 from mtlab.report.comparison.families import add_family_means
 from mtlab.report.comparison.seed_results import SeedResults, blind_floor, recorded_floor, results_by_seed
+from mtlab.report.formats.run_again import go_on
 from mtlab.report.testbed.claims import Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
 from mtlab.report.testbed.rows import CardRow, Role, card_rows
@@ -164,7 +165,7 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
     outcomes = frame.outcomes_by_cell(store, plan)
     done = runs.filter(state="done")
     if done.is_empty():
-        raise UserError(f"no run of {plan['study']!r} is finished: `mtlab run {plan['study']}`")
+        raise UserError(f"no run of {plan['study']!r} is finished: `{go_on(plan, store)}`")
     for split in ("val", "test"):
         runs = add_family_means(runs, outcomes, f"{split}/{metric.partition('/')[2]}")
     results = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}

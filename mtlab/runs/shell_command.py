@@ -1,0 +1,24 @@
+"""Commands of mtlab that messages tell to run next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from mtlab.runs.store import Store, store_root
+
+
+def shell_command(*words: str | Path, store: Store | None = None) -> str:
+    """Return a command of mtlab as a shell takes it.
+
+    Args:
+        words: the command and its arguments.
+        store: that it is to work on: named by `--store`, unless it is the one that is found without.
+
+    >>> shell_command("report", "my study.yaml", store=Store(Path("/data/my runs")))
+    "mtlab report 'my study.yaml' --store '/data/my runs'"
+
+    """
+    root = None if store is None else store.archive or store.root
+    named = [] if root in (None, store_root()) else ["--store", root]
+    return shlex.join(map(str, ["mtlab", *words, *named]))
