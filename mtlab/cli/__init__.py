@@ -109,8 +109,7 @@ def main() -> int:
     try:
         code = app(standalone_mode=False)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:  # `mtlab list | head`
@@ -123,8 +122,7 @@ def main() -> int:
             return 130
         explained = as_user_error(error, Path.cwd()) if isinstance(error, OSError) else error
         if isinstance(explained, UserError):  # of a full, read-only or strange disk, wherever it was met
-            print(f"error: {explained}", file=sys.stderr)
-            return 2
+            return _refuse(explained)
         usage = getattr(error, "format_message", None)  # a wrong option; typer's own class is not public
         if usage is None:
             raise
@@ -136,6 +134,13 @@ def main() -> int:
             )
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _refuse(error: UserError) -> int:
+    """Print what is wrong; return the exit code."""
+    archive = sys.modules.get("mtlab.runs.archive")  # which most commands do not need
+    print(f"error: {error if archive is None else archive.name_archives(str(error))}", file=sys.stderr)
+    return 2
 
 
 def _was_interrupted(error: BaseException) -> bool:

@@ -29,6 +29,7 @@ ABOUT = "mtlab.json"  #: what the archive says of itself
 STORE = "store"  #: folder of the store in it
 MAX_FILES = 200_000
 _ABOUT_BYTES = 1_000_000
+_UNPACKED: dict[Path, Path] = {}  #: temporary folder → its archive
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")  #: of a member's path: no `..`, no drive, no hidden file
 
 
@@ -58,8 +59,16 @@ def unpacked(path: Path) -> Path:
     """
     folder = Path(tempfile.mkdtemp(prefix="mtlab-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _UNPACKED[folder] = path
     unpack(path, folder / STORE)
     return folder / STORE
+
+
+def name_archives(message: str) -> str:
+    """Name the archives of this process, and not the temporary folders that they are unpacked into, in a message."""
+    for folder, path in _UNPACKED.items():
+        message = message.replace(f"{folder}/", f"{path}/")
+    return message
 
 
 def unpack(path: Path, into: Path) -> None:
@@ -70,7 +79,9 @@ def unpack(path: Path, into: Path) -> None:
 
     """
     with _opened(path) as archive:
-        _about(archive, path)
+        plan = f"{STORE}/studies/{_about(archive, path)['study']}/plan.json"
+        if plan not in archive.namelist():
+            raise UserError(f"holds no {plan}: it is not as `mtlab bundle` wrote it", file=path)
         members = [(member, _target(member, into, path)) for member in archive.infolist()]
         wanted = [(member, target) for member, target in members if target is not None]
         if len({target for _, target in wanted}) != len(wanted):

@@ -129,12 +129,13 @@ def small(tmp_path: Path) -> Path:
     with zipfile.ZipFile(tmp_path / "small.zip", "w") as opened:
         opened.writestr("mtlab.json", json.dumps({"format": 1, "study": "x"}))
         opened.writestr("store/store.json", json.dumps({"format": 1}))
+        opened.writestr("store/studies/x/plan.json", json.dumps({"study": "x"}))
     return tmp_path / "small.zip"
 
 
 def test_the_smallest_archive_is_a_store(small: Path) -> None:
     opened = Store.open(small)
-    assert (opened.archive, opened.study_names()) == (small, [])
+    assert (opened.archive, opened.study_names()) == (small, ["x"])
     assert opened.root != small.parent
 
 
@@ -216,11 +217,15 @@ def test_what_is_no_archive_is_told_in_a_line(small: Path, tmp_path: Path) -> No
         opened.writestr("paper.txt", "no study")
     with zipfile.ZipFile(newer, "w") as opened:
         opened.writestr("mtlab.json", json.dumps({"format": 9, "study": "x"}))
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as opened:
+        opened.writestr("mtlab.json", json.dumps({"format": 1, "study": "x"}))
     for path, words in (
         (broken, "broken.zip: is damaged, or no zip file"),
         (other, "other.zip: is no archive of a study (no mtlab.json): `mtlab bundle STUDY` writes one"),
         (newer, "newer.zip: has format 9, this mtlab knows format 1: update mtlab"),
         (tmp_path / "missing.zip", "missing.zip: no such file"),
+        (tmp_path / "empty.zip", "empty.zip: holds no store/studies/x/plan.json: it is not as `mtlab bundle` wrote it"),
+        (small, f"error: {small}/store/studies/x/plan.json: "),
     ):
         told = mtlab("report", path)
         assert told.returncode == 2
