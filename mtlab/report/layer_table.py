@@ -85,7 +85,8 @@ def layer_rows(source: StudyRun, layers: Layers, worth: Worth | None) -> Iterato
                     column: None if values is None or place >= len(values) else float(values[place])
                     for column, values in columns.items()
                 }
-                if level is not None and any(value is not None and math.isnan(value) for value in numbers.values()):
+                unknown = {column: None for column, value in numbers.items() if value is not None and math.isnan(value)}
+                if level is not None and unknown:
                     continue  # a level that this manager is not offered
                 row = {
                     "variant": source.label,
@@ -97,6 +98,7 @@ def layer_rows(source: StudyRun, layers: Layers, worth: Worth | None) -> Iterato
                     "worth": None if worth is None or level is None else worth.drop(modality, level),
                     "by_removal": layers.by_removal(modality, depth),
                     **numbers,
+                    **unknown,
                 }
                 yield {column: row[column] for column in COLUMNS}
 

@@ -169,3 +169,15 @@ def test_views_of_tokens_show_a_dash_or_nothing(tokens: reader.Tokens) -> None:
     page = token_data([RecordedRun("x", tokens, lambda _: reader.Missing("gone"))])
     json.dumps(page, allow_nan=False)
     assert {row[1] for row in page["runs"][0]["examples"][0]["parts"]["contributions/image/1"]} == {None}
+
+
+def test_a_weight_that_a_previous_state_lacks_is_null() -> None:
+    values = {"weights/image/0": np.array([0.25, 0.75, np.nan]), "contributions/image/0": np.array([0.2, 0.3, 0.5])}
+    rows = [*layer_table.layer_rows(StudyRun("a", 0, "a/s0"), reader.Layers(values, {"image": (1, 2)}), None)]
+    assert [(row["source"], row["weight"], row["contribution"]) for row in rows] == [
+        ("level 1", 0.25, 0.2),
+        ("level 2", 0.75, 0.3),
+        ("previous 1", None, 0.5),
+    ]
+    written = layer_tables.render_text("s", rows, "val/accuracy", "json")
+    assert json.loads(written, parse_constant=pytest.fail)["rows"][2]["weight"] is None

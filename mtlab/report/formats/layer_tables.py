@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mtlab.files import json_text
 from mtlab.recording.reader import MODALITIES
 from mtlab.report.formats import csv_table, numbers
 from mtlab.report.formats.markdown import markdown_table
@@ -35,7 +35,7 @@ def render_text(study: str, rows: Rows, metric: str, format_: str) -> str:
     if format_ == "csv":
         return csv_table.write_csv(rows, COLUMNS)
     if format_ == "json":
-        return json.dumps({"format": 1, "study": study, "metric": metric, "rows": rows}, ensure_ascii=False) + "\n"
+        return json_text({"format": 1, "study": study, "metric": metric, "rows": rows})
     parts = [f"# {study}: layers"]
     for modality, table in modality_tables(rows, metric).items():
         parts += [f"## {modality}", markdown_table(table)]
