@@ -42,6 +42,7 @@ SHIPPED = {
     "queries": ("results-tables.md#what-should-a-token-ask-with", "CNN, queries"),
     "queries_rate": ("results-tables.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
     "judge_vit": ("results-tables.md#the-same-on-a-vit", "ViT"),
+    "levels_longer": ("results-tables.md#trained-on-more-examples", "CNN, 4.8 times the examples"),
     "sweep_managers_shapes": ("results-tables.md#where-one-level-knows-nearly-all", "CNN, shapes"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
@@ -293,11 +294,34 @@ def optimisation() -> Iterator[str]:
         yield f"| {setting} | {' | '.join(cells)} |"
 
 
+def batch_sizes() -> Iterator[str]:
+    """Write what each row of a card has on test data with batches of 32 and of 128, seed by seed."""
+    card = "testbed_shapes_medium_cnn"
+    tables = [read_table(name, "runs") for name in (f"{card}_batch_32", card)]
+    steps = [max(int(run["steps"]) for run in table) for table in tables]
+    heads = (f"{size}, {many:,} steps | spatial" for size, many in zip((32, 128), steps, strict=True))
+    yield f"| | {' | '.join(heads)} |"
+    yield f"|---|{'--:|' * 4}"
+    for label in dict.fromkeys(run["label"] for run in tables[0]):
+        if label.endswith(" only"):  # blind
+            continue
+        cells = [
+            ", ".join(f"{100 * float(run[f'test/accuracy{of}']):.0f}" for run in table if run["label"] == label)
+            for table in tables
+            for of in ("", "/spatial")
+        ]
+        yield f"| {label} | {' | '.join(cells)} |"
+
+
 def main(name: str) -> None:
     """Print one of the tables."""
-    tables = {"search": search, "depth": layers, "vit_rates": vit_rates, "optimisation": optimisation} | {
-        each: partial(tried, each) for each in TRIED
-    }
+    tables = {
+        "search": search,
+        "depth": layers,
+        "vit_rates": vit_rates,
+        "optimisation": optimisation,
+        "batch_sizes": batch_sizes,
+    } | {each: partial(tried, each) for each in TRIED}
     print("\n".join(tables.get(name, partial(comparison, name))()))
 
 

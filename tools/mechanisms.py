@@ -6,7 +6,8 @@ afterwards; of those on the ViT, the same test, and each row less the bridge wit
 family where seeds ran until decided; of those on questions about shapes, each row less the bridge in counting, and
 without spatial relations; managers of all levels less those of the bridge's own; areas at one rate; which share of a
 variance is of test questions; in retrieval of clip art, managers less the top level alone; what a rate
-costs that one seed chooses; and how far a single level of the ViT is from bridges in its testbed's card.
+costs that one seed chooses; how far a single level of the ViT is from bridges in its testbed's card; and rows less the
+bridge, by family, that were trained on more examples.
 """
 
 from __future__ import annotations
@@ -178,6 +179,19 @@ def on_single_levels_of_the_vit() -> None:
     print(f"ViT, draw 2, {_less(shared, 'bridge', 'image level 6')}")
 
 
+def on_levels_trained_longer() -> None:
+    """Print each row less the bridge by family, and other pairs, after 4.8 times the examples."""
+    name, bridge = "levels_longer", "bridge 1 3 4"
+    scores = by_seed(METRIC, name)
+    for one, other in (("image level 3 in each layer", "image level 3"), ("adaptive", "static")):
+        print(f"longer, {_less(scores, one, other)}")
+    for family in FAMILIES:
+        of_family = by_seed(f"{METRIC}/{family}", name)
+        for label in scores:
+            if label != bridge:
+                print(f"longer, {family}, {_less(of_family, label, bridge)}")
+
+
 def rates_of_one_seed() -> None:
     """Print what a rate costs that one seed chooses: on the other two, less the rate that is best on them."""
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -271,6 +285,7 @@ def main() -> None:
     rates_of_one_seed()
     on_rates_of_three_seeds()
     on_single_levels_of_the_vit()
+    on_levels_trained_longer()
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ class Experts:
         """Zero mean, unit variance over D, [B, N, L, D].
 
         The norm of each expert in a mixture is scale and shift on top of this: computed once for all managers of a
-        modality. (Cached by
-        hand, as `cached_property` takes a lock in Python 3.11, which `torch.compile` cannot follow.)
+        modality. (Cached by hand, as `cached_property` takes a lock in Python 3.11, which `torch.compile` cannot
+        follow.)
         """
         standardised = self._standardised
         if standardised is None:
