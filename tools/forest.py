@@ -83,6 +83,14 @@ LEVELS = {
         "static",
         "adaptive",
     ),
+    "CNN, draw 17<br>bridge 1 3 4, longer": (
+        "levels_longer",
+        "image level 3",
+        "image level 3 in each layer",
+        "bridge 1 3 4",
+        "static",
+        "adaptive",
+    ),
     "ViT, draw 2<br>bridge 2 6 8": (
         "judge_vit",
         "",  # taken back: initial weights of that time held it back
