@@ -42,7 +42,7 @@ SHIPPED = {
     "queries": ("results-tables.md#what-should-a-token-ask-with", "CNN, queries"),
     "queries_rate": ("results-tables.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
     "judge_vit": ("results-tables.md#the-same-on-a-vit", "ViT"),
-    "levels_longer": ("results-tables.md#trained-on-more-examples", "CNN, 4.8 times the examples"),
+    "levels_longer": ("results-tables.md#trained-for-longer", "CNN, trained for longer"),
     "sweep_managers_shapes": ("results-tables.md#where-one-level-knows-nearly-all", "CNN, shapes"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),

@@ -7,7 +7,7 @@ family where seeds ran until decided; of those on questions about shapes, each r
 without spatial relations; managers of all levels less those of the bridge's own; areas at one rate; which share of a
 variance is of test questions; in retrieval of clip art, managers less the top level alone; what a rate
 costs that one seed chooses; how far a single level of the ViT is from bridges in its testbed's card; and rows less the
-bridge, by family, that were trained on more examples.
+bridge, by family, that were trained for longer, and where their best step was.
 """
 
 from __future__ import annotations
@@ -180,16 +180,32 @@ def on_single_levels_of_the_vit() -> None:
 
 
 def on_levels_trained_longer() -> None:
-    """Print each row less the bridge by family, and other pairs, after 4.8 times the examples."""
+    """Print each row less the bridge by family, and other pairs, after longer training."""
     name, bridge = "levels_longer", "bridge 1 3 4"
     scores = by_seed(METRIC, name)
     for one, other in (("image level 3 in each layer", "image level 3"), ("adaptive", "static")):
         print(f"longer, {_less(scores, one, other)}")
+    print(f"draw 5, {_less(by_seed(), 'image level 3 in each layer', 'image level 3')}")
     for family in FAMILIES:
         of_family = by_seed(f"{METRIC}/{family}", name)
         for label in scores:
             if label != bridge:
                 print(f"longer, {family}, {_less(of_family, label, bridge)}")
+
+
+def best_steps() -> None:
+    """Print in how many runs the best evaluation was before the last, of the longer training and of level 3 before."""
+    level = "image level 3"
+    for name, label in (
+        *(("levels_longer", ""), ("levels_longer", level), ("levels_longer", f"{level} in each layer")),
+        *(("bridge_or_sum", level), ("sweep_managers_all", level)),
+    ):
+        runs = [run for run in read_table(name, "runs") if label in ("", run["label"])]
+        best = [int(run["best_step"]) for run in runs]
+        before = sum(step < int(run["steps"]) for step, run in zip(best, runs, strict=True))
+        print(
+            f"best before the end, {name}, {label or 'all'}: {before} of {len(runs)}, steps {min(best)} to {max(best)}"
+        )
 
 
 def rates_of_one_seed() -> None:
@@ -286,6 +302,7 @@ def main() -> None:
     on_rates_of_three_seeds()
     on_single_levels_of_the_vit()
     on_levels_trained_longer()
+    best_steps()
 
 
 if __name__ == "__main__":

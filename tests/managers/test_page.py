@@ -155,10 +155,12 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
         ("card, bridge 4 6 8 less image 6: +5.22 ± 1.61", "5.2 ± 1.6 (s) behind one on 4, 6, 8"),
         ("less today's, accuracy: -6.73 ± 6.77", "(−6.7 ± 6.8, p = 0.0507, so just not shown)"),
+        ("best before the end, levels_longer, all: 16 of 20", "before the end in 16 of 20 runs"),
+        ("draw 5, image level 3 in each layer less image level 3: +2.14 ± 0.97", "on draw 5 it was +2.1 ± 1.0"),
         ("longer, letter, image level 3 less bridge 1 3 4: -22.86 ± 6.68", "letters (−22.9 ± 6.7)"),
         ("longer, object, image level 3 less bridge 1 3 4: -13.40 ± 1.30", "objects (−13.4 ± 1.3)"),
         ("longer, shade, image level 3 less bridge 1 3 4: -15.10 ± 1.86", "the ground (−15.1 ± 1.9)"),
-        ("longer, image level 3 in each layer less image level 3: +0.43 ± 2.65", "(+0.4 ± 2.7 in each"),
+        ("longer, image level 3 in each layer less image level 3: +0.43 ± 2.65", "the level is +0.4 ± 2.7 from the first layer"),
         ("draw 2, bridge less image level 6: +8.80 ± 1.44", "the bridge with a shared one was 8.8 ± 1.4 ahead"),
     ):
         assert printed in told
