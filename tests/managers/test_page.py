@@ -108,6 +108,7 @@ def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None
 def test_the_table_of_optimisers_is_what_its_command_prints() -> None:
     page = (findings.ROOT / "docs" / "optimisation.md").read_text(encoding="utf-8")
     assert "\n".join(findings.optimisation()) in page
+    assert "\n".join(findings.batch_sizes()) in page
 
 
 def test_the_table_of_rates_of_the_vit_is_what_its_command_prints() -> None:
