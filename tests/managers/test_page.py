@@ -161,7 +161,10 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("longer, letter, image level 3 less bridge 1 3 4: -22.86 ± 6.68", "letters (−22.9 ± 6.7)"),
         ("longer, object, image level 3 less bridge 1 3 4: -13.40 ± 1.30", "objects (−13.4 ± 1.3)"),
         ("longer, shade, image level 3 less bridge 1 3 4: -15.10 ± 1.86", "the ground (−15.1 ± 1.9)"),
-        ("longer, image level 3 in each layer less image level 3: +0.43 ± 2.65", "the level is +0.4 ± 2.7 from the first layer"),
+        (
+            "longer, image level 3 in each layer less image level 3: +0.43 ± 2.65",
+            "the level is +0.4 ± 2.7 from the first layer",
+        ),
         ("draw 2, bridge less image level 6: +8.80 ± 1.44", "the bridge with a shared one was 8.8 ± 1.4 ahead"),
     ):
         assert printed in told
