@@ -8,15 +8,13 @@ from torch.nn import functional as F
 
 from mtlab import attention
 from mtlab.attention import fused_attention
-from mtlab.matmul import default_matmul
+from mtlab.matmul import default_matmul, onednn_matmul
 
 
-@pytest.fixture(params=["highest", "medium"])
+@pytest.fixture(params=[default_matmul, onednn_matmul])
 def _precision(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(request.param)
-    yield
-    torch.set_float32_matmul_precision(before)
+    with request.param():
+        yield
 
 
 @pytest.mark.usefixtures("_precision")

@@ -312,7 +312,7 @@ def test_the_other_modalitys_levels_are_projected_for_a_manager_that_reads_them(
     finally:
         del MANAGERS.entries["reads_the_other_side"]
     text, vision = features()
-    encoder(text, vision).text.sum().backward()
+    encoder(text, vision).text[..., 0].sum().backward()  # over all dimensions a norm's output sums to a constant
     assert encoder.image.projections.used == {1, 2}
     assert encoder.text.projections.used == {3}
     for level in (1, 5):  # the image's levels

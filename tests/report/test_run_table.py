@@ -41,7 +41,10 @@ def test_a_sweep_that_has_not_begun_has_no_runs_and_hides_no_others(study, monke
     assert_frame_equal(runs, mtlab.frame(store.root, "trial"), check_column_order=False)
     assert mtlab.frame(store.root, "hunt").columns == ["run", "study", "cell", "seed", "label", "state", "area"]
     code, _, said = call("logs", "hunt", "--store", store.root)
-    assert (code, said) == (2, "error: sweep 'hunt' has no run yet: `mtlab sweep hunt` begins it\n")
+    assert (code, said) == (
+        2,
+        f"error: sweep 'hunt' has no run yet: `mtlab sweep hunt --store {store.root}` begins it\n",
+    )
 
 
 @pytest.fixture

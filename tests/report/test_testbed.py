@@ -262,7 +262,7 @@ def test_too_little_for_a_card(fabric, bed):
     with pytest.raises(UserError, match=r"'trial' is no testbed: no finished row is `last` on a single level"):
         build_card(fabric.store, plan_of(fabric, ["mean", "bridge a"]))
     empty = Store.open(fabric.store.root.parent / "empty", create=True)
-    with pytest.raises(UserError, match=r"no run of 'trial' is finished: `mtlab run trial`"):
+    with pytest.raises(UserError, match=r"no run of 'trial' is finished: `mtlab run trial.yaml --store .*empty`"):
         build_card(empty, bed)
 
 
