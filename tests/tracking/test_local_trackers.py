@@ -134,7 +134,8 @@ def test_a_study_goes_on_without_an_mlflow_server_that_does_not_answer(one: Stor
         uri = f"mlflow.uri=http://127.0.0.1:{deaf.getsockname()[1]}"
         done = sync(one, "--to", "mlflow", "--to", "tensorboard", "--set", uri)
     assert done.returncode == 1
-    left_out = "MLflow's server cannot be reached: left out; once that is mended, `mtlab track sync tracked` sends it"
+    command = f"mtlab track sync tracked --store {one.root}"
+    left_out = f"MLflow's server cannot be reached: left out; once that is mended, `{command}` sends it"
     assert done.stdout.splitlines()[0] == left_out
     assert "TensorBoard: 2 of 2 (2 new)" in done.stdout
     assert "MLflow: " not in done.stdout.partition("\n")[2]

@@ -253,7 +253,7 @@ def test_a_wrong_key_is_told_in_a_line(one: Store, serve: Serve) -> None:
     serve("refuse")
     done = sync(one)
     assert done.returncode == 1
-    mended = "once that is mended, `mtlab track sync tracked` sends it"
+    mended = f"once that is mended, `mtlab track sync tracked --store {one.root}` sends it"
     assert done.stdout.startswith(f"W&B refuses the key: carried on offline; {mended}")
     assert offline(one).keys() == NAMES
 
