@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mtlab.errors import UserError, missing_extra
+from mtlab.runs.shell_command import shell_command
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -85,7 +86,8 @@ def greeting(data: Any, host: str, port: int) -> list[str]:
             "(without --host, only this machine can)"
         )
     if not studies:
-        lines.append("the store is empty: `mtlab run quickstart` makes a first study, which the page then shows")
+        command = shell_command("run", "quickstart", store=data.store)
+        lines.append(f"the store is empty: `{command}` makes a first study, which the page then shows")
     return [*lines, "Ctrl-C stops it"]
 
 

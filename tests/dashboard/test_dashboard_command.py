@@ -65,7 +65,7 @@ def test_it_serves_until_it_is_interrupted(tmp_path: Path, start: Start) -> None
     process, address, lines = start("--store", tmp_path / "runs")
     assert address.startswith("http://127.0.0.1:80")
     assert lines[0].startswith(f"dashboard of {tmp_path / 'runs'} (0 studies): ")
-    assert "the store is empty: `mtlab run quickstart`" in lines[1]
+    assert "the store is empty: `mtlab run quickstart --store " in lines[1]
     assert not any("warning" in line.lower() for line in lines)
     status, page, headers = get(address)
     assert status == 200
