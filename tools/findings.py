@@ -313,6 +313,15 @@ def batch_sizes() -> Iterator[str]:
         yield f"| {label} | {' | '.join(cells)} |"
 
 
+def batch_trials() -> Iterator[str]:
+    """Write what trials of batches and rates on medium questions about shapes have on validation data."""
+    yield "| trial | steps | all | spatial |"
+    yield "|---|--:|--:|--:|"
+    for run in read_table("shapes_batches", "runs"):
+        scores = (f"{100 * float(run[f'val/accuracy{of}']):.0f}" for of in ("", "/spatial"))
+        yield f"| {run['label']} | {int(run['steps']):,} | {' | '.join(scores)} |"
+
+
 def main(name: str) -> None:
     """Print one of the tables."""
     tables = {
@@ -321,6 +330,7 @@ def main(name: str) -> None:
         "vit_rates": vit_rates,
         "optimisation": optimisation,
         "batch_sizes": batch_sizes,
+        "batch_trials": batch_trials,
     } | {each: partial(tried, each) for each in TRIED}
     print("\n".join(tables.get(name, partial(comparison, name))()))
 

@@ -111,10 +111,10 @@ class StudyStatus:
     study: str
     metric: str  #: the one that chooses checkpoints
     runs: tuple[RunStatus, ...]
+    store: Store  #: where it lies, for commands to run next
     looks: LooksStatus | None = None  #: where it has as many seeds as it needs
     sweep: bool = False
     final: str | None = None  #: the study of a sweep's winners, once there is one
-    store: Store | None = None  #: where it lies, for commands to run next
 
     @property
     def counts(self) -> dict[str, int]:
@@ -230,7 +230,7 @@ def _status(
     runs = [run_status(store, plan, run, states, killed.get(run["id"]), jobs.get(run["id"])) for run in plan["runs"]]
     final, sweep = final_name(name), is_sweep(plan)
     planned = final if sweep and (store.study(final) / "plan.json").is_file() else None
-    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs), _looks_status(store, plan), sweep, planned, store)
+    return StudyStatus(name, plan["metrics"]["choose"], tuple(runs), store, _looks_status(store, plan), sweep, planned)
 
 
 def _looks_status(store: Store, plan: Mapping[str, Any]) -> LooksStatus | None:

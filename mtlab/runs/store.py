@@ -290,7 +290,7 @@ class Store:
         path = self.study(name) / "plan.json"
         content = {"format": FORMAT, **plan}
         owner = (_read(path) or {}).get("spec_file")
-        if owner is not None and _declares(Path(owner), self.study_text(name)):
+        if owner not in (None, content.get("spec_file")) and _declares(Path(owner), self.study_text(name)):
             content["spec_file"] = owner  # this one was planned from a copy
         write_checked_json(path, content)
         return path

@@ -109,6 +109,7 @@ def test_the_table_of_optimisers_is_what_its_command_prints() -> None:
     page = (findings.ROOT / "docs" / "optimisation.md").read_text(encoding="utf-8")
     assert "\n".join(findings.optimisation()) in page
     assert "\n".join(findings.batch_sizes()) in page
+    assert "\n".join(findings.batch_trials()) in page
 
 
 def test_the_table_of_rates_of_the_vit_is_what_its_command_prints() -> None:
