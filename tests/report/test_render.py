@@ -78,7 +78,8 @@ def test_a_browser_is_kept_for_a_while_and_replaced_when_it_has_ended(monkeypatc
     assert render.render_images([(made(), "png")]) == first
     assert browsers() == started
     for pid in started:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # ends with another of them
+            os.kill(pid, signal.SIGKILL)
     monkeypatch.setattr(render, "IDLE", 0.1)
     assert render.render_images([(made(), "png")]) == first
     wait_for(lambda: not browsers())
