@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mtlab import files
 from mtlab.config.hashing import digest
+from mtlab.data.progress import track
 from mtlab.errors import UserError
 
-SHOW_PROGRESS_FROM = 500  #: files, which take a second or two
+FEW = 500  #: files, which take a second or two
 
 
 def content_digest(folder: Path, names: Collection[str], check: Callable[[Path], None] = lambda _: None) -> str:
@@ -41,7 +42,7 @@ def content_digest(folder: Path, names: Collection[str], check: Callable[[Path],
         else:
             index[name] = [*stamp, ""]
             fresh.append(name)
-    for name in _with_progress(fresh, f"reading files of {folder.name}"):
+    for name in track(fresh, f"reading files of {folder.name}", len(fresh), few=FEW):
         check(folder / name)
         index[name][2] = _hash(folder / name)
     if fresh:
@@ -72,13 +73,3 @@ def _hash(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None
-
-
-def _with_progress(names: Sequence[str], what: str) -> Sequence[str]:
-    """Show progress over many files, on stderr, which keeps a command's output clean."""
-    if len(names) < SHOW_PROGRESS_FROM:
-        return names
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(names, what, console=Console(stderr=True), transient=True)  # type: ignore[return-value]

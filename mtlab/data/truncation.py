@@ -11,11 +11,13 @@ import torch
 
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
+from mtlab.data.progress import track
 from mtlab.towers.build import build_tower, tower_digest, tower_node, tower_shape
 from mtlab.towers.causal_lm import CausalLanguageModel
 from mtlab.towers.loading.disk_cache import load_or_compute
 
 BATCH = 4096  #: texts tokenised at once
+FEW = 20_000  #: texts, which take a second or two
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def measure_captions(config: Mapping[str, Any], dataset: Dataset, prompt: str) -
             tower = build_tower("text", config["text"], weights=False)
         assert isinstance(tower, CausalLanguageModel), "a plan refuses others"
         texts = (text for split in SPLITS for text in dataset.texts(split))
-        lengths = ((len(tower.encode_answer(text)) + 1, text) for text in texts)
+        shown = track(texts, "measuring captions", sum(dataset.sizes(dataset.config).values()), few=FEW)
+        lengths = ((len(tower.encode_answer(text)) + 1, text) for text in shown)
         shortest = longest = next(lengths)
         for each in lengths:
             shortest, longest = min(shortest, each), max(longest, each)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
+from mtlab.data.progress import track
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import INDEX, Kind
 from mtlab.data.shards.samples import TextRecord
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mtlab.data.shards.streaming.sample_loader import StreamedTexts
 
 ALLOW_PIPE = "MTLAB_ALLOW_PIPE"  #: environment variable: 1 allows data sets to run commands that are named in files
+FEW = 50_000  #: records, which take a second or two
 PROVIDES: Mapping[Kind, frozenset[str]] = {
     "questions": frozenset({"answers", "scores"}),
     "entailment": frozenset({"answers"}),
@@ -319,9 +321,12 @@ def _count_unknown(part: SplitSource) -> int:
     """Count the questions whose right answer is known, but is none of training."""
     if part.shards.kind != "questions" or _lacks_labels(part):
         return 0
-    return _count_once(
-        "unknown", [part], lambda: sum(not record.scores for record in part.shards.records(part.selection))
-    )
+
+    def count() -> int:
+        records = track(part.shards.records(part.selection), "reading questions", _size(part), few=FEW)
+        return sum(not record.scores for record in records)
+
+    return _count_once("unknown", [part], count)
 
 
 def _count_shared(one: SplitSource, other: SplitSource) -> int:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mtlab import files
+from mtlab.data.progress import track
 from mtlab.errors import UserError, missing_extra
 
 SECONDS = 20  #: of processor time for one file: a plain one takes a hundredth of one
@@ -99,16 +100,12 @@ def _draw_all(
     finish: Callable[[bytes], bytes],
 ) -> None:
     """Draw every picture and keep them in one archive: seconds, with progress."""
-    from rich.console import Console
-    from rich.progress import track
-
     _renderer()
-    shown = track(paths.items(), "drawing pictures", console=Console(stderr=True), transient=True)
     with ExitStack() as stack:
         scratch = stack.enter_context(files.atomic_write(archive))
         opened = stack.enter_context(zipfile.ZipFile(scratch, "w"))
         drawing = stack.enter_context(_Drawing())
-        for key, path in shown:
+        for key, path in track(paths.items(), "drawing pictures", len(paths)):
             drawn = drawing.draw(path, size, background) if path.suffix == ".svg" else path.read_bytes()
             opened.writestr(f"{key}.png", finish(drawn))
 
