@@ -34,6 +34,7 @@ ALIKE_VIT = (
 )  #: on the ViT; cross-attention and Dense Connector were not predicted to be
 CHANGED = ("bridge", "bridge, cross-attention", "IGVA", "Dense Connector", "Dense Connector, sparse")  #: since draw 1
 METRIC = "test/accuracy"
+PICTURES = 1200  #: of 4,800 test questions of `layered`, four a picture
 ALL_LEVELS = ("static", "adaptive")
 FAMILIES = ("letter", "object", "shade", "stripes")  #: of `layered`
 Scores = Mapping[str, NDArray[np.float64]]
@@ -254,9 +255,11 @@ def variance_of_questions() -> None:
             gap = scores[row["label"]] - scores["bridge 1 3 4"]
             found = paired_t_examples(gap, None)
             assert found.interval is not None, "seeds differ"
-            ours = (found.interval[1] - found.interval[0]) / stats.t.ppf(0.975, len(gap) - 1)
-            whole = 100 * (float(row["difference_high"]) - float(row["difference_low"])) / stats.norm.ppf(0.975)
-            print(f"until decided, {row['label']}: {1 - (ours / whole) ** 2:.0%} of the variance is of test questions")
+            seeds = ((found.interval[1] - found.interval[0]) / 2) ** 2  # t² S, see `mtlab.statistics.paired`
+            whole = (50 * (float(row["difference_high"]) - float(row["difference_low"]))) ** 2
+            questions = (whole - seeds) / stats.t.ppf(0.975, PICTURES - 1) ** 2
+            share = questions / (questions + seeds / stats.t.ppf(0.975, len(gap) - 1) ** 2)
+            print(f"until decided, {row['label']}: {share:.0%} of the variance is of test questions")
 
 
 def _less(scores: Scores, one: str, other: str) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtlab.report.comparison.compare import ComparisonRow, seed_spread, smallest_alpha
+from mtlab.report.comparison.compare import ComparisonRow, compared_pairs, seed_spread, smallest_alpha
 from mtlab.report.comparison.verdict import next_for_not_learned, not_learned
 from mtlab.report.formats import numbers
 from mtlab.report.formats.run_again import run_again
@@ -97,12 +97,13 @@ def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[s
         return []
     if planned < needed:
         return [f"{planned} seed{'s' if planned > 1 else ''} asked for: {plan['test']} needs at least {needed}"]
-    spreads = [seed_spread(row.difference) for row in rows if row.difference is not None and row.difference.error]
+    compared = [row.difference for row in rows if row.compared and row.difference is not None]
+    spreads = [seed_spread(difference) for difference in compared if difference.error]
     if planned > 3 or not spreads:
         return []
     spreads.sort(key=lambda spread: spread[0])
     (middle, examples), metric = spreads[len(spreads) // 2], plan["metrics"]["verdict"]
-    level = smallest_alpha(plan, sum(row.compared for row in rows))
+    level = smallest_alpha(plan, len(compared_pairs(rows)))
     now, more = (smallest_detectable(middle, n, level, examples=examples) for n in (planned, 5))
     return [f"with {planned} seeds, {_unseen(now, metric)}; with 5 seeds of the same spread, {_unseen(more, metric)}"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
@@ -69,7 +70,7 @@ def _next_steps(report: StudyReport, again: RunAgain, store: Store | None) -> li
         status = shell_command("status", report.study, store=store)
         why = [f"{status} (why {failed} run{'s' if failed > 1 else ''} failed)"] if failed else []
         return [*why, f"{again()} (does the rest)"]
-    if report.sequential is not None and report.sequential.ended < len(report.sequential.comparisons):
+    if report.sequential is not None and report.sequential.ended < report.sequential.count:
         return [f"{again()} (goes on until all comparisons are decided)"]
     steps = []
     if (training := next_for_not_learned(report.rows, report.study, again)) is not None:
@@ -125,8 +126,11 @@ def _with_seeds(report: StudyReport, number: int, again: RunAgain) -> str:
 
 def _seeds_needed(row: ComparisonRow, alpha: float) -> int | None:
     """Return the seeds that would detect a difference as large as the observed one; None for more than are advised."""
-    if row.difference is None or not row.difference.error:
+    if row.difference is None or not row.difference.difference:
         return None
+    if not row.difference.error:  # the same of each seed: p is the chance that so many signs agree
+        equal = max(math.ceil(1 - math.log2(alpha)), row.difference.n + 1)
+        return equal if equal <= MOST_SEEDS else None
     sd, examples = seed_spread(row.difference)
     found = seeds_to_detect(abs(row.difference.difference), sd, alpha, examples=examples, most=MOST_SEEDS)
     return None if found is None else max(found, row.difference.n + 1)

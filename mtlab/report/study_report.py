@@ -11,7 +11,7 @@ from mtlab.files import json_text
 from mtlab.report import frame
 from mtlab.report import side_by_side as blocks
 from mtlab.report.caveats import collect_caveats
-from mtlab.report.comparison.compare import ComparisonRow, compare
+from mtlab.report.comparison.compare import ComparisonRow, compare, compared_pairs
 from mtlab.report.comparison.families import FamilyRow, compare_families
 from mtlab.report.comparison.paired_examples import count_examples
 from mtlab.report.comparison.seed_results import recorded_floor
@@ -174,12 +174,14 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         test=plan["test"],
         alpha=plan["alpha"],
         correct=plan["correct"],
-        comparisons=sum(row.compared for row in rows) if looks is None else len(looks.pairs),
+        comparisons=len(compared_pairs(rows)) if looks is None else len(looks.pairs),
         seeds=tuple(plan["seeds"]),
         runs={"asked": states.total(), **dict(sorted(states.items()))},
         rows=rows,
         families=families,
-        family_comparisons=sum(row.compared for of_family in families.values() for row in of_family),
+        family_comparisons=len(
+            {(name, row.cell, row.compare_to) for name, rows in families.items() for row in rows if row.compared}
+        ),
         speed=compare_speed(store, runs, rows, plan, recorded_floor(own, plan["metrics"]["choose"])),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),

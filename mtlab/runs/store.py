@@ -339,7 +339,7 @@ def is_sweep(plan: Mapping[str, Any]) -> bool:
 def metric_direction(plan: Mapping[str, Any], metric: str) -> str:
     """Return which way a metric of a stored plan is better, "max" or "min"; a family's is that of the whole."""
     directions: Mapping[str, str] = plan["directions"]
-    return directions[metric] if metric in directions else directions[metric.rpartition("/")[0]]
+    return directions[metric] if metric in directions else directions["/".join(metric.split("/")[:2])]
 
 
 def final_name(sweep: str) -> str:

@@ -43,4 +43,6 @@ def bootstrap(differences: Numbers, alpha: float = 0.05, *, resamples: int = RES
     np.divide(shift, spread / n**0.5, out=t, where=spread > 0)
     p = (1 + int((t >= abs(mean / error)).sum())) / (1 + resamples)
     critical = float(np.quantile(t, 1 - alpha, method="higher"))
+    if not np.isfinite(critical):  # nearly all differences are equal: too many resamples have no spread
+        return Difference(n, mean, error, None, p, "no interval: nearly all differences are the same")
     return Difference(n, mean, error, (mean - critical * error, mean + critical * error), p)

@@ -6,6 +6,7 @@ how levels are aggregated, whatever its difference to others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class Floor:
     """The score of the best blind answer, and how far chance carries a model that knows no more."""
 
     score: float
-    error: float  #: standard error over examples of a model's score − `score`, of one seed
+    error: float  #: standard error over examples of a model's score − `score`, of one seed; inf: it cannot be told
 
 
 def floor_metrics(metric: str) -> tuple[str, str]:
@@ -70,7 +71,7 @@ def blind_floor(scores: Floats, blind: Floats, clusters: npt.NDArray[np.int64]) 
     """Compare a model's outcomes with those of the best blind answer on the same examples.
 
     The standard error is that of the mean of their differences, robust to clusters of examples: 0 for a model that
-    gives the blind answer always.
+    gives the blind answer always. A single cluster, as one picture of which all is asked, has none: it is infinite.
 
     Args:
         scores: the model's, [m].
@@ -82,8 +83,10 @@ def blind_floor(scores: Floats, blind: Floats, clusters: npt.NDArray[np.int64]) 
     numbered = np.unique(clusters, return_inverse=True)[1]
     sums = np.bincount(numbered, gained - gained.mean())
     count = len(sums)
-    correction = count / (count - 1) if count > 1 else 1.0
-    return Floor(float(blind.mean()), float(np.sqrt(correction * (sums**2).sum()) / len(scores)))
+    if count < 2:
+        return Floor(float(blind.mean()), math.inf)
+    error = math.sqrt(count / (count - 1) * float((sums**2).sum())) / len(scores)
+    return Floor(float(blind.mean()), error)
 
 
 def judge_learning(results: Mapping[int, float], floors: Mapping[int, Floor]) -> Learning | None:
@@ -91,14 +94,15 @@ def judge_learning(results: Mapping[int, float], floors: Mapping[int, Floor]) ->
 
     Args:
         results: seed → result, of which more is better.
-        floors: seed → its floor.
+        floors: seed → its floor; seeds without one, or without its error, are not judged.
 
     Returns:
-        None where a seed has no floor, or there is no seed.
+        None where no seed is judged.
 
     """
-    if not results or not set(results) <= set(floors):
+    judged = sorted(seed for seed in results if seed in floors and math.isfinite(floors[seed].error))
+    if not judged:
         return None
-    learned = {seed for seed, result in results.items() if result - floors[seed].score > ERRORS * floors[seed].error}
-    highest = max(floors[seed].score for seed in results)
-    return Learning(highest, tuple(sorted(learned)), tuple(sorted(set(results) - learned)))
+    learned = [seed for seed in judged if results[seed] - floors[seed].score > ERRORS * floors[seed].error]
+    not_learned = tuple(seed for seed in judged if seed not in learned)
+    return Learning(max(floors[seed].score for seed in judged), tuple(learned), not_learned)

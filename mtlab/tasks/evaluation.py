@@ -79,7 +79,8 @@ class Evaluation:
     def floors(self, split: str) -> dict[str, float]:
         """Return `split/METRIC_floor`, what a blind model scores, and the standard error of a difference from it.
 
-        For the primary metric and all others that have one, overall and by family; see `statistics.learning`.
+        For the primary metric and all others that have one, overall and by family; without an error where all examples
+        are of one cluster; see `statistics.learning`.
         """
         families, clusters = np.array(self.families), np.unique(self.clusters, return_inverse=True)[1]
         found = dict(self.extra_floors)
@@ -93,7 +94,7 @@ class Evaluation:
         values: dict[str, float] = {}
         for metric, floor in found.items():
             values |= dict(zip(floor_metrics(f"{split}/{metric}"), (floor.score, floor.error), strict=True))
-        return values
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def answers_in_words(self, row: int, answers: Sequence[str]) -> tuple[str, str]:
         """Return right and given answer of an example in words; `answers` are the names of the numbers."""

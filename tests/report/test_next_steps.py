@@ -156,3 +156,25 @@ def test_the_seeds_that_detect_are_the_fewest(sd: float) -> None:
     assert (smallest_detectable(sd, found) or 0) <= 1.0 < (smallest_detectable(sd, found - 1) or 9e9)
     assert seeds_to_detect(1.0, 20.0, most=100) is None
     assert seeds_to_detect(-1.0, sd, most=200) == found
+
+
+def test_a_difference_that_is_the_same_of_each_seed_needs_few_more(fabric: Fabric) -> None:
+    for seed in range(4):
+        fabric.finish("bridge", seed, 0.60 + 0.01 * seed, outcomes=False)
+        fabric.finish("static", seed, 0.70 + 0.01 * seed, outcomes=False)
+    lines = closing_lines(build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=4)), "trial.yaml")
+    assert lines[1].startswith("next: 6 seeds would show a difference as large as that of static, +10.0")
+
+
+def test_spreads_of_rows_that_are_not_compared_say_nothing_of_more_seeds(fabric: Fabric) -> None:
+    """A row that has not learned in one of its seeds differs by tens of points from seed to seed."""
+    wild, calm = (0.50, 0.90, 0.52), (0.71, 0.70, 0.72)
+    for cell, values in (("bridge", (0.70, 0.71, 0.72)), ("static", calm), ("last", wild), ("sparse", wild)):
+        for seed, accuracy in enumerate(values):
+            fabric.finish(cell, seed, accuracy, floor=0.5)
+    several, alone = (
+        [note for note in build_report(fabric.store, fabric.plan(cells, seeds=3)).notes if "tend to go unseen" in note]
+        for cells in (["bridge", "static", "last", "sparse"], ["bridge", "static"])
+    )
+    assert several == alone
+    assert len(alone) == 1

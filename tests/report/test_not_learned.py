@@ -52,6 +52,13 @@ def test_it_is_said_in_the_row_with_the_count_of_seeds(five):
     assert rows["adaptive"].learning.not_learned == (1, 3)
 
 
+def test_a_floor_that_one_run_lacks_hides_no_seed_that_has_not_learned(five):
+    five.finish("last", 2, 0.56)
+    plan = five.plan(list(ACCURACIES))
+    assert rows_of(five, plan)["last"].verdict == "not learned (4 of 4 seeds)"
+    assert rows_of(five, plan | {"floor": 57})["last"].verdict == "not learned (5 of 5 seeds)"
+
+
 def test_it_has_no_p_value_and_is_not_counted_by_the_correction(five):
     plan = five.plan(list(ACCURACIES))
     rows = rows_of(five, plan)

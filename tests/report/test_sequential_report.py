@@ -93,6 +93,17 @@ def test_p_values_are_those_of_the_record_and_count_the_looks(study: Any, report
     assert {row.label for row in report.rows if row.smallest_detectable is not None} == {"adaptive"}
 
 
+@pytest.mark.parametrize("spending", ["obrien_fleming", "pocock"])
+def test_what_can_be_detected_is_asked_at_the_corrected_level_of_the_last_look(study: Any, spending: Any) -> None:
+    fabric, plan, looks = study
+    plan = plan | {"sequential": plan["sequential"] | {"spending": spending}}
+    row = compare(run_frame(fabric.store, plan), {}, plan, looks)[3]
+    numbers = tuple(plan["sequential"]["looks"])
+    level = StoppingRule(numbers, 0.03, spending=spending).difference.at(0.05 / 3)[-1]
+    sd, examples = seed_spread(row.difference)
+    assert row.smallest_detectable == pytest.approx(smallest_detectable(sd, MOST, level, examples=examples))
+
+
 def test_what_was_spent_and_saved_is_told(report: StudyReport) -> None:
     summary = report.sequential
     assert summary is not None

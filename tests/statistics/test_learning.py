@@ -49,7 +49,19 @@ def test_seeds_are_judged_one_by_one():
 
 def test_nothing_is_judged_without_results_or_floors():
     assert judge_learning({}, {}) is None
-    assert judge_learning({0: 0.9, 1: 0.9}, {0: Floor(0.5, 0.01)}) is None
+    assert judge_learning({1: 0.9}, {0: Floor(0.5, 0.01)}) is None
+
+
+def test_seeds_without_a_floor_do_not_hide_those_that_have_not_learned():
+    found = judge_learning({0: 0.9, 1: 0.51}, {1: Floor(0.5, 0.01)})
+    assert (found.learned, found.not_learned, found.seeds) == ((), (1,), 1)
+
+
+def test_one_cluster_says_nothing_about_who_has_learned():
+    scores, blind = np.arange(10) % 5 < 3, np.arange(10) % 2 == 0
+    floor = blind_floor(scores.astype(float), blind.astype(float), np.zeros(10, np.int64))
+    assert floor == Floor(0.5, np.inf)
+    assert judge_learning({0: 0.6}, {0: floor}) is None
 
 
 def test_a_model_that_guesses_rarely_seems_to_have_learned():

@@ -76,6 +76,13 @@ def test_bootstrap_needs_ten_seeds():
     assert bootstrap(np.arange(10.0)) == bootstrap(np.arange(10.0))
 
 
+def test_bootstrap_of_nearly_equal_differences_has_no_interval():
+    found = bootstrap([0.0] * 9 + [-0.1])
+    assert found.interval is None
+    assert found.p > 0.05
+    assert "no interval" in found.note
+
+
 def test_bootstrap_agrees_with_t_on_many_normal_seeds():
     differences = np.random.default_rng(3).normal(0.3, 1, 40)
     by_t, by_bootstrap = paired_t(differences), bootstrap(differences)

@@ -51,7 +51,8 @@ def test_the_lowest_loss_chooses_and_the_highest_accuracy_wins(tmp_path: Path) -
     assert modes(tmp_path, text) == {"min"}
     plan = planned(tmp_path, text)
     assert plan["directions"] == {"val/loss": "min", "test/accuracy": "max"}
-    assert [metric_direction(plan, name) for name in ("val/loss", "test/accuracy/colour")] == ["min", "max"]
+    names = ("val/loss", "test/accuracy/colour", "test/accuracy/near/far")
+    assert [metric_direction(plan, name) for name in names] == ["min", "max", "max"]
 
 
 def test_a_run_keeps_the_checkpoint_of_its_lowest_loss(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ from mtlab.statistics.paired import Difference
 from mtlab.statistics.power import POWER, smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.studies.looks import Looks, LookTest
+from mtlab.studies.seeds import stopping_rule
 
 if TYPE_CHECKING:
     import polars as pl
@@ -146,7 +147,7 @@ def compare(
         for row in measured
     ]
     tested = _add_looks(tested, looks) if looks is not None else _correct(tested, plan)
-    count = sum(row.compared for row in tested) if looks is None else len(looks.pairs)
+    count = len(compared_pairs(tested)) if looks is None else len(looks.pairs)
     alpha = smallest_alpha(plan, count)
     best = _best(tested, mode)
     rows = []
@@ -158,13 +159,19 @@ def compare(
     return tuple(rows)
 
 
+def compared_pairs(rows: Sequence[ComparisonRow]) -> set[tuple[str, str]]:
+    """Return the pairs of cells that are compared: two rows may be one cell, at equal steps and at equal FLOPs."""
+    return {(row.cell, row.compare_to) for row in rows if row.compared and row.compare_to is not None}
+
+
 def _correct(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[ComparisonRow]:
     """Add the p-values, corrected for all comparisons."""
+    pairs = [(row.cell, row.compare_to) for row in rows if row.compared]
     compared = [row.difference for row in rows if row.compared]
     margin = plan.get("equivalence")
     within = [None if each is None or margin is None else equivalence_p(each, margin) for each in compared]
-    p_values = iter(correct_p_values([None if each is None else each.p for each in compared], plan["correct"]))
-    equivalences = iter(correct_p_values(within, plan["correct"]))
+    p_values = iter(correct_p_values(pairs, [None if each is None else each.p for each in compared], plan["correct"]))
+    equivalences = iter(correct_p_values(pairs, within, plan["correct"]))
     return [
         replace(row, p_corrected=next(p_values), p_equivalence=next(equivalences)) if row.compared else row
         for row in rows
@@ -275,14 +282,20 @@ def paired_difference(
     return replace(found, interval=clip(found.interval, bounds)), examples.note
 
 
-def correct_p_values(p_values: Sequence[float | None], correct: str) -> list[float | None]:
+def correct_p_values(pairs: Sequence[Hashable], p_values: Sequence[float | None], correct: str) -> list[float | None]:
     """Correct the p-values of all planned comparisons together; those without results count as p = 1.
 
     So a p-value of an unfinished study is not smaller than the same p-value of the finished one.
+
+    Args:
+        pairs: what each p-value compares; of one comparison that stands in several rows, it counts once.
+        p_values: as many.
+        correct: `holm` or `none`.
+
     """
-    raw = [1.0 if each is None else each for each in p_values]
-    corrected = holm(raw) if correct == "holm" else raw
-    return [None if each is None else p for each, p in zip(p_values, corrected, strict=True)]
+    raw = {pair: 1.0 if p is None else p for pair, p in zip(pairs, p_values, strict=True)}
+    corrected = dict(zip(raw, holm([*raw.values()]), strict=True)) if correct == "holm" else raw
+    return [None if p is None else corrected[pair] for pair, p in zip(pairs, p_values, strict=True)]
 
 
 def _smallest_detectable(row: ComparisonRow, alpha: float, plan: Mapping[str, Any]) -> float | None:
@@ -290,10 +303,10 @@ def _smallest_detectable(row: ComparisonRow, alpha: float, plan: Mapping[str, An
     difference = row.difference
     if difference is None or difference.error is None or not row.compared:
         return None
-    if plan.get("sequential"):
+    if (rule := stopping_rule(plan)) is not None:
         if row.look is None or row.look.ended != "max":
             return None
-        alpha *= plan["sequential"]["levels"][-1] / plan["alpha"]
+        alpha = rule.difference.at(alpha)[-1]
     seeds, examples = seed_spread(difference)
     return smallest_detectable(seeds, difference.n, alpha, POWER, examples)
 

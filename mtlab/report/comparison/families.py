@@ -113,19 +113,24 @@ def _withheld(row: Mapping[str, Any], learning: Learning | None, baseline: Learn
 
 def _classify(tested: Mapping[str, list[FamilyRow]], plan: Mapping[str, Any]) -> dict[str, tuple[FamilyRow, ...]]:
     """Correct the p-values over all families together, and classify the differences by them."""
-    differences = [row.difference for rows in tested.values() for row in rows if row.compared]
+    compared = {
+        (family, row.cell, row.compare_to): row.difference
+        for family, rows in tested.items()
+        for row in rows
+        if row.compared
+    }
     mode = metric_direction(plan, plan["metrics"]["verdict"])
-    p_values = [None if each is None else each.p for each in differences]
-    corrected = iter(correct_p_values(p_values, plan["correct"]))
+    p_values = [None if each is None else each.p for each in compared.values()]
+    corrected = dict(zip(compared, correct_p_values([*compared], p_values, plan["correct"]), strict=True))
 
-    def classify(row: FamilyRow) -> FamilyRow:
+    def classify(family: str, row: FamilyRow) -> FamilyRow:
         if not row.compared:
             return row
-        p = next(corrected)
+        p = corrected[family, row.cell, row.compare_to]
         outcome = classify_outcome(row.difference, p, plan["alpha"], mode)
         return replace(row, p_corrected=p, outcome=outcome)
 
-    return {family: tuple(map(classify, rows)) for family, rows in tested.items()}
+    return {family: tuple(classify(family, row) for row in rows) for family, rows in tested.items()}
 
 
 def add_family_means(runs: pl.DataFrame, outcomes: Mapping[str, pl.DataFrame], metric: str) -> pl.DataFrame:

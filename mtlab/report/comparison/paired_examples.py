@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtlab.statistics.example_variance import ExampleVariance, example_variance
+from mtlab.statistics.numbers import Floats
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairedExamples:
-    """What the examples that two variants share add to the variance of their difference."""
+    """What the examples of two variants add to the variance of their difference."""
 
     variance: ExampleVariance | None  #: None where it cannot be estimated
     note: str | None = None  #: why not, or what is odd about them
@@ -77,19 +78,47 @@ def pair_examples(
         )
     if not np.allclose(joined["score"].to_numpy(), joined["metric"].to_numpy(), rtol=0, atol=1e-6):
         return PairedExamples(None, f"{metric} is no mean of recorded outcomes: the variance is that over seeds alone")
-    first, second = (rows.group_by("id", "seed").agg(pl.col("score").mean()) for rows in both_rows)
-    sizes = [rows["id"].n_unique() for rows in both_rows]
-    both = first.join(second, on=("id", "seed"), suffix="_other").sort("seed", "id")
-    gaps = both.with_columns(gap=pl.col("score") - pl.col("score_other")).pivot("seed", index="id", values="gap")
-    gaps = gaps.drop_nulls().sort("id")
-    if gaps.is_empty():
-        return PairedExamples(None, "evaluated on other examples than the baseline: pairing by seed means little here")
-    clusters = both_rows[0].unique("id").select("id", "cluster").join(gaps.select("id"), on="id").sort("id")["cluster"]
-    found = example_variance(gaps.drop("id").to_numpy().T, clusters.to_numpy()) if len(seeds) > 1 else None
-    if gaps.height < max(sizes):
-        return PairedExamples(
-            found, f"only {gaps.height} examples are shared with the baseline ({sizes[0]} and {sizes[1]})"
-        )
+    tables = [_by_seed(rows, seeds) for rows in both_rows]
+    if not all(table.height for table in tables):
+        return PairedExamples(None, "seeds were evaluated on other examples: the variance is that over seeds alone")
+    both = tables[0].join(tables[1], on=("id", "cluster"), how="full", coalesce=True, suffix="_other").sort("id")
+    scores, others = (both.select(f"{seed}{suffix}" for seed in seeds).to_numpy().T for suffix in ("", "_other"))
+    found = example_variance(_gaps(scores, others), both["cluster"].to_numpy()) if len(seeds) > 1 else None
+    shared, sizes = sum(table.height for table in tables) - both.height, [table.height for table in tables]
+    if not shared:
+        return PairedExamples(found, "evaluated on other examples than the baseline: pairing by seed means little here")
+    if shared < max(sizes):
+        return PairedExamples(found, f"only {shared} examples are shared with the baseline ({sizes[0]} and {sizes[1]})")
     if found is None and len(seeds) > 1:
         return PairedExamples(None, "all examples are of one cluster: the variance is that over seeds alone")
     return PairedExamples(found)
+
+
+def _by_seed(rows: pl.DataFrame, seeds: Sequence[int]) -> pl.DataFrame:
+    """Return id, cluster and the score of each seed, of the examples that all seeds have."""
+    import polars as pl
+
+    means = rows.group_by("id", "seed").agg(pl.col("score").mean(), pl.col("cluster").first())
+    table = means.pivot("seed", index=("id", "cluster"), values="score")
+    return table.select("id", "cluster", *map(str, seeds)).drop_nulls()
+
+
+def _gaps(scores: Floats, others: Floats) -> Floats:
+    """Return variant − baseline by seed and example, [n, m], over the examples of either; NaN: it lacks the example.
+
+    An example that one of them lacks moves the difference of the means by what it is off that one's mean, times the
+    share of the examples that it has. So the mean of these gaps is the difference of the means, and where both have
+    all examples they are the plain differences.
+    """
+    if np.isfinite(scores).all() and np.isfinite(others).all():
+        return scores - others
+
+    def moves(table: Floats) -> Floats:
+        known = np.isfinite(table)
+        off = np.where(known, table - np.nanmean(table, axis=1, keepdims=True), 0.0)
+        moved: Floats = off * (table.shape[1] / known.sum(axis=1, keepdims=True))
+        return moved
+
+    means = np.nanmean(scores, axis=1, keepdims=True) - np.nanmean(others, axis=1, keepdims=True)
+    gaps: Floats = means + moves(scores) - moves(others)
+    return gaps

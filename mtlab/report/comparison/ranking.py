@@ -107,7 +107,8 @@ def rank_variants(
         difference, _ = paired_difference(results, cells, runs, outcomes, metric, plan)
         assert difference is not None, "ranked variants share their seeds"
         found.append(difference)
-    corrected = correct_p_values([each.p for each in found], plan["correct"])
+    pairs = [frozenset((ranked[one].cell, ranked[other].cell)) for one, other in places]
+    corrected = correct_p_values(pairs, [each.p for each in found], plan["correct"])
     shown = [
         classify_outcome(each, p, plan["alpha"], mode) in ("better", "worse")
         for each, p in zip(found, corrected, strict=True)

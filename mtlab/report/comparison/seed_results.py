@@ -59,7 +59,7 @@ def judge_variant(
         plan: the stored plan.
         row: of the plan.
         metric: whose floor the runs recorded.
-        floor: another one, which counts where it is higher, or where they recorded none; see `blind_floor`.
+        floor: another one, which counts where it is higher, or of a run that recorded none; see `blind_floor`.
 
     Returns:
         None where it is not known, where less is better, or where the variant is blind on purpose.
@@ -69,10 +69,9 @@ def judge_variant(
         return None
     scores, errors = (results_by_seed(runs, row["cell"], name) for name in floor_metrics(metric))
     results = results_by_seed(runs, row["cell"], metric)
-    if floor is not None and not scores:
-        return judge_learning(results, dict.fromkeys(results, Floor(floor, 0.0)))
+    given = {} if floor is None else dict.fromkeys(results.keys() - scores.keys(), Floor(floor, 0.0))
     floors = {seed: Floor(max(score, floor or score), errors[seed]) for seed, score in scores.items() if seed in errors}
-    return judge_learning(results, floors)
+    return judge_learning(results, given | floors)
 
 
 def seed_mean(results: SeedResults, alpha: float, metric: str, learning: Learning | None = None) -> MeanInterval | None:

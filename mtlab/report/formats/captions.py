@@ -57,7 +57,7 @@ def looks_caption(report: StudyReport) -> str:
     summary = report.sequential
     assert summary is not None
     margin = numbers.format_margin(summary.margin, report.metric)
-    looks, count = summary.looks, len(summary.comparisons)
+    looks, count = summary.looks, summary.count
     corrected = f", all p corrected by Holm for {count} comparisons" if report.correct == "holm" and count > 1 else ""
     sentences = [
         f"Seeds until decided: looks at {_spans(looks)} seeds.",

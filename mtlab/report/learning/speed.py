@@ -210,8 +210,10 @@ def _steps_to(curves: Mapping[int, ValidationCurve], target: float, plan: Mappin
 
 def _classify(rows: Sequence[SpeedRow], correct: str, alpha: float, mode: str) -> tuple[SpeedRow, ...]:
     """Correct the p-values of all rows together, and classify the differences by them."""
-    compared = [row.difference for row in rows if row.compare_to is not None]
-    corrected = iter(correct_p_values([None if each is None else each.p for each in compared], correct))
+    compared = [row for row in rows if row.compare_to is not None]
+    pairs = [(row.cell, row.compare_to) for row in compared]
+    p_values = [None if row.difference is None else row.difference.p for row in compared]
+    corrected = iter(correct_p_values(pairs, p_values, correct))
 
     def classify(row: SpeedRow) -> SpeedRow:
         if row.compare_to is None:

@@ -24,6 +24,7 @@ class EndedComparison:
 
     label: str
     cell: str
+    compare_to: str  #: cell
     compare_label: str
     looks: int  #: that were taken
     n: int  #: seeds at the last of them; 0 before the first
@@ -50,9 +51,14 @@ class SequentialSummary:
     other_records: int  #: of other questions that the study has asked before
 
     @property
+    def count(self) -> int:
+        """How many comparisons there are: two rows may be one, at equal steps and at equal FLOPs."""
+        return len({(each.cell, each.compare_to) for each in self.comparisons})
+
+    @property
     def ended(self) -> int:
         """How many comparisons have ended."""
-        return sum(each.ended is not None for each in self.comparisons)
+        return len({(each.cell, each.compare_to) for each in self.comparisons if each.ended is not None})
 
 
 def look_seeds(plan: Mapping[str, Any], test: LookTest | None) -> range:
@@ -122,6 +128,7 @@ def summarise_looks(
             EndedComparison(
                 label=row.label,
                 cell=row.cell,
+                compare_to=row.compare_to,
                 compare_label=str(row.compare_label),
                 looks=taken,
                 n=0 if test is None else test.n,
