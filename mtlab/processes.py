@@ -24,6 +24,19 @@ EXIT_PEER_LOST = 76  #: another process of the same run has ended, and says why
 EXIT_INTERRUPTED = 130  #: Ctrl-C: to be resumed
 
 
+def module_command(module: str, *words: str) -> list[str]:
+    """Return the command line of a module, with this Python, that looks for modules where this process does.
+
+    `python -m` puts the current folder first: a file there that has the name of a library's module would be imported
+    in its place. Where it is not on this process's path, as in the command `mtlab`, `-P` keeps it off.
+    """
+    here = {""}
+    with suppress(FileNotFoundError):  # the folder has gone
+        here.add(str(Path.cwd()))
+    safe = ["-P"] if here.isdisjoint(sys.path[:1]) else []
+    return [sys.executable, *safe, "-m", module, *words]
+
+
 @dataclass(frozen=True)
 class Process:
     """A process, identified so that it differs from one that gets the same pid later."""

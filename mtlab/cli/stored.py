@@ -65,8 +65,10 @@ def runnable_file(file: str, store: Store) -> str:
     from mtlab.config.load import find_study_file
 
     try:
-        find_study_file(file)
-    except UserError:  # given by its name in the store
+        by_name = find_study_file(file).is_dir()  # of that name lie its data
+    except UserError:
+        by_name = True
+    if by_name:
         planned = str(store.plan(stored_study_name(file, store)).get("spec_file") or "")
         return planned if planned and Path(planned).is_file() else file
     return file

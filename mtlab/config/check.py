@@ -91,7 +91,7 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
     for key, value in data.items():
         dotted = f"{prefix}.{key}" if prefix else str(key)
         if key not in fields:
-            raise UserError(f"unknown key; {nearest(key, fields)}", key=dotted)
+            raise UserError(f"unknown key; {_nearest_key(cls, key)}", key=dotted)
         inner = nested_schema(cls, key)
         if inner is not None and value is not None:
             _refuse_unknown(inner, value, dotted)
@@ -109,6 +109,15 @@ def _refuse_unknown(cls: type[Any], data: Any, prefix: str) -> None:
                     raise UserError(problem, key=f"{dotted}[{number}]")
 
 
+def _nearest_key(cls: type[Any], key: str) -> str:
+    """Offer a key of this section, or of one below it that has this very name."""
+    for section in (field.name for field in dataclasses.fields(cls)):
+        inner = nested_schema(cls, section)
+        if inner is not None and key in {field.name for field in dataclasses.fields(inner)}:
+            return f"did you mean '{section}.{key}'?"
+    return nearest(key, [field.name for field in dataclasses.fields(cls)])
+
+
 def _container_problem(hint: Any, value: Any) -> str:
     """Say where one value stands for a list or mapping, or the other way round; OmegaConf would not say it in words."""
     wanted, kinds = _containers(hint), set(_kinds(hint)) - {type(None)}
@@ -116,8 +125,12 @@ def _container_problem(hint: Any, value: Any) -> str:
     if given is None:
         missing = value is not None and wanted and len(wanted) == len(kinds)
         return f"expected {_CONTAINERS[wanted[0]]}, found {_shown(value)}" if missing else ""
+    if given in wanted:
+        sizes = {len(get_args(kind)) for kind in kinds if get_origin(kind) is tuple and ... not in get_args(kind)}
+        fits = given is not list or not sizes or len(wanted) > 1 or len(value) in sizes
+        return "" if fits else f"expected {max(sizes)} values, found {len(value)}"
     if wanted:
-        return "" if given in wanted else f"expected {_CONTAINERS[wanted[0]]}, found {_CONTAINERS[given]}"
+        return f"expected {_CONTAINERS[wanted[0]]}, found {_CONTAINERS[given]}"
     single = all(kind in (int, float, str, bool) or get_origin(kind) is Literal for kind in kinds)
     return f"expected a single value, found {_CONTAINERS[given]}" if single else ""
 

@@ -189,6 +189,7 @@ def examples_do_not_mix(case: Case) -> None:
             f"{name} mixes examples in training, and sees padded tokens: say `independent_examples = False` if that is "
             "meant",
         )
+    _refuse_state(case)
     for inputs in case.inputs:
         together = case.manager(inputs)
         alone = [case.manager(take_example(inputs, row)) for row in range(BATCH)]
@@ -197,6 +198,21 @@ def examples_do_not_mix(case: Case) -> None:
             mean = torch.stack([each.auxiliary for each in alone]).mean()
             same = torch.allclose(mean, together.auxiliary, rtol=1e-4)
             require(same, "auxiliary is not the mean of what each example has alone")
+
+
+def _refuse_state(case: Case) -> None:
+    """Refuse what a forward pass in training leaves behind, on which batches and micro-batches would then depend."""
+    manager, inputs = case.build().train(), case.inputs[0]
+    before = {name: buffer.clone() for name, buffer in manager.named_buffers()}
+    results = []
+    for _ in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            results.append(manager(inputs).hidden)
+    meant = "the examples that came before are mixed in: say `independent_examples = False` if that is meant"
+    for name, buffer in manager.named_buffers():
+        require(torch.equal(before.get(name, buffer), buffer), f"a forward pass in training changes {name}, so {meant}")
+    require(torch.equal(*results), f"a second forward pass in training gives another result, so {meant}")
 
 
 @rule()

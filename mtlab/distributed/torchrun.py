@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtlab.processes import EXIT_PEER_LOST, LAUNCHER
+from mtlab.processes import EXIT_PEER_LOST, LAUNCHER, module_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +42,11 @@ def launch_processes(run_dir: Path, processes: int, *, plugins: bool = True) -> 
     from torch.distributed.run import parse_args, run
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the workers report what went wrong
-    worker = ["-m", "mtlab", "train", str(run_dir), *([] if plugins else ["--no-plugins"])]
+    worker = module_command("mtlab", "train", str(run_dir), *([] if plugins else ["--no-plugins"]))
     with tempfile.TemporaryDirectory(prefix="mtlab-torchrun-") as scratch, stop_without_launcher():
         options = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(processes)]
         try:
-            run(parse_args([*options, "--log-dir", scratch, *worker]))
+            run(parse_args([*options, "--log-dir", scratch, "--no-python", *worker]))
         except ChildFailedError as error:
             return choose_exit_code({rank: failure.exitcode for rank, failure in error.failures.items()})
         except SignalException as error:

@@ -67,7 +67,8 @@ class EvaluatedRun:
         if self.hidden or self.evaluation.targets is None or self.generated is not None:
             return Counter()
         known = set(self.answers)
-        counts = Counter(self.data_answers[each.target] if each.target >= 0 else "?" for each in self.examples)
+        words = (self.data_answers[each.target] if each.target >= 0 else each.answer for each in self.examples)
+        counts = Counter(answer or "?" for answer in words)
         return Counter({answer: count for answer, count in counts.items() if answer not in known})
 
     @property

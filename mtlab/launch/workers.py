@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.processes import LAUNCHER
+from mtlab.processes import LAUNCHER, module_command
 
 Command = Callable[[Path], Sequence[str]]  #: run directory → command line of its worker
 
@@ -36,7 +35,7 @@ def worker_command(run: Path, processes: int = 1) -> list[str]:
 
     """
     together = ["--processes", str(processes)] if processes > 1 else []
-    return [sys.executable, "-m", "mtlab", "train", str(run), *together]
+    return module_command("mtlab", "train", str(run), *together)
 
 
 def threads_of(config: Mapping[str, Any]) -> int:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report.comparison.compare import ComparisonRow, compared_pairs, seed_spread, smallest_alpha
 from mtlab.report.comparison.verdict import next_for_not_learned, not_learned
 from mtlab.report.formats import numbers
-from mtlab.report.formats.run_again import run_again
 from mtlab.runs.results import THEN
 from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
@@ -53,8 +50,7 @@ def collect_caveats(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Map
 
     own = runs.filter(pl.col("cell").is_in([row.cell for row in rows]))
     untrained = not_learned(rows, plan["metrics"]["verdict"])
-    again = partial(run_again, Path(plan["spec_file"]).name, *(plan.get("overrides") or ()))
-    advice = next_for_not_learned(rows, plan["study"], again)
+    advice = next_for_not_learned(rows, plan["study"])
     told = () if untrained is None or advice is None else (f"{untrained}. Next: {advice}",)
     notes = (*told, *_missing(own, rows, plan), *_few_seeds(rows, plan), *row_caveats(rows), *_mixed(own))
     return (*notes, *_old_code(own, plan), *_cut_texts(own))

@@ -72,6 +72,17 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
     return Identity(digest(hashed), hashed, tuple(sorted(name for name, value in digests.items() if value is None)))
 
 
+def with_levels_by_number(identity: Identity, config: Mapping[str, Any]) -> str:
+    """Digest an identity with all levels by number: equal where ids differ only as `all` or `top3` is written so."""
+    from mtlab.towers.build import KINDS, tower_shape  # imports torch
+
+    kept = dict(identity.hashed["config"])
+    for kind in KINDS:
+        if isinstance(kept[kind].get("layers"), str):
+            kept[kind] = {**kept[kind], "layers": list(tower_shape(kind, config[kind]).levels)}
+    return digest({**identity.hashed, "config": kept})
+
+
 def plugin_digests(config: Mapping[str, Any]) -> dict[str, str]:
     """Digest the source of the plug-ins' classes that a resolved cell uses: "manager:NAME" → digest.
 

@@ -13,6 +13,7 @@ from mtlab.resolution.nodes import known_paths
 from mtlab.studies.axes import holds
 from mtlab.studies.expand import StudyRow
 from mtlab.studies.spec import StudySpec
+from mtlab.units import in_points
 
 KEYS = ("match", "label", "also", "source", "note")  #: of an entry, beside metrics, which have a slash
 
@@ -145,6 +146,8 @@ def _check_metrics(study: StudySpec, rows: Sequence[StudyRow], metrics: Sequence
 def _number(study: StudySpec, value: Any, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise study.error(f"expected a number, found {value!r}", key)
+    if in_points(key.partition(".")[2]) and not 0 <= value <= 100:
+        raise study.error(f"{value} is out of range: a share of examples is 0 to 100 points", key)
     return float(value)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import IO
 from mtlab.files import read_jsonl
 from mtlab.launch.slurm.job import read_job
 from mtlab.launch.slurm.queue import cancel, query_jobs
-from mtlab.processes import Process
+from mtlab.processes import Process, module_command
 from mtlab.runs.store import Store, final_name, is_sweep
 
 LOG = "detached.log"  #: in the study's folder: what the launcher in the background prints
@@ -52,7 +51,7 @@ def start_detached(words: Sequence[str], store: Store, study: str) -> subprocess
 
 def _spawn(words: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "mtlab", *words],
+        module_command("mtlab", *words),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,

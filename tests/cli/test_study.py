@@ -32,6 +32,17 @@ def results(store: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+def test_files_of_the_current_folder_are_no_modules(study: Callable[..., Path], tmp_path: Path) -> None:
+    """A user's own `statistics.py` is none of the library's, for the launcher and for its workers."""
+    file, here = study("axes: {manager: [bridge]}\nseeds: 1"), tmp_path / "here"
+    here.mkdir()
+    (here / "statistics.py").write_text("raise SystemExit('imported')")
+    command = [Path(sys.executable).with_name("mtlab"), "run", file, "--store", tmp_path / "store"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tmp_path: Path) -> None:
     file, store = study("axes: {manager: [bridge, static]}\nbaseline: {manager: bridge}\nseeds: 2"), tmp_path / "store"
     first = mtlab("run", file, "--store", store)
@@ -64,6 +75,18 @@ def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tm
     tried = mtlab("plan", file, "train.lr=1e-4", "--store", store)
     assert "not written: study stays as it is" in tried.stdout
     assert f"next: mtlab run {file} train.lr=1e-4 --store {store}\n" in tried.stdout
+
+    data = tmp_path / "study"  # data may lie in a folder of the study's name
+    data.mkdir()
+    named = subprocess.run(
+        [Path(sys.executable).with_name("mtlab"), "report", "study", "--store", store],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"mtlab run {file} " in " ".join(named.stdout.split())
+    data.rmdir()
 
     report = json.loads(mtlab("report", file, "--store", store, "--json").stdout)
     assert [row["label"] for row in report["rows"]] == ["bridge", "mean"]

@@ -24,6 +24,7 @@ def test_fills_in_defaults_and_types() -> None:
     ("schema", "given", "told"),
     [
         (TrainConfig, {"lrr": 1}, "lrr: unknown key; did you mean 'lr'?"),
+        (TrainConfig, {"epochs": 3}, "epochs: unknown key; did you mean 'length.epochs'?"),
         (TrainConfig, {"length": {"step": 1}}, "length.step: unknown key; did you mean 'steps'?"),
         (TrainConfig, {"lr": "fast"}, "lr: expected a number, found 'fast'"),
         (TrainConfig, {"lr": -1}, "lr: -1.0 is out of range: must be above 0"),

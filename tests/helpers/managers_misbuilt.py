@@ -38,6 +38,31 @@ class Batches(Honest):
         self.norm = nn.BatchNorm1d(place.width)
 
 
+class Remembers(Honest):
+    """Subtracts a running mean over batches, in training."""
+
+    def __init__(self, config: Any, place: Place) -> None:
+        super().__init__(config, place)
+        self.register_buffer("mean", torch.zeros(place.width))
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got = super().forward(inputs, **kwargs)
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * got.hidden.detach().mean((0, 1))
+        return replace(got, hidden=got.hidden - self.mean)
+
+
+class Fades(Honest):
+    """Fades with each batch, by a number that is no buffer."""
+
+    batches = 0
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got = super().forward(inputs, **kwargs)
+        self.batches += self.training
+        return replace(got, hidden=got.hidden * 0.99**self.batches)
+
+
 class Unmasks(Honest):
     """Changes the other modality's mask."""
 
@@ -71,6 +96,8 @@ MISBUILT: list[tuple[str, type[Honest]]] = [
     ("is_built_as_declared", Hoards),
     ("computes_on_one_device", Stays),
     ("examples_do_not_mix", Batches),
+    ("examples_do_not_mix", Remembers),
+    ("examples_do_not_mix", Fades),
     ("names_its_parameters", Misnames),
     ("names_its_parameters", Spells),
     ("shapes", Counts),

@@ -388,5 +388,9 @@ def test_workers_are_held_to_their_threads(store: Store) -> None:
     assert worker_environment(3)["OPENBLAS_NUM_THREADS"] == "3"
 
 
-def test_the_real_worker_is_this_python() -> None:
-    assert worker_command(Path("x"))[1:] == ["-m", "mtlab", "train", "x"]
+def test_the_real_worker_is_this_python_and_looks_for_modules_where_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["/somewhere/bin", *sys.path])
+    assert worker_command(Path("x")) == [sys.executable, "-P", "-m", "mtlab", "train", "x"]
+    for here in ("", str(Path.cwd())):
+        monkeypatch.setattr(sys, "path", [here, *sys.path])
+        assert worker_command(Path("x")) == [sys.executable, "-m", "mtlab", "train", "x"]

@@ -1,5 +1,7 @@
 """The levels that families of questions draw on, from hand-made recordings."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,14 @@ def test_the_figure_has_a_line_per_family_with_the_mean_of_the_seeds() -> None:
     assert list(lines["colour"].x) == [3, 6]
     assert list(lines["colour"].y) == pytest.approx([0.7, 0.3])
     assert "1 to 2 validation examples of each family" in figure.layout.title.subtitle.text.replace("<br>", " ")
+
+
+def test_families_may_have_short_names() -> None:
+    tokens = recorded(0.9)
+    short = tuple(dataclasses.replace(each, family=each.family[0]) for each in tokens.examples)
+    found = {StudyRun("adaptive", 0, "a/s0"): Tokens(tokens.values, tokens.levels, short)}
+    lines = {trace.name: trace for trace in plot_levels_by_family(found, "adaptive", "weights").data if trace.name}
+    assert {name: list(line.x) for name, line in lines.items()} == {"c": [3, 6], "s": [3, 6]}
 
 
 def test_what_was_measured_by_removal_is_named() -> None:

@@ -72,6 +72,18 @@ def test_it_has_no_p_value_and_is_not_counted_by_the_correction(five):
     assert [rows[label].p_corrected for label in ("static", "sparse")] == pytest.approx(holm(raw))
 
 
+def test_where_not_even_a_perfect_model_could_show_it_nothing_is_claimed(fabric):
+    fabric.examples = 5
+    for seed in range(2):
+        fabric.finish("bridge", seed, 1.0, floor=0.8, floor_error=0.2)
+        fabric.finish("static", seed, 0.6, floor=0.8, floor_error=0.2)
+    rows = rows_of(fabric, fabric.plan(["bridge", "static"], seeds=2))
+    assert (rows["bridge"].learning, rows["bridge"].outcome) == (None, "baseline")
+    assert "cannot be told (2 of 2 seeds): even all examples right would hardly be" in rows["bridge"].notes[0]
+    assert "best blind answer (80.0)" in rows["bridge"].notes[0]
+    assert rows["static"].outcome == "not learned"  # it is below the floor
+
+
 def test_a_baseline_that_has_not_learned_decides_nothing(five):
     rows = rows_of(five, five.plan(list(ACCURACIES), baseline="last"))
     assert rows["static"].outcome == "baseline not learned"
@@ -237,10 +249,9 @@ def test_the_next_step_is_a_command(five):
     again = partial(run_again, "trial.yaml")
     assert "mtlab run trial.yaml train.length.steps=1600" in next_for_not_learned(report.rows, "trial", again)
     assert report.notes[0].startswith(told)
-    in_python = build_report(
-        five.store, {**five.plan(list(ACCURACIES)), "spec_file": "/runs/studies/trial/declared.yaml"}
-    )
-    assert '(mtlab.Study.load(…, ["train.length.steps=1600"]).run())' in in_python.notes[0]
+    assert "mtlab run" not in report.notes[0]  # which does not know the store; the closing lines do
+    in_python = next_for_not_learned(report.rows, "trial", partial(run_again, "/runs/studies/trial/declared.yaml"))
+    assert '(mtlab.Study.load(…, ["train.length.steps=1600"]).run())' in in_python
     assert next_for_not_learned(report.rows[1:2], "trial", again) is None
 
 

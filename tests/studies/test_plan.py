@@ -154,6 +154,7 @@ def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
         ("published: {test/acc: 3.0}", "published: no task of this study has a metric 'test/acc'"),
         ("axes: {vision.layers: [[1, 2], [2, 1]]}", "are the same cell: they differ in nothing that counts"),
         ("axes: {text.layers: [[1, 3], [1, -1]]}", "are the same cell: they differ in nothing that counts"),
+        ("axes: {vision.layers: [top2, [-2, -1]]}", "are the same cell: they differ in nothing that counts"),
         ("axes: {train.threads: [1, 2]}", "are the same cell: they differ in nothing that counts"),
         (
             "axes: {manager: [{name: static, label: A}, {name: static, frozen: false, label: B}]}",

@@ -86,6 +86,10 @@ def test_what_is_published_changes_no_run_and_the_plan_says_of_which_cell_it_is(
     [
         ("74", "published: expected metric → value, or a list of entries, found 74"),
         ("{test/accuracy: high}", "published.test/accuracy: expected a number, found 'high'"),
+        (
+            "{test/accuracy: 200}",
+            "published.test/accuracy: 200 is out of range: a share of examples is 0 to 100 points",
+        ),
         ("{test/accuracy: true}", "expected a number, found True"),
         ("[74]", "published[0]: expected {match or label, metrics, source}, found 74"),
         (

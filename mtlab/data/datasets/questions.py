@@ -240,7 +240,8 @@ def _hint(folder: Path, image: str) -> str:
         return f": there is no folder {Path(image).parent}"
     if len(beside) > MAX_SUGGEST:
         return ""
-    near = closest(Path(image).name, beside)
+    alike = [name for name in beside if name.casefold() == Path(image).name.casefold()]
+    near = alike[0] if alike else closest(Path(image).name, beside)
     return "" if near is None else f"; did you mean {near!r}?"
 
 

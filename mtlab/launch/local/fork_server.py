@@ -25,7 +25,7 @@ from typing import Any
 
 from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.workers import open_log
-from mtlab.processes import LAUNCHER, running_process
+from mtlab.processes import LAUNCHER, module_command, running_process
 
 COMMAND = "fork-workers"  #: of the command line, hidden
 PATIENCE = 60.0  #: seconds until a worker has been forked, the server's imports included
@@ -181,7 +181,7 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "mtlab", COMMAND, str(theirs.fileno())),
+                *module_command("mtlab", COMMAND, str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,

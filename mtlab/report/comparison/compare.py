@@ -35,6 +35,7 @@ from mtlab.report.comparison.seed_results import (
     judge_variant,
     results_by_seed,
     seed_mean,
+    unjudged_note,
 )
 
 ComparisonVerdict = Literal[
@@ -204,6 +205,7 @@ def _measure(
     cell, metric = row["cell"], plan["metrics"]["verdict"]
     learning = judge_variant(runs, plan, row, metric, floor)
     mean = seed_mean(results, plan["alpha"], metric, learning)
+    unjudged = () if row.get("blind") else unjudged_note(runs, cell, metric, results, learning)
     outcome: ComparisonVerdict = "blind" if row.get("blind") else "not compared"
     return ComparisonRow(
         label=row["label"],
@@ -221,7 +223,7 @@ def _measure(
         metrics={name: column_mean(runs, cell, name) for name in plan["metrics"]["report"]},
         compare_to=row["compare_to"],
         outcome=outcome if learning is None or learning.complete else "not learned",
-        notes=(*((row["note"],) if row["note"] else ()), *clump_notes(mean, metric)),
+        notes=(*((row["note"],) if row["note"] else ()), *clump_notes(mean, metric), *unjudged),
     )
 
 

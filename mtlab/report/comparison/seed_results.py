@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.report.formats.numbers import format_score
 from mtlab.runs.store import metric_direction
 from mtlab.statistics.intervals import APART, Bounds, MeanInterval, mean_interval, separate, split_seeds
-from mtlab.statistics.learning import Floor, Learning, floor_metrics, judge_learning
+from mtlab.statistics.learning import ERRORS, Floor, Learning, floor_metrics, judge_learning
 from mtlab.units import in_points
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def judge_variant(
         floor: another one, which counts where it is higher, or of a run that recorded none; see `blind_floor`.
 
     Returns:
-        None where it is not known, where less is better, or where the variant is blind on purpose.
+        None where it is not known, where less is better, where the variant is blind on purpose, or where test examples
+        are so few that even all of them right would be no more than chance above the floor.
 
     """
     if row.get("blind") or metric_direction(plan, metric) == "min":
@@ -71,7 +72,28 @@ def judge_variant(
     results = results_by_seed(runs, row["cell"], metric)
     given = {} if floor is None else dict.fromkeys(results.keys() - scores.keys(), Floor(floor, 0.0))
     floors = {seed: Floor(max(score, floor or score), errors[seed]) for seed, score in scores.items() if seed in errors}
-    return judge_learning(results, given | floors)
+    told = {seed: each for seed, each in floors.items() if not _too_few_examples(results.get(seed), each, metric)}
+    return judge_learning(results, given | told)
+
+
+def _too_few_examples(result: float | None, floor: Floor, metric: str) -> bool:
+    """Return whether a seed is above its floor, and no result could be far enough above it."""
+    highest = floor.score + ERRORS * floor.error
+    return result is not None and in_points(metric) and result > floor.score and highest >= max(SHARES)
+
+
+def unjudged_note(
+    runs: pl.DataFrame, cell: str, metric: str, results: SeedResults, learning: Learning | None
+) -> tuple[str, ...]:
+    """Say of how many seeds test examples are too few to tell whether they have learned, although a floor is known."""
+    floors = results_by_seed(runs, cell, floor_metrics(metric)[0])
+    judged = () if learning is None else (*learning.learned, *learning.not_learned)
+    seeds = [seed for seed in results if seed in floors and seed not in judged]
+    if not seeds:
+        return ()
+    floor = format_score(max(floors[seed] for seed in seeds), metric)
+    problem = f"even all examples right would hardly be more than chance above the best blind answer ({floor})"
+    return (f"whether it has learned cannot be told ({len(seeds)} of {len(results)} seeds): {problem}",)
 
 
 def seed_mean(results: SeedResults, alpha: float, metric: str, learning: Learning | None = None) -> MeanInterval | None:

@@ -42,8 +42,8 @@ def not_learned(rows: Sequence[ComparisonRow], metric: str) -> str | None:
     )
 
 
-def next_for_not_learned(rows: Sequence[ComparisonRow], study: str, again: RunAgain) -> str | None:
-    """Say what to do about variants of a study that have not learned; None without any."""
+def next_for_not_learned(rows: Sequence[ComparisonRow], study: str, again: RunAgain | None = None) -> str | None:
+    """Say what to do about variants of a study that have not learned, with the command if given; None without any."""
     if not any(row.outcome == "not learned" for row in rows):
         return None
     if study.endswith(FINAL):  # its settings are those of the sweep
@@ -53,7 +53,7 @@ def next_for_not_learned(rows: Sequence[ComparisonRow], study: str, again: RunAg
     if axis is not None:
         longer = f" (add a longer length to the axis `{axis}`)"
     else:
-        longer = f" ({again(f'train.length.steps={2 * steps:.0f}')})" if steps else ""
+        longer = f" ({again(f'train.length.steps={2 * steps:.0f}')})" if steps and again is not None else ""
     return (
         f"train longer{longer} or at another `train.lr`, or give every variant the same search "
         "(mtlab new tuned --from sweeps/managers)"

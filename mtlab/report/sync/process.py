@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from mtlab import files
 from mtlab.data.cache.locks import try_lock
+from mtlab.processes import module_command
 from mtlab.runs.shell_command import shell_command
 from mtlab.runs.store import Store
 from mtlab.tracking.base import TRACKERS, Sink, UnreachableError
@@ -103,7 +104,7 @@ class SyncProcess:
 
     def _start(self) -> subprocess.Popen[str]:
         settings = json.dumps(plain_tracking(self.trackers))
-        command = [sys.executable, "-m", "mtlab.report.sync", str(self.root), self.study, settings, str(self.nice)]
+        command = module_command("mtlab.report.sync", str(self.root), self.study, settings, str(self.nice))
         with files.explain_disk_errors(self.log_file), self.log_file.open("ab") as log:
             return subprocess.Popen(
                 command,

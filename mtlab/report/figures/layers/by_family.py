@@ -44,7 +44,8 @@ def plot_levels_by_family(found: Mapping[StudyRun, Tokens], variant: str, kind: 
         drawn: list[panels.VariantValues] = []
         for modality, depth in places:
             parts = [family_levels(each, kind, modality, depth) for each in runs.values()]
-            levels = next(iter(runs.values())).experts_levels(modality, max(len(row) for part in parts for row in part))
+            offered = max(len(values) for part in parts for values in part.values())
+            levels = next(iter(runs.values())).experts_levels(modality, offered)
             at = rows.index(modality) + 1, columns.index(depth) + 1
             for name in names:
                 values = panels.stack_runs(part.get(name) for part in parts)
