@@ -44,6 +44,7 @@ SHIPPED = {
     "judge_vit": ("results-tables.md#the-same-on-a-vit", "ViT"),
     "levels_longer": ("results-tables.md#trained-for-longer", "CNN, trained for longer"),
     "sweep_managers_shapes": ("results-tables.md#where-one-level-knows-nearly-all", "CNN, shapes"),
+    "sweep_shapes_medium": ("results-tables.md#on-harder-questions-about-shapes", "CNN, medium shapes"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, rates by three seeds"),
@@ -71,6 +72,7 @@ TRIED = {
     "mechanisms_vit": ("sweep_mechanisms_vit", "trials"),
     "managers_shapes": ("sweep_managers_shapes", "trials"),
     "managers_clipart": ("sweep_managers_clipart", "trials"),
+    "shapes_medium": ("sweep_shapes_medium", "trials"),
     "cnn_rates": ("sweep_cnn_rates", "trials"),
 }
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}

@@ -107,7 +107,8 @@ LEVELS = {
         "static",
         "adaptive",
     ),
-    "CNN, shapes<br>bridge 3 4 5": ("sweep_managers_shapes", "image level 4", "", "bridge", "static", "adaptive"),
+    "CNN, easy shapes<br>bridge 3 4 5": ("sweep_managers_shapes", "image level 4", "", "bridge", "static", "adaptive"),
+    "CNN, medium shapes<br>bridge 3 4 5": ("sweep_shapes_medium", "image level 4", "", "bridge", "static", "adaptive"),
 }
 ROWS = ("one level, first layer", "one level, each layer", "bridge on three levels", "static, all", "adaptive, all")
 

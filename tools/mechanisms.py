@@ -98,18 +98,19 @@ def on_the_vit() -> None:
         print(f"  their mean less the bridge, {metric}, paired t over seeds: {_paired(gap)}")
 
 
-def on_shapes() -> None:
+def on_shapes(name: str, difficulty: str) -> None:
     """Print each row less the bridge on questions about shapes: in counting, and in all but spatial relations."""
-    name = "sweep_managers_shapes"
     families = ("colour", "comparison", "count", "existence", "shape")  # of one size
     of = {family: by_seed(f"{METRIC}/{family}", name) for family in families}
     for label in of["count"]:
         if label != "bridge":
             gaps = [of[family][label] - of[family]["bridge"] for family in families]
             rest = _paired(np.mean(gaps, axis=0))
-            print(f"shapes, {label} less the bridge: count {_paired(gaps[2])}, without spatial {rest}")
+            print(f"{difficulty} shapes, {label} less the bridge: count {_paired(gaps[2])}, without spatial {rest}")
     whole = by_seed(name=name)
-    print(f"shapes, image level 4 less 5: {_paired(whole['image level 4'] - whole['image level 5'])}")
+    print(f"{difficulty} shapes, image level 4 less 5: {_paired(whole['image level 4'] - whole['image level 5'])}")
+    for label in whole.keys() - {"image level 4"}:
+        print(f"{difficulty} shapes, {label} less image level 4: {_paired(whole[label] - whole['image level 4'])}")
 
 
 def on_own_levels() -> None:
@@ -294,7 +295,8 @@ def main() -> None:
     print(f"FLOPs of {len(upper)} rows, factor {factor:.2f}: Spearman {order.statistic:.2f}, p = {order.pvalue:.2g}")
     print(f"adaptive less static, paired t over seeds: {_paired(scores['adaptive'] - scores['static'])}")
     on_the_vit()
-    on_shapes()
+    on_shapes("sweep_managers_shapes", "easy")
+    on_shapes("sweep_shapes_medium", "medium")
     on_own_levels()
     of_the_top_levels()
     areas_at_one_rate()
