@@ -99,7 +99,7 @@ def on_the_vit() -> None:
 
 
 def on_shapes(name: str, difficulty: str) -> None:
-    """Print each row less the bridge on questions about shapes: in counting, and in all but spatial relations."""
+    """Print each row less the bridge on questions about shapes, by family and on validation data, and less level 4."""
     families = ("colour", "comparison", "count", "existence", "shape")  # of one size
     of = {family: by_seed(f"{METRIC}/{family}", name) for family in families}
     for label in of["count"]:
@@ -107,9 +107,15 @@ def on_shapes(name: str, difficulty: str) -> None:
             gaps = [of[family][label] - of[family]["bridge"] for family in families]
             rest = _paired(np.mean(gaps, axis=0))
             print(f"{difficulty} shapes, {label} less the bridge: count {_paired(gaps[2])}, without spatial {rest}")
+            for family, gap in zip(families, gaps, strict=True):
+                print(f"{difficulty} shapes, {label} less the bridge, {family}: {_paired(gap)}")
+    validation = by_seed("val/accuracy", name)
+    for label in sorted(validation.keys() - {"bridge"}):
+        gap = validation[label] - validation["bridge"]
+        print(f"{difficulty} shapes, {label} less the bridge, validation: {_paired(gap)}")
     whole = by_seed(name=name)
     print(f"{difficulty} shapes, image level 4 less 5: {_paired(whole['image level 4'] - whole['image level 5'])}")
-    for label in whole.keys() - {"image level 4"}:
+    for label in sorted(whole.keys() - {"image level 4"}):
         print(f"{difficulty} shapes, {label} less image level 4: {_paired(whole[label] - whole['image level 4'])}")
 
 
