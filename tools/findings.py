@@ -45,6 +45,10 @@ SHIPPED = {
     "levels_longer": ("results-tables.md#trained-for-longer", "CNN, trained for longer"),
     "sweep_managers_shapes": ("results-tables.md#where-one-level-knows-nearly-all", "CNN, shapes"),
     "sweep_shapes_medium": ("results-tables.md#on-harder-questions-about-shapes", "CNN, medium shapes"),
+    "sweep_shapes_medium_bridges": (
+        "results-tables.md#on-harder-questions-about-shapes",
+        "CNN, medium shapes, higher rate",
+    ),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, rates by three seeds"),
@@ -73,6 +77,7 @@ TRIED = {
     "managers_shapes": ("sweep_managers_shapes", "trials"),
     "managers_clipart": ("sweep_managers_clipart", "trials"),
     "shapes_medium": ("sweep_shapes_medium", "trials"),
+    "shapes_medium_bridges": ("sweep_shapes_medium_bridges", "trials"),
     "cnn_rates": ("sweep_cnn_rates", "trials"),
 }
 VERDICTS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "undecided": "no difference shown"}

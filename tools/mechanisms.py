@@ -119,6 +119,16 @@ def on_shapes(name: str, difficulty: str) -> None:
         print(f"{difficulty} shapes, {label} less image level 4: {_paired(whole[label] - whole['image level 4'])}")
 
 
+def with_smaller_batches() -> None:
+    """Print what batches of 32 give the bridge on medium questions about shapes, and `static` on its levels."""
+    name = "sweep_shapes_medium_bridges"
+    for metric in (METRIC, f"{METRIC}/spatial", f"{METRIC}/count", "area"):
+        found = by_seed(metric, name)
+        for label in ("bridge, batches of 32", "static 3 4 5"):
+            for other in ("bridge", "static"):
+                print(f"second search, {metric}, {label} less {other}: {_paired(found[label] - found[other])}")
+
+
 def on_own_levels() -> None:
     """Print managers of all levels less those of levels 1, 3, 4, and other pairs, on the seeds that both have."""
     pairs = (("static", "static 1 3 4"), ("adaptive", "adaptive 1 3 4"), ("adaptive 1 3 4", "static 1 3 4"))
@@ -303,6 +313,7 @@ def main() -> None:
     on_the_vit()
     on_shapes("sweep_managers_shapes", "easy")
     on_shapes("sweep_shapes_medium", "medium")
+    with_smaller_batches()
     on_own_levels()
     of_the_top_levels()
     areas_at_one_rate()
