@@ -104,17 +104,14 @@ def on_shapes(name: str, difficulty: str) -> None:
     of = {family: by_seed(f"{METRIC}/{family}", name) for family in families}
     for label in of["count"]:
         if label != "bridge":
-            gaps = [of[family][label] - of[family]["bridge"] for family in families]
-            rest = _paired(np.mean(gaps, axis=0))
-            print(f"{difficulty} shapes, {label} less the bridge: count {_paired(gaps[2])}, without spatial {rest}")
-            for family, gap in zip(families, gaps, strict=True):
+            gaps = {family: of[family][label] - of[family]["bridge"] for family in families}
+            for family, gap in {**gaps, "without spatial": np.mean([*gaps.values()], axis=0)}.items():
                 print(f"{difficulty} shapes, {label} less the bridge, {family}: {_paired(gap)}")
     validation = by_seed("val/accuracy", name)
     for label in sorted(validation.keys() - {"bridge"}):
         gap = validation[label] - validation["bridge"]
         print(f"{difficulty} shapes, {label} less the bridge, validation: {_paired(gap)}")
     whole = by_seed(name=name)
-    print(f"{difficulty} shapes, image level 4 less 5: {_paired(whole['image level 4'] - whole['image level 5'])}")
     for label in sorted(whole.keys() - {"image level 4"}):
         print(f"{difficulty} shapes, {label} less image level 4: {_paired(whole[label] - whole['image level 4'])}")
 

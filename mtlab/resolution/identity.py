@@ -61,7 +61,7 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
         omitted = entry.cls.location_options if digests.get(node) is not None else ()
         kept[node] = {"name": entry.name} | {option: value for option, value in own.items() if option not in omitted}
     for kind in KINDS:
-        if isinstance(kept[kind].get("layers"), list):  # whichever way they are written
+        if "layers" in kept[kind]:  # whichever way they are written
             kept[kind]["layers"] = list(tower_shape(kind, config[kind]).levels)
     hashed = {
         "config": kept,
@@ -70,17 +70,6 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
         "digests": {name: value if value is not None else UNRESOLVED for name, value in sorted(digests.items())},
     }
     return Identity(digest(hashed), hashed, tuple(sorted(name for name, value in digests.items() if value is None)))
-
-
-def with_levels_by_number(identity: Identity, config: Mapping[str, Any]) -> str:
-    """Digest an identity with all levels by number: equal where ids differ only as `all` or `top3` is written so."""
-    from mtlab.towers.build import KINDS, tower_shape  # imports torch
-
-    kept = dict(identity.hashed["config"])
-    for kind in KINDS:
-        if isinstance(kept[kind].get("layers"), str):
-            kept[kind] = {**kept[kind], "layers": list(tower_shape(kind, config[kind]).levels)}
-    return digest({**identity.hashed, "config": kept})
 
 
 def plugin_digests(config: Mapping[str, Any]) -> dict[str, str]:

@@ -71,22 +71,25 @@ def blind_floor(scores: Floats, blind: Floats, clusters: npt.NDArray[np.int64]) 
     """Compare a model's outcomes with those of the best blind answer on the same examples.
 
     The standard error is that of the mean of their differences, robust to clusters of examples: 0 for a model that
-    gives the blind answer always. A single cluster, as one picture of which all is asked, has none: it is infinite.
+    gives the blind answer always. It is infinite where examples are so few, or of so few clusters, that not even all of
+    them right would be `ERRORS` standard errors above the blind answer: then nobody can be told to have learned.
 
     Args:
-        scores: the model's, [m].
+        scores: the model's, [m], 1 at most.
         blind: of the blind answer, [m].
         clusters: number of each example's cluster, [m], from 0; those of no example do not count.
 
     """
-    gained = scores - blind
-    numbered = np.unique(clusters, return_inverse=True)[1]
-    sums = np.bincount(numbered, gained - gained.mean())
+    floor, numbered = float(blind.mean()), np.unique(clusters, return_inverse=True)[1]
+    tells = 1 - floor > ERRORS * _standard_error(1 - blind, numbered)
+    return Floor(floor, _standard_error(scores - blind, numbered) if tells else math.inf)
+
+
+def _standard_error(values: Floats, clusters: npt.NDArray[np.int64]) -> float:
+    """Return that of a mean over clusters numbered from 0; infinite for one of them."""
+    sums = np.bincount(clusters, values - values.mean())
     count = len(sums)
-    if count < 2:
-        return Floor(float(blind.mean()), math.inf)
-    error = math.sqrt(count / (count - 1) * float((sums**2).sum())) / len(scores)
-    return Floor(float(blind.mean()), error)
+    return math.sqrt(count / (count - 1) * float((sums**2).sum())) / len(values) if count > 1 else math.inf
 
 
 def judge_learning(results: Mapping[int, float], floors: Mapping[int, Floor]) -> Learning | None:

@@ -12,7 +12,6 @@ from typing import Any
 from mtlab.config.check import to_plain
 from mtlab.config.schema import Mode
 from mtlab.resolution.checks import processes_problem
-from mtlab.resolution.identity import with_levels_by_number
 from mtlab.resolution.interventions import intervention_passes
 from mtlab.resolution.metrics import direction, direction_problem, family_problem, is_metric, list_metrics
 from mtlab.resolution.training_code import training_code_digest
@@ -281,14 +280,14 @@ def _with_ancestors(run: Run) -> list[Run]:
 
 
 def _refuse_duplicates(study: StudySpec, cells: Sequence[Cell]) -> None:
-    """Refuse two rows with one id, or with the same levels written otherwise, which would be one run under two names.
+    """Refuse two rows with one id, which would be one run under two names.
 
     It is allowed where they differ in how their length is written: the FLOPs of an axis on `train.length` may well be
     those that one variant needs for its other value, the steps.
     """
     seen: dict[str, Cell] = {}
     for cell in cells:
-        other = seen.setdefault(with_levels_by_number(cell.identity, cell.config), cell)
+        other = seen.setdefault(cell.id, cell)
         if other is not cell and _labels_but_length(other) != _labels_but_length(cell):
             problem = (
                 f"{other.row.label!r} and {cell.row.label!r} are the same cell: they differ in nothing that counts"

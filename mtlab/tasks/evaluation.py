@@ -79,8 +79,8 @@ class Evaluation:
     def floors(self, split: str) -> dict[str, float]:
         """Return `split/METRIC_floor`, what a blind model scores, and the standard error of a difference from it.
 
-        For the primary metric and all others that have one, overall and by family; without an error where all examples
-        are of one cluster; see `statistics.learning`.
+        For the primary metric and all others that have one, overall and by family; without an error where examples
+        are too few to tell; see `statistics.learning`.
         """
         families, clusters = np.array(self.families), np.unique(self.clusters, return_inverse=True)[1]
         found = dict(self.extra_floors)

@@ -45,7 +45,7 @@ class Fabric:
         torch: str = "2.13.0",
         ids: str = "q",
         floor: float | None = None,
-        floor_error: float = 0.02,
+        floor_error: float | None = 0.02,
         mixes: Mapping[str, Any] | None = None,
     ) -> Path:
         """Write a finished run whose test accuracy is `accuracy` to the nearest example; a blind model has `floor`."""
@@ -60,7 +60,8 @@ class Fabric:
         metrics |= {f"test/accuracy/{name}": float(right[family == name].mean()) for name in FAMILIES}
         if floor is not None:
             for name in ("", *(f"/{each}" for each in FAMILIES)):
-                metrics |= {f"test/accuracy_floor{name}": floor, f"test/accuracy_floor_error{name}": floor_error}
+                metrics |= {f"test/accuracy_floor{name}": floor}
+                metrics |= {} if floor_error is None else {f"test/accuracy_floor_error{name}": floor_error}
         if outcomes:
             frame = pl.DataFrame(
                 {

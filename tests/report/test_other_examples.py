@@ -43,7 +43,7 @@ def test_true_nulls_on_other_examples_are_rarely_rejected(shared: int, told: str
     found = [compare_alike(shared, rng) for _ in range(120)]
     assert all(note is not None and told in note for _, note in found)
     rejected = sum(difference.p <= 0.05 for difference, _ in found if difference.p is not None)
-    assert rejected <= 12  # of 120: with the shared examples alone 43 and 60 % were
+    assert rejected <= 12  # of 120; with the variance of shared examples alone about half were
 
 
 def test_the_variance_of_disjoint_examples_is_the_sum_of_both() -> None:

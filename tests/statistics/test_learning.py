@@ -64,6 +64,16 @@ def test_one_cluster_says_nothing_about_who_has_learned():
     assert judge_learning({0: 0.6}, {0: floor}) is None
 
 
+@pytest.mark.parametrize(("examples", "told"), [(5, False), (25, True)])
+def test_nobody_is_judged_where_not_even_all_right_would_be_above_the_floor(examples: int, told: bool) -> None:
+    blind = (np.arange(examples) % 5 > 0).astype(float)  # right in 80 %
+    for right in (np.ones(examples), blind, np.arange(examples) % 2.0):
+        floor = blind_floor(right, blind, np.arange(examples))
+        assert np.isfinite(floor.error) == told
+    perfect = blind_floor(np.ones(examples), blind, np.arange(examples))
+    assert judge_learning({0: 1.0}, {0: perfect}) == (Learning(0.8, (0,), ()) if told else None)
+
+
 def test_a_model_that_guesses_rarely_seems_to_have_learned():
     """Coins instead of answers, four questions a picture of one answer: 2.3 % are two standard errors above."""
     rng = np.random.default_rng(3)

@@ -35,18 +35,12 @@ def verify(
     is |ours − theirs| ≤ 1e-5 + 1e-5 · |theirs| in float32 on the CPU, of a mechanism 1e-5 (gradients: 1e-3) of a
     tensor's largest entry. Exit code 1: something disagrees; 2: our managers cannot express a mechanism.
     """
-    from rich.console import Console
-    from rich.progress import track
-
+    from mtlab.data.progress import track
     from mtlab.interop.verification import verify as verify_one
 
     if as_json and as_markdown:
         raise UserError("--json and --markdown exclude each other: choose one")
-    quiet = as_json or as_markdown or len(folders) == 1
-    console = Console(stderr=True)
-    found = [
-        verify_one(folder) for folder in track(folders, "verifying", console=console, transient=True, disable=quiet)
-    ]
+    found = [verify_one(folder) for folder in track(folders, "verifying", len(folders), few=1)]
     if as_json:
         print_json({"ok": all(one.ok for one in found), "bundles": [one.to_json() for one in found]})
     elif as_markdown:

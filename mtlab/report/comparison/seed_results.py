@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.report.formats.numbers import format_score
 from mtlab.runs.store import metric_direction
 from mtlab.statistics.intervals import APART, Bounds, MeanInterval, mean_interval, separate, split_seeds
-from mtlab.statistics.learning import ERRORS, Floor, Learning, floor_metrics, judge_learning
+from mtlab.statistics.learning import Floor, Learning, floor_metrics, judge_learning
 from mtlab.units import in_points
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def judge_variant(
         floor: another one, which counts where it is higher, or of a run that recorded none; see `blind_floor`.
 
     Returns:
-        None where it is not known, where less is better, where the variant is blind on purpose, or where test examples
-        are so few that even all of them right would be no more than chance above the floor.
+        None where it is not known, where less is better, or where the variant is blind on purpose.
 
     """
     if row.get("blind") or metric_direction(plan, metric) == "min":
@@ -72,14 +71,7 @@ def judge_variant(
     results = results_by_seed(runs, row["cell"], metric)
     given = {} if floor is None else dict.fromkeys(results.keys() - scores.keys(), Floor(floor, 0.0))
     floors = {seed: Floor(max(score, floor or score), errors[seed]) for seed, score in scores.items() if seed in errors}
-    told = {seed: each for seed, each in floors.items() if not _too_few_examples(results.get(seed), each, metric)}
-    return judge_learning(results, given | told)
-
-
-def _too_few_examples(result: float | None, floor: Floor, metric: str) -> bool:
-    """Return whether a seed is above its floor, and no result could be far enough above it."""
-    highest = floor.score + ERRORS * floor.error
-    return result is not None and in_points(metric) and result > floor.score and highest >= max(SHARES)
+    return judge_learning(results, given | floors)
 
 
 def unjudged_note(
@@ -92,7 +84,7 @@ def unjudged_note(
     if not seeds:
         return ()
     floor = format_score(max(floors[seed] for seed in seeds), metric)
-    problem = f"even all examples right would hardly be more than chance above the best blind answer ({floor})"
+    problem = f"even all examples right would be no more than chance above the best blind answer ({floor})"
     return (f"whether it has learned cannot be told ({len(seeds)} of {len(results)} seeds): {problem}",)
 
 
