@@ -60,6 +60,12 @@ def holds_lock(run: Path) -> bool:
     return lock_state(run) == "live"
 
 
+def command_of(pid: int) -> str:
+    """Return the command of mtlab's that a process runs: the word after ``-m mtlab``."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return words[words.index("mtlab") + 1]
+
+
 async def until_it_trains(run: Path) -> None:
     await asyncio.to_thread(wait_for, (run / "checkpoints" / "last.safetensors").exists)
 
@@ -104,7 +110,7 @@ def test_its_ends_are_told_and_without_its_server_workers_are_started(tmp_path: 
 
             attempt = await pool.start(runs["after"], config_of(runs["after"]))
             await until_it_trains(runs["after"])
-            assert Path(f"/proc/{attempt.details['pid']}/cmdline").read_text().split("\0")[3] == "train"
+            assert command_of(attempt.details["pid"]) == "train"
             attempt.stop(force=True)
             assert (await attempt.wait()).code == -signal.SIGKILL
 
@@ -134,19 +140,19 @@ def test_a_changed_source_file_is_not_mixed_with_what_the_server_has_imported(
     runs = [run_folder(tmp_path, name, **ENDLESS) for name in ("before", "after")]
     sources = fork_server._source_files()
 
-    async def command_of(pool: LocalPool, run: Path, config: dict[str, Any]) -> str:
+    async def command_in(pool: LocalPool, run: Path, config: dict[str, Any]) -> str:
         attempt = await pool.start(run, config)
         await until_it_trains(run)
-        command = Path(f"/proc/{attempt.details['pid']}/cmdline").read_text().split("\0")[3]
+        command = command_of(attempt.details["pid"])
         attempt.stop(force=True)
         await attempt.wait()
         return command
 
     async def play() -> None:
         async with LocalPool(2, forks=True) as pool:
-            assert await command_of(pool, runs[0], config_of(runs[0])) == fork_server.COMMAND
+            assert await command_in(pool, runs[0], config_of(runs[0])) == fork_server.COMMAND
             monkeypatch.setattr(fork_server, "_source_files", lambda: {**sources, Path("new.py"): (1, 1)})
-            assert await command_of(pool, runs[1], config_of(runs[1])) == "train"
+            assert await command_in(pool, runs[1], config_of(runs[1])) == "train"
 
     asyncio.run(play())
 
