@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +208,14 @@ def test_there_are_thousands_of_pairs_with_all_sources() -> None:
 
 @debian
 @pytest.mark.slow
-def test_pictures_can_be_drawn_and_show_something(own_folders: None) -> None:
+def test_pictures_can_be_drawn_and_show_something(own_folders: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every thirtieth of all sources: to draw all takes minutes."""
     data = opened(*ALL, image_size=32)
-    keys = {example.image for split in SPLITS for example in data.examples(split)}
-    blank = [key for key in sorted(keys)[::30] if data.image(key).min() == 255]
-    assert blank == []
+    keys = sorted({example.image for split in SPLITS for example in data.examples(split)})[::30]
+    draw_once = svg.draw_once
+
+    def some(name: str, paths: Mapping[str, Path], *arguments: Any, **options: Any) -> Mapping[str, bytes]:
+        return draw_once(name, {key: paths[key] for key in keys if key in paths}, *arguments, **options)
+
+    monkeypatch.setattr(svg, "draw_once", some)
+    assert [key for key in keys if data.image(key).min() == 255] == []

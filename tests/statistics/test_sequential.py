@@ -169,10 +169,10 @@ def test_large_differences_and_equivalences_take_few_seeds():
 @pytest.mark.parametrize(("name", "scenario"), error_scenarios())
 def test_errors_over_the_grid(name, scenario, spending):
     limit = 0.15 if scenario.noise == "skewed" else LIMIT  # what docs/seeds.md warns of
-    assert simulate(replace(scenario, spending=spending), 3_000, seed=3).false_difference <= limit
+    assert simulate(replace(scenario, spending=spending), 1_500, seed=3).false_difference <= limit
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "scenario"), edge_scenarios())
 def test_errors_at_the_margin_over_the_grid(name, scenario):
-    assert simulate(scenario, 3_000, seed=4).false_equivalence <= LIMIT
+    assert simulate(scenario, 1_500, seed=4).false_equivalence <= LIMIT
