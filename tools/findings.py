@@ -49,6 +49,14 @@ SHIPPED = {
         "results-tables.md#on-harder-questions-about-shapes",
         "CNN, medium shapes, higher rate",
     ),
+    "shapes_medium_batches": (
+        "results-tables.md#each-row-at-its-own-batch",
+        "CNN, medium shapes, own batches",
+    ),
+    "shapes_medium_batches_levels": (
+        "results-tables.md#each-row-at-its-own-batch",
+        "CNN, medium shapes, attempts to break it",
+    ),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, rates by three seeds"),
@@ -329,6 +337,27 @@ def batch_trials() -> Iterator[str]:
         yield f"| {run['label']} | {int(run['steps']):,} | {' | '.join(scores)} |"
 
 
+def medium_shapes() -> Iterator[str]:
+    """Write what rows on medium questions about shapes have by batch and rate: validation data, draw 16, seed 0."""
+    smaller = ", batches of 32"
+    runs = [(128, run) for run in read_table("sweep_shapes_medium", "trials")]
+    runs += [
+        (32 if smaller in run["label"] else 128, run) for run in read_table("sweep_shapes_medium_bridges", "trials")
+    ]
+    runs += [(32, run) for run in read_table("shapes_medium_batch_rates", "runs")]
+    found: dict[str, dict[tuple[int, float], str]] = defaultdict(dict)
+    for batch, run in runs:
+        label = run["label"].partition(" · ")[0].removesuffix(smaller)
+        found[label][batch, float(run["train.lr"])] = f"{100 * float(run['val/accuracy']):.1f}"
+    settings = sorted(
+        {setting for of_one in found.values() for setting in of_one}, key=lambda each: (-each[0], each[1])
+    )
+    yield f"| batch, rate | {' | '.join(f'{batch}, {rate:g}' for batch, rate in settings)} |"
+    yield f"|---|{'--:|' * len(settings)}"
+    for label, of_one in found.items():
+        yield f"| {label} | {' | '.join(of_one.get(setting, '') for setting in settings)} |"
+
+
 def main(name: str) -> None:
     """Print one of the tables."""
     tables = {
@@ -338,6 +367,7 @@ def main(name: str) -> None:
         "optimisation": optimisation,
         "batch_sizes": batch_sizes,
         "batch_trials": batch_trials,
+        "medium_shapes": medium_shapes,
     } | {each: partial(tried, each) for each in TRIED}
     print("\n".join(tables.get(name, partial(comparison, name))()))
 

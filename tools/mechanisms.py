@@ -126,6 +126,24 @@ def with_smaller_batches() -> None:
                 print(f"second search, {metric}, {label} less {other}: {_paired(found[label] - found[other])}")
 
 
+def at_own_batches() -> None:
+    """Print rows on medium questions about shapes, each at its own batch, less the bridge and one level, by family."""
+    mixtures = ("mean", "static", "adaptive")
+    name = "shapes_medium_batches"
+    kinds = ("count", "comparison", "spatial", "existence", "colour", "shape")
+    for metric in (METRIC, *(f"{METRIC}/{kind}" for kind in kinds), "area"):
+        scores = by_seed(metric, name)
+        for one in (*mixtures, "image level 4"):
+            print(f"own batches, {metric}, {_less(scores, one, 'bridge')}")
+    for one, other in (*((it, "image level 4") for it in mixtures), ("adaptive", "static"), ("adaptive", "mean")):
+        print(f"own batches, {METRIC}, {_less(by_seed(METRIC, name), one, other)}")
+    longer, pairs = "bridge, 7,980 steps", [("static 3 4 5", "static"), ("static 3 4 5", "bridge")]
+    for metric in (METRIC, f"{METRIC}/count", f"{METRIC}/spatial"):
+        scores = by_seed(metric, f"{name}_levels")
+        for one, other in (*pairs, ("static", longer), ("static", "bridge 1 3 4")):
+            print(f"own batches, attempts, {metric}, {_less(scores, one, other)}")
+
+
 def on_own_levels() -> None:
     """Print managers of all levels less those of levels 1, 3, 4, and other pairs, on the seeds that both have."""
     pairs = (("static", "static 1 3 4"), ("adaptive", "adaptive 1 3 4"), ("adaptive 1 3 4", "static 1 3 4"))
@@ -311,6 +329,7 @@ def main() -> None:
     on_shapes("sweep_managers_shapes", "easy")
     on_shapes("sweep_shapes_medium", "medium")
     with_smaller_batches()
+    at_own_batches()
     on_own_levels()
     of_the_top_levels()
     areas_at_one_rate()
