@@ -109,6 +109,14 @@ LEVELS = {
     ),
     "CNN, easy shapes<br>bridge 3 4 5": ("sweep_managers_shapes", "image level 4", "", "bridge", "static", "adaptive"),
     "CNN, medium shapes<br>bridge 3 4 5": ("sweep_shapes_medium", "image level 4", "", "bridge", "static", "adaptive"),
+    "CNN, medium shapes, own batches<br>bridge 3 4 5": (
+        "shapes_medium_batches",
+        "image level 4",
+        "",
+        "bridge",
+        "static",
+        "adaptive",
+    ),
 }
 ROWS = ("one level, first layer", "one level, each layer", "bridge on three levels", "static, all", "adaptive, all")
 

@@ -137,11 +137,6 @@ def at_own_batches() -> None:
             print(f"own batches, {metric}, {_less(scores, one, 'bridge')}")
     for one, other in (*((it, "image level 4") for it in mixtures), ("adaptive", "static"), ("adaptive", "mean")):
         print(f"own batches, {METRIC}, {_less(by_seed(METRIC, name), one, other)}")
-    longer, pairs = "bridge, 7,980 steps", [("static 3 4 5", "static"), ("static 3 4 5", "bridge")]
-    for metric in (METRIC, f"{METRIC}/count", f"{METRIC}/spatial"):
-        scores = by_seed(metric, f"{name}_levels")
-        for one, other in (*pairs, ("static", longer), ("static", "bridge 1 3 4")):
-            print(f"own batches, attempts, {metric}, {_less(scores, one, other)}")
 
 
 def on_own_levels() -> None:

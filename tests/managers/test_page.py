@@ -93,6 +93,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "sweep_managers_clipart",
         "sweep_shapes_medium",
         "sweep_shapes_medium_bridges",
+        "shapes_medium_batches",
         "bridge_or_sum",
         "vit_until_decided",
         "vit_rates_judged",
@@ -114,8 +115,9 @@ def test_the_table_of_optimisers_is_what_its_command_prints() -> None:
     assert "\n".join(findings.batch_trials()) in page
 
 
-def test_the_table_of_rates_of_the_vit_is_what_its_command_prints() -> None:
+def test_the_tables_of_rates_are_what_their_commands_print() -> None:
     assert "\n".join(findings.vit_rates()) in PUBLISHED
+    assert "\n".join(findings.medium_shapes()) in PUBLISHED
 
 
 def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
