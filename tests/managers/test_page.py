@@ -159,8 +159,8 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
             "own batches, test/accuracy/count, adaptive less mean: -4.04 ± 2.32",
             "counts 4.0 ± 2.3 (s) and 3.2 ± 2.8 (s)",
         ),
-        ("own batches, test/accuracy/count, mean less bridge: +4.96 ± 1.35", "by 5.0 ± 1.4 (p = 0.013)"),
-        ("own batches, test/accuracy/count, static less bridge: +4.09 ± 0.83", "and 4.1 ± 0.9 points (p = 0.004"),
+        ("own batches, count: mean better, +4.96, p = 0.013", "by 5.0 ± 1.4 (p = 0.013)"),
+        ("own batches, count: static better, +4.09, p = 0.0041", "and 4.1 ± 0.9 points (p = 0.004"),
         ("own batches, test/accuracy/spatial, adaptive less bridge: -5.01 ± 4.42", "`adaptive` −5.0 ± 4.4 (s)"),
         (
             "own batches, test/accuracy, adaptive, 1e-3 less adaptive: +0.37 ± 2.73",
