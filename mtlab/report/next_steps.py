@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SEEDS = 5  #: to start with, where a study has too few
 MOST_SEEDS = 100  #: beyond these no number of seeds is advised
+LONGEST = 20  #: seeds that a command lists one by one
 
 
 def closing_lines(
@@ -121,6 +122,8 @@ def _with_seeds(report: StudyReport, number: int, again: RunAgain) -> str:
     if counted:
         return again(f"study.seeds={number}")
     more = range(max(report.seeds) + 1, max(report.seeds) + 1 + number - len(report.seeds))
+    if number > LONGEST:
+        return f"add {more[0]} to {more[-1]} to the list `seeds` of the study, and run it again"
     return again(f"study.seeds=[{','.join(map(str, (*report.seeds, *more)))}]")
 
 

@@ -110,6 +110,18 @@ def test_undecided_tells_how_many_seeds_would_show_what_was_observed(fabric: Fab
     assert step.endswith(f"mtlab run trial.yaml study.seeds={needed}")
 
 
+def test_many_seeds_that_follow_a_list_are_told_as_a_range(fabric: Fabric) -> None:
+    for cell, accuracies in (("bridge", BRIDGE), ("static", (0.74, 0.70, 0.75, 0.69, 0.74))):
+        for seed, accuracy in enumerate(accuracies, start=3):
+            fabric.finish(cell, seed, accuracy)
+    listed = fabric.plan(["bridge", "static"], seeds=8, test="paired_t")
+    listed["seeds"] = [3, 4, 5, 6, 7]
+    listed["runs"] = [run for run in listed["runs"] if run["seed"] >= 3]
+    (step,) = (line for line in closing_lines(build_report(fabric.store, listed), "trial.yaml") if "would show" in line)
+    needed = int(step.removeprefix("next: ").split()[0])
+    assert step.endswith(f"power: add 8 to {needed + 2} to the list `seeds` of the study, and run it again")
+
+
 def test_differences_that_no_number_of_seeds_shows_ask_for_a_margin(fabric: Fabric) -> None:
     _, step = told(fabric, {"bridge": BRIDGE, "static": (0.71, 0.71, 0.70, 0.70, 0.68)}, 5)
     assert "too small to be shown by 100 seeds" in step
