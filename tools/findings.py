@@ -181,8 +181,10 @@ def comparison(name: str) -> Iterator[str]:
         by_label[run["label"]].append(run)
     found = [Finding("", row["label"], row) for row in read_table(name, "report")]
     metric = found[0].row["metric"]
-    of_family = [column for column in by_label[found[0].label][0] if column.startswith(f"{metric}/")]
-    families = " | ".join(column.removeprefix(f"{metric}/") for column in of_family)
+    whole = "/".join(metric.split("/")[:2])  # of all families, where one of them is what is compared
+    columns = by_label[found[0].label][0]
+    of_family = [it for it in columns if it != metric and (it == whole or it.startswith(f"{whole}/"))]
+    families = " | ".join("all" if it == whole else it.removeprefix(f"{whole}/") for it in of_family)
     yield f"| variant | rate | {metric} | difference | | area | {families} | params |"
     yield f"|---|--:|--:|--:|---|--:|{'--:|' * len(of_family)}--:|"
     for each in sorted(found, key=lambda each: -float(each.row["mean"])):
