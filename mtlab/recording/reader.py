@@ -199,12 +199,25 @@ class Worth:
     uniform: Mapping[Modality, float]
     token_mean: Mapping[Modality, float]
     without: Mapping[Modality, Mapping[int, float]]  #: level → value
+    families: Mapping[Modality, Mapping[int, Mapping[str, float]]]  #: level → family of examples → value without it
+    undisturbed_families: Mapping[str, float]  #: family → value
     swapped: Mapping[int, Mapping[str, float]]  #: seed whose weights were used → "text", "image", "both" → value
 
     def drop(self, modality: Modality, level: int) -> float | None:
         """Return how much is lost without a level."""
         value = self.without.get(modality, {}).get(level)
         return None if value is None or self.undisturbed is None else self.undisturbed - value
+
+    @property
+    def family_names(self) -> list[str]:
+        """The families of examples that were measured."""
+        return sorted({name for levels in self.families.values() for values in levels.values() for name in values})
+
+    def family_drop(self, modality: Modality, level: int, family: str) -> float | None:
+        """Return how much a family of examples loses without a level."""
+        value = self.families.get(modality, {}).get(level, {}).get(family)
+        before = self.undisturbed_families.get(family)
+        return None if value is None or before is None else before - value
 
 
 def read_layers(folder: Path) -> Layers | Missing:
@@ -264,15 +277,23 @@ def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None
             return Missing("what single levels are worth was not measured (the run is not finished)")
         return Missing("what single levels are worth was not measured: `mtlab intervene RUN` does it")
     parts: dict[Modality, Mapping[str, Any]] = {modality: measured[modality] for modality in MODALITIES}
+    metric, metrics = measured["metric"], (result or {}).get("metrics", {})
     return Worth(
-        metric=measured["metric"],
-        undisturbed=(result or {}).get("metrics", {}).get(measured["metric"]),
+        metric=metric,
+        undisturbed=metrics.get(metric),
         by={modality: part["by"] for modality, part in parts.items() if "by" in part},
         uniform=_measured({modality: part.get("uniform") for modality, part in parts.items()}),
         token_mean=_measured({modality: part.get("token_mean") for modality, part in parts.items()}),
         without={
             modality: _measured({int(level): value for level, value in part["without"].items()})
             for modality, part in parts.items()
+        },
+        families={
+            modality: {int(level): _measured(values) for level, values in part.get("families", {}).items()}
+            for modality, part in parts.items()
+        },
+        undisturbed_families={
+            name.removeprefix(f"{metric}/"): value for name, value in metrics.items() if name.startswith(f"{metric}/")
         },
         swapped={
             int(name.removeprefix("swap/")): _measured({each: values[each] for each in (*MODALITIES, "both")})

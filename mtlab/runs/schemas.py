@@ -74,6 +74,7 @@ class _Modality(TypedDict, total=False):
     uniform: Number | None
     token_mean: Number | None
     without: Required[dict[Level, Number | None]]
+    families: dict[Level, dict[str, Number | None]]
 
 
 class _Standard(TypedDict):

@@ -68,13 +68,16 @@ class Evaluation:
 
     def metrics(self, split: str) -> dict[str, float]:
         """Average: `split/loss`, `split/primary`, `split/METRIC`, and `split/METRIC/FAMILY` for each family."""
-        families = np.array(self.families)
         values = {f"{split}/loss": self.loss, f"{split}/primary": float(self.outcomes.mean())}
         for metric, scores in self.scores.items():
             values[f"{split}/{metric}"] = float(scores.mean())
-            for family in sorted(set(self.families)):
-                values[f"{split}/{metric}/{family}"] = float(scores[families == family].mean())
+            values |= {f"{split}/{metric}/{family}": mean for family, mean in self.family_means(metric).items()}
         return values | {f"{split}/{metric}": value for metric, value in self.extra_metrics.items()}
+
+    def family_means(self, metric: str) -> dict[str, float]:
+        """Average a metric over the outcomes of each family."""
+        families, scores = np.array(self.families), self.scores[metric]
+        return {family: float(scores[families == family].mean()) for family in sorted(set(self.families))}
 
     def floors(self, split: str) -> dict[str, float]:
         """Return `split/METRIC_floor`, what a blind model scores, and the standard error of a difference from it.

@@ -21,7 +21,7 @@ from mtlab.model.base import ManagerKey
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.model.network import ImageInterventions, Masks
 from mtlab.tasks.build import TaskModel
-from mtlab.tasks.evaluation import evaluate
+from mtlab.tasks.evaluation import Evaluation, evaluate
 from mtlab.towers.build import TowerKind
 
 _TOWERS: dict[Modality, TowerKind] = {"text": "text", "image": "vision"}
@@ -51,28 +51,35 @@ def measure_interventions(
 
     Returns:
         `{"metric": …, MODALITY: {"by": "weights" | "input", "uniform": value | None, "token_mean": value | None,
-        "without": {LEVEL: value}}}`, by: were there weights to renormalise, or were the level's states filled alone?
-        token_mean: each example's weights replaced by their mean over its real tokens; without: of the levels that some
-        manager is offered.
+        "without": {LEVEL: value}, "families": {LEVEL: {FAMILY: value}}}}`, by: were there weights to renormalise, or
+        were the level's states filled alone? token_mean: each example's weights replaced by their mean over its real
+        tokens; without: of the levels that some manager is offered; families: the same by family of the examples.
 
     """
 
+    def evaluated(context: ForwardContext) -> Evaluation:
+        return evaluate(replace(context, group=group, reads="primary"), loader, batch, between)
+
     def value(context: ForwardContext) -> float:
-        return float(evaluate(replace(context, group=group, reads="primary"), loader, batch, between).outcomes.mean())
+        return float(evaluated(context).outcomes.mean())
 
     measured: dict[str, Any] = {"metric": f"val/{next(iter(model.task.metrics))}"}
     for modality in MODALITIES:
         is_weighted = modality in weighted
         with_weights = partial(_with_weights, model, runtime, modality)
-        measured[modality] = {
+        of_weights = {
             "by": "weights" if is_weighted else "input",
             "uniform": value(with_weights(lambda _: uniform)) if is_weighted else None,
             "token_mean": value(with_weights(token_mean)) if is_weighted else None,
-            "without": {
-                str(level): value(replace(with_weights(partial(_without, expert)), removed={_TOWERS[modality]: expert}))
-                for expert, level in enumerate(levels[modality], 1)
-                if level in model.encoder.offered_levels(modality)
-            },
+        }
+        removed = {
+            str(level): evaluated(replace(with_weights(partial(_without, expert)), removed={_TOWERS[modality]: expert}))
+            for expert, level in enumerate(levels[modality], 1)
+            if level in model.encoder.offered_levels(modality)
+        }
+        measured[modality] = of_weights | {
+            "without": {level: float(each.outcomes.mean()) for level, each in removed.items()},
+            "families": {level: each.family_means(each.primary) for level, each in removed.items()},
         }
     return measured
 

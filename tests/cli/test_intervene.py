@@ -5,16 +5,20 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import recordings
 import torch
 from calling import Told, here
 
 from mtlab import files
+from mtlab.cli.models.intervene import _family_table
 from mtlab.inference import intervention
 from mtlab.inference.intervention import load_run
 from mtlab.model.forward import ForwardContext
-from mtlab.runs.find_run import find_run
+from mtlab.runs.find_run import FinishedRun, find_run
 from mtlab.runs.store import Store
 from mtlab.tasks.evaluation import evaluate
 
@@ -85,8 +89,29 @@ def test_all_that_can_be_measured_is_shown_and_kept_and_the_run_stays(told: Told
     assert found.keys() == {"standard", "swap/1"}
     assert found["swap/1"].keys() == {"metric", "text", "image", "both"}
     assert found["swap/1"]["metric"] == "val/accuracy"
-    assert found["standard"]["text"].keys() == {"by", "uniform", "token_mean", "without"}
+    assert found["standard"]["text"].keys() == {"by", "uniform", "token_mean", "without", "families"}
+    assert found["standard"]["image"]["families"] == {
+        level: {"sum": value} for level, value in found["standard"]["image"]["without"].items()
+    }
+    assert "image level 1" not in out  # one family is no table
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_families_have_a_table_of_what_they_lose_without_each_level(tmp_path: Path) -> None:
+    metrics = {"val/accuracy": 0.7, "val/accuracy/colour": 0.8, "val/accuracy/count": 0.6}
+    store = SimpleNamespace(result=lambda _: {"metrics": metrics})
+    found = FinishedRun(tmp_path, tmp_path / "best", {"cell": "x", "seed": 0}, cast("Store", store))
+    measured = recordings.interventions()
+    table = _family_table(found, {"standard": measured})
+    assert table is not None
+    assert [column.header for column in table.columns] == ["without", "colour", "count"]
+    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    value = measured["image"]["families"]["5"]["count"]
+    shown = next(row for row in rows if row[0] == "image level 5")
+    assert shown[2] == f"{100 * (value - 0.6):+.1f}".replace("-", "−")
+    assert len(rows) == sum(len(measured[modality]["families"]) for modality in ("text", "image"))
+    of_one = {"metric": "val/accuracy", "text": {"without": {}}, "image": {"without": {"1": 0.5}, "families": {}}}
+    assert _family_table(found, {"standard": of_one}) is None
 
 
 def test_a_static_manager_with_other_weights_is_one_whose_scores_are_swapped(told: Told, tmp_path: Path) -> None:

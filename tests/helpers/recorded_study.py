@@ -30,7 +30,8 @@ class Study:
                 source = StudyRun(variant, seed, f"{place}/s{seed}")
                 self.layers[source] = reader.read_layers(run)
                 self.traces[source] = reader.read_trace(run)
-                result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(seed=seed)}
+                metrics = {"val/accuracy": 0.7, "val/accuracy/colour": 0.8, "val/accuracy/count": 0.6}
+                result = {"metrics": metrics, "interventions": recordings.interventions(seed=seed)}
                 self.worths[source] = reader.read_worth(result)
                 steps = range(10, 60, 10)
                 self.histories[source] = [{"step": n, "seconds": n, "val/accuracy": 0.01 * (n + seed)} for n in steps]

@@ -134,4 +134,7 @@ def interventions(levels: Mapping[str, Sequence[int]] = LEVELS, accuracy: float 
         without = {str(level): round(accuracy - 0.3 * float(dice.random()), 4) for level in levels[modality]}
         measured[modality] = {"by": "weights", "uniform": accuracy - 0.1, "token_mean": accuracy - 0.02}
         measured[modality]["without"] = without
+        measured[modality]["families"] = {
+            level: {"colour": round(value + 0.1, 4), "count": round(value - 0.2, 4)} for level, value in without.items()
+        }
     return measured

@@ -41,6 +41,7 @@ FIGURES: dict[str, Callable[[Study, str], go.Figure]] = {
     "agreement": lambda study, _: agreement.plot_agreement(study.layers),
     "agreement since the start": lambda study, _: agreement.plot_agreement(study.layers, study.start),
     "worth": lambda study, _: worth.plot_worth(study.layers, study.worths),
+    "worth by family": lambda study, one: worth.plot_worth_by_family(study.worths, one),
     "replaced": lambda study, _: replaced_weights.plot_replaced_weights(study.worths),
     "difference": lambda study, one: difference.plot_difference(study.of(one), study.start, (one, "start")),
     "curves": lambda study, _: curves.plot_curves(study.histories),
@@ -61,7 +62,7 @@ def test_every_figure_says_how_many_seeds_and_over_what(study: Study, name: str)
     caption = figure.layout.meta["caption"]
     assert "n = 3" in caption
     assert "seed" in caption
-    if name not in ("curves", "gradients", "temperatures", "replaced"):
+    if name not in ("curves", "gradients", "temperatures", "replaced", "worth by family"):
         assert "validation examples and their real tokens" in caption
         assert ("64" if name == "evolution" else "512") in caption
     assert figure.layout.meta["title"][0].isalpha()
@@ -383,6 +384,19 @@ def test_worth_sets_drops_beside_weights(study: Study) -> None:
     without = {source: dataclasses.replace(each, by={"text": "input"}) for source, each in study.worths.items()}
     assert "set to 0, to 1 in a product" in worth.plot_worth(study.layers, without).layout.meta["caption"]
     assert "mtlab intervene" in words(worth.plot_worth(study.layers, {}))
+
+
+def test_each_family_loses_something_of_its_own_without_a_level(study: Study) -> None:
+    figure = worth.plot_worth_by_family(study.worths, "adaptive")
+    (line,) = lines(figure, "count", 1, 1)
+    own = [each for source, each in study.worths.items() if source.label == "adaptive"]
+    drops = [[0.6 - each.families["text"][level]["count"] for level in (4, 5, 6)] for each in own]
+    np.testing.assert_allclose(line.y, 100 * np.mean(drops, 0), rtol=1e-6)
+    assert {each.name for each in figure.data} >= {"colour", "count"}
+    of_one = {
+        source: dataclasses.replace(each, families={"text": {4: {"sum": 0.5}}}) for source, each in study.worths.items()
+    }
+    assert "--again" in words(worth.plot_worth_by_family(of_one, "adaptive"))
 
 
 def test_replaced_weights_tell_what_choosing_is_worth(study: Study) -> None:

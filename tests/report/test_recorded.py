@@ -111,12 +111,17 @@ def test_damaged_and_foreign_files_are_told(tmp_path: Path, kind: str, damage: s
 
 
 def test_interventions_become_drops() -> None:
-    result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(accuracy=0.7)}
+    metrics = {"val/accuracy": 0.7, "val/accuracy/count": 0.6, "test/accuracy/count": 0.1}
+    result = {"metrics": metrics, "interventions": recordings.interventions(accuracy=0.7)}
     swaps = {"swap/3": {"metric": "val/accuracy", "text": 0.5, "image": None, "both": 0.4}}
     read = reader.read_worth(result, swaps)
     assert isinstance(read, Worth)
     assert read.drop("text", 4) == pytest.approx(0.7 - result["interventions"]["text"]["without"]["4"])
     assert read.drop("text", 9) is None
+    of_families = result["interventions"]["text"]["families"]["4"]
+    assert read.family_drop("text", 4, "count") == pytest.approx(0.6 - of_families["count"])
+    assert (read.family_drop("text", 9, "count"), read.family_drop("text", 4, "shape")) == (None, None)
+    assert read.family_names == ["colour", "count"]
     assert read.uniform == {"text": pytest.approx(0.6), "image": pytest.approx(0.6)}
     assert read.swapped == {3: {"text": 0.5, "both": 0.4}}
     # measured on demand, where training did not

@@ -12,6 +12,8 @@ from mtlab.cli.output import make_table, print_json, progress_bar
 from mtlab.report.formats.numbers import format_score
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mtlab.runs.find_run import FinishedRun
 
 
@@ -98,6 +100,25 @@ def _print(found: FinishedRun, value: float, results: Mapping[str, Any]) -> None
     for name, *cells in _rows(results):
         table.add_row(name, *(_cell(cell, value, metric) for cell in cells))
     console.print(table)
+    if (by_family := _family_table(found, results)) is not None:
+        console.print()
+        console.print(by_family)
+
+
+def _family_table(found: FinishedRun, results: Mapping[str, Any]) -> Table | None:
+    """Return what each family of examples gains or loses without each level; None where two families lack it."""
+    from mtlab.recording.reader import MODALITIES, Missing, read_worth
+
+    worth = read_worth(None if found.store is None else found.store.result(found.id), results)
+    if isinstance(worth, Missing) or len(names := worth.family_names) < 2:
+        return None
+    table = make_table("without", numbers=names)
+    for modality in MODALITIES:
+        for level in worth.families.get(modality, {}):
+            drops = (worth.family_drop(modality, level, name) for name in names)
+            cells = ("–" if drop is None else format_score(-drop, worth.metric, sign=True) for drop in drops)
+            table.add_row(f"{modality} level {level}", *cells)
+    return table
 
 
 def _cell(cell: float | None, value: float, metric: str) -> str:

@@ -23,7 +23,7 @@ from mtlab.report.figures import theme
 from mtlab.report.figures.curves import plot_curves
 from mtlab.report.figures.layers.aggregation import plot_aggregation
 from mtlab.report.figures.layers.evolution import plot_evolution
-from mtlab.report.figures.layers.worth import plot_worth
+from mtlab.report.figures.layers.worth import families, plot_worth, plot_worth_by_family
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.provenance import format_setting
@@ -185,6 +185,8 @@ def _layers(request: PageRequest, run: RunSummary) -> list[Component]:
         request.figure(plot_aggregation({label: layers}, styles, request.kind), "aggregation"),
         request.figure(plot_worth({label: layers}, worths, styles), "worth"),
     ]
+    if len(families(worths.values())) > 1:
+        figures.append(request.figure(plot_worth_by_family(worths, label.label), "worth-by-family"))
     if isinstance(trace, reader.TrainingTrace):
         figures.append(request.figure(plot_evolution({label: trace}, label.label, request.kind), "evolution"))
     missing = [trace.why] if isinstance(trace, reader.Missing) else []

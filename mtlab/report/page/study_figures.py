@@ -123,18 +123,28 @@ def layer_figures(study: StudyResults) -> list[FigureGroup]:
 
 
 def family_figures(study: StudyResults) -> list[FigureGroup]:
-    """Plot which levels the families of questions draw on, where several families were recorded."""
-    found = study.tokens.found
-    if len(by_family.families(found)) < 2:
-        return []
-    return [
-        _group(
-            "levels-by-family",
-            "Which levels the families of questions draw on",
-            [_variants(study, panels.variant_labels(found)), KINDS],
-            lambda variant, kind: by_family.plot_levels_by_family(found, variant, kind),
+    """Plot which levels the families of questions draw on and rely on, where several families were recorded."""
+    found, worths = study.tokens.found, study.worths.found
+    groups = []
+    if len(by_family.families(found)) > 1:
+        groups.append(
+            _group(
+                "levels-by-family",
+                "Which levels the families of questions draw on",
+                [_variants(study, panels.variant_labels(found)), KINDS],
+                lambda variant, kind: by_family.plot_levels_by_family(found, variant, kind),
+            )
         )
-    ]
+    if len(worth.families(worths.values())) > 1:
+        groups.append(
+            _group(
+                "worth-by-family",
+                "Which levels the families of questions rely on",
+                [_variants(study, panels.variant_labels(worths))],
+                lambda variant: worth.plot_worth_by_family(worths, variant),
+            )
+        )
+    return groups
 
 
 def training_figures(study: StudyResults) -> list[FigureGroup]:
