@@ -108,7 +108,7 @@ def test_texts_of_a_batch_do_not_change_each_other() -> None:
         (lambda m: m.encode([IMAGE], np.array(["a", "b"])), "as many images as texts, in two lists: 1 and 2"),
         (lambda m: m.encode([IMAGE[:0]], ["a"]), "found uint8 [0, "),
         (lambda m: m.encode([IMAGE], "a"), "texts: expected a list of strings"),
-        (lambda m: m.encode("cat.png", ["a"]), "as many images as texts"),
+        (lambda m: m.encode("cat.png", ["a"]), "images: expected a list of images, such as ['cat.png']"),
         (lambda m: m.encode(Image.fromarray(IMAGE), ["a"]), "images: expected a list of images, found Image"),
         (lambda m: m.answer((each for each in [IMAGE]), ["a"]), "images: expected a list of images, found generator"),
         (lambda m: m.encode([IMAGE], (each for each in "a")), "texts: expected a list of strings"),

@@ -51,10 +51,11 @@ def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True
 
 
 def try_import(plugin: PluginModule) -> PluginFailure | None:
-    """Import a plug-in after naming it on stderr; return what went wrong, or None."""
+    """Import a plug-in, once after naming it on stderr; return what went wrong, or None."""
     if str(plugin.folder) not in sys.path:
         sys.path.append(str(plugin.folder))
-    print(f"importing plug-in {plugin.module}", file=sys.stderr)
+    if plugin.module not in sys.modules:
+        print(f"importing plug-in {plugin.module}", file=sys.stderr)
     try:
         importlib.invalidate_caches()  # the file may be younger than this process
         _refuse_namesake(plugin, importlib.import_module(plugin.module))

@@ -13,7 +13,7 @@ from mtlab.config.hashing import digest
 from mtlab.data.progress import track
 from mtlab.errors import UserError
 
-FEW = 500  #: files, which take a second or two
+FEW = 200  #: files, which take a second or two if they are pictures
 
 
 def content_digest(folder: Path, names: Collection[str], check: Callable[[Path], None] = lambda _: None) -> str:

@@ -27,15 +27,16 @@ MAX_PIXELS = 2**26  #: 8192 × 8192; a small file with more could fill the memor
 WHITE = (255, 255, 255)
 
 
-def check_header(path: Path) -> None:
-    """Check by its header that a file is an image of an allowed size, in a tenth of a millisecond.
+def check_image(path: Path) -> None:
+    """Check that an image can be read to its end, faster than by reading it: JPEGs at an eighth of their size.
 
     Raises:
-        UserError: it is missing, no image of a known format, or too large.
+        UserError: as `read_image`.
 
     """
-    with _open_file(path):
-        pass
+    with _open_file(path) as image:
+        image.draft(None, (1, 1))
+        to_array(image, path)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -45,7 +46,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         uint8 [H, W, 3] RGB; of an animation the first frame.
 
     Raises:
-        UserError: as `check_header`; the file is damaged or cut off; its pixels are floats or 32-bit integers.
+        UserError: it is missing, no image of a known format, too large, damaged or cut off; or its pixels are floats or
+            32-bit integers.
 
     """
     with _open_file(path) as image:

@@ -166,10 +166,12 @@ def _check_counts(images: Sequence[Any], texts: Sequence[str]) -> None:
         raise UserError("texts: expected a list of strings")
     if not isinstance(images, Sized | Path):
         raise UserError(f"images: expected a list of images, found {type(images).__name__}")
-    number = 1 if isinstance(images, str | Path) else len(images)
+    number = 1 if isinstance(images, Path) else len(images)
     if len(texts) == 0 and number == 0:
         raise UserError("expected at least one image and its text, found none")
-    if isinstance(images, str | Path) or number != len(texts):
+    if isinstance(images, str | Path):
+        raise UserError(f"images: expected a list of images, such as [{str(images)!r}]")
+    if number != len(texts):
         raise UserError(f"expected as many images as texts, in two lists: {number} and {len(texts)} were given")
 
 

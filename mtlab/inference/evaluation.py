@@ -196,9 +196,18 @@ def parse_request(run: FinishedRun, task: str | None, data: str | None, split: S
     """
     config = run.config["config"]
     chosen = _node(DATASETS, config["data"], data, "data")
-    return EvaluationRequest(
-        _node(TASKS, config["task"], task, "task"), chosen, split, own_data=chosen == config["data"]
-    )
+    return EvaluationRequest(_node(TASKS, config["task"], task, "task"), chosen, split, own_data=_is_own(run, chosen))
+
+
+def _is_own(run: FinishedRun, chosen: Mapping[str, Any]) -> bool:
+    """Are these the data that a run was trained on, perhaps in another folder?"""
+    own = run.config["config"]["data"]
+    if chosen == own or chosen["name"] != own["name"]:
+        return bool(chosen == own)
+    entry, options = lookup_options(DATASETS, chosen, "data")
+    differing = {option for option in chosen if chosen[option] != own.get(option)}
+    trained = (run.config.get("identity") or {}).get("digests", {}).get("data")
+    return differing <= entry.cls.location_options and trained == entry.cls.digest(options)
 
 
 def evaluate_run(
@@ -217,6 +226,8 @@ def evaluate_run(
             share no answer.
 
     """
+    if request.own_data:  # which may have moved since
+        run = replace(run, config={**run.config, "config": {**run.config["config"], "data": request.data}})
     check_unchanged(run)
     config = {**run.config["config"], "task": request.task, "data": request.data}
     _check_head(config["task"], run.config["config"]["task"])

@@ -201,6 +201,7 @@ def measure(
             key = swap_key(seed)
             result[key] = _swap(run, load_run(other, device=device), modalities, before_batch)
             _write_result(store, path, key, result[key])
+    progress(passes, passes)
     return result
 
 

@@ -50,8 +50,16 @@ def check_unchanged(found: FinishedRun) -> None:
             )
             raise UserError(f"{problem} here", file=found.folder)
     for node, trained in hashed.get("digests", {}).items():
-        if node in NODES and trained != node_entry(node, config[node]).cls.digest(node_options(node, config[node])):
-            what = "its data" if node == "data" else f"the weights of its {node} tower"
+        if node not in NODES:
+            continue
+        what = "its data" if node == "data" else f"the weights of its {node} tower"
+        try:
+            digest = node_entry(node, config[node]).cls.digest(node_options(node, config[node]))
+        except UserError as error:
+            moved = f"{what} are not where they were ({error.problem}): put them back, or a link to them"
+            elsewhere = "; `mtlab eval` takes `--data folder=NEW`" if node == "data" else ""
+            raise UserError(moved + elsewhere, file=found.folder / "config.json", key=node) from None
+        if trained != digest:
             raise UserError(f"{what} have changed since, or are not here", file=found.folder, key=node)
 
 

@@ -57,7 +57,7 @@ class LaunchOutcome:
     blocked: tuple[str, ...]  #: a run that they start from failed
     skipped: tuple[str, ...]  #: not started, or stopped, because of a failure elsewhere in the study, or of a signal
     interrupted: bool
-    message: str = ""  #: why the launch was stopped, "" if it was not
+    message: str = ""  #: which failures stopped the launch, "" if none did
 
     @property
     def exit_code(self) -> int:
@@ -387,7 +387,7 @@ class _Launch:
             blocked=ids["blocked"],
             skipped=tuple(job.id for job in self.board.in_state("skipped", "stopped")),
             interrupted=self.signals > 0,
-            message=self.board.message,
+            message=self.board.message if self.board.halted else "",
         )
 
 

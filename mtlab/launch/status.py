@@ -164,7 +164,8 @@ class StudyStatus:
         looks = "" if self.looks is None else f"; {self.looks}"
         damaged = sum(run.damaged for run in self.runs)
         note = f"; {damaged} with damaged files: `{command('status', self.study)}`" if damaged else ""
-        return f"{self.study}: {len(self.runs)} runs, {counts}{looks}{note}" if self.runs else f"{self.study}: no runs"
+        number = f"{len(self.runs)} run{'s' if len(self.runs) > 1 else ''}"
+        return f"{self.study}: {number}, {counts}{looks}{note}" if self.runs else f"{self.study}: no runs"
 
     def table(self) -> Table:
         """As a table for the terminal: a line per cell, a word per seed."""

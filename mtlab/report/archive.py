@@ -1,7 +1,7 @@
 """Writes an archive of a study: plan, results, figures and environment in one zip file, to attach to a paper.
 
 Only finished runs are in it. What tells of the machine and not of the results is left out: its name, the folders of
-the study's file and plug-ins, logs. Checkpoints are left out unless asked for.
+the study's file, plug-ins and data, logs. Checkpoints are left out unless asked for.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _copy_run(store: Store, copy: Store, run: str, *, checkpoints: bool) -> None
             continue
         data = (source / name).read_bytes()
         if name in _OF_THIS_MACHINE:
-            data = files.json_text(json.loads(data) | _OF_THIS_MACHINE[name]).encode()
+            data = files.json_text(_without_folders(json.loads(data)) | _OF_THIS_MACHINE[name]).encode()
             kept[name] = manifest.describe(data)
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(data)
@@ -97,7 +97,16 @@ def _copy_run(store: Store, copy: Store, run: str, *, checkpoints: bool) -> None
     derived = store.derived(run)
     for path in sorted(derived.rglob("*.json")):
         if path.is_file() and path.relative_to(derived).parts[0] != "tracking":
-            files.write_bytes(copy.derived(run) / path.relative_to(derived), path.read_bytes())
+            files.write_json(copy.derived(run) / path.relative_to(derived), _without_folders(files.read_json(path)))
+
+
+def _without_folders(value: Any) -> Any:
+    """Replace each absolute path in the content of a JSON file by its last part."""
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _copy_study(store: Store, copy: Store, plan: Mapping[str, Any]) -> None:

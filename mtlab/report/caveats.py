@@ -92,7 +92,7 @@ def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[s
     if not any(row.compare_to for row in rows) or plan.get("sequential"):
         return []
     if planned < needed:
-        return [f"{planned} seed{'s' if planned > 1 else ''} asked for: {plan['test']} needs at least {needed}"]
+        return [f"{planned} seed{'s' if planned > 1 else ''} asked for: a test needs at least {needed}"]
     compared = [row.difference for row in rows if row.compared and row.difference is not None]
     spreads = [seed_spread(difference) for difference in compared if difference.error]
     if planned > 3 or not spreads:

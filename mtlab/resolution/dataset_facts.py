@@ -25,6 +25,15 @@ class DatasetFacts:
         """Number of answers."""
         return len(self.answer_names)
 
+    def describe(self, name: str) -> str:
+        """Say how many examples there are.
+
+        >>> DatasetFacts({"train": 1000, "val": 60, "test": 60}, (), frozenset()).describe("shapes")
+        'shapes: 1,000 train, 60 val, 60 test examples'
+
+        """
+        return f"{name}: {', '.join(f'{number:,} {split}' for split, number in self.examples.items())} examples"
+
 
 def dataset_facts(data: Mapping[str, Any]) -> DatasetFacts:
     """Return the facts of a resolved `data` node, cached.

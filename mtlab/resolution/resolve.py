@@ -45,7 +45,7 @@ def resolve_cell(written: Mapping[str, Any]) -> ResolvedCell:
     return ResolvedCell(
         config=config,
         dataset=dataset,
-        remarks=dataset_remarks(config["data"]),
+        remarks=(dataset.describe(config["data"]["name"]), *dataset_remarks(config["data"])),
         metrics=metric_directions(config),
         pairing=levels_read(config),
         plugin_digests=plugin_digests(config),

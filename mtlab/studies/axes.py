@@ -217,7 +217,7 @@ def _refuse_repeats(values: tuple[Value, ...], key: str) -> None:
             if value.settings == other.settings:
                 raise UserError(f"value {value.label!r} is repeated", key=f"{key}[{index}]")
             if value.label == other.label:
-                raise UserError(f"two values are called {value.label!r}: give one a label", key=f"{key}[{index}]")
+                raise UserError(f"two values are called {value.label!r}: give one another label", key=f"{key}[{index}]")
 
 
 def _node_label(node: Mapping[str, Any]) -> str:

@@ -155,6 +155,10 @@ def test_shared_images_and_answers_that_differ_in_case_are_remarked(tmp_path: Pa
     remarks = opened(tmp_path).remarks(opened(tmp_path).config)
     assert "1 images of test are in train, too: its scores may be flattering" in remarks
     assert "answers 'Red' and 'red' differ in case alone, and are two answers" in remarks
+    write_rows(tmp_path / "train.jsonl", [row(n, answer=word) for n, word in enumerate(("Red", "red", "Blue", "blue"))])
+    remarks = opened(tmp_path).remarks(opened(tmp_path).config)
+    expected = "answers 'Blue' and 'blue' differ in case alone, and are two answers (and those of 1 more)"
+    assert expected in remarks
 
 
 def test_the_digest_is_of_content_wherever_it_lies(tmp_path: Path) -> None:

@@ -66,6 +66,19 @@ def test_the_page_on_tiny_towers(shell: Shell, tmp_path: Path) -> None:
     outcome = polars.read_parquet(parquet).filter(polars.col("id") == tested[0].id).row(0, named=True)
     assert (outcome["target"], outcome["score"], outcome["family"]) == (-1, 0.0, tested[0].family)
 
+    # The data move, and are found again.
+    file.parent.rename(tmp_path / "moved")
+    gone = shell("mtlab intervene my-questions:last:0 --again")
+    assert gone.returncode == 2
+    assert f"its data are not where they were ({file.parent}: no such folder)" in gone.stderr
+    again = shell("mtlab eval my-questions:last:0 --split test --data folder=moved --json")
+    assert again.returncode == 0, again.stderr
+    evaluated = json.loads(again.stdout)
+    assert evaluated["own_data"]
+    scores = polars.read_parquet(parquet).filter(polars.col("split") == "test")["score"]
+    assert evaluated["metrics"]["test/accuracy"] == scores.mean()
+    (tmp_path / "moved").rename(file.parent)
+
     # The mistake that the page shows, as the page shows it.
     lines[6]["answer"] = 3
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -24,7 +24,8 @@ def test_brackets_in_docs_are_shown_as_they_stand(plugin: Callable[..., Path], t
     )
     for arguments in (["managers"], ["managers", "plug_marked"]):
         code, out, err = told("list", *arguments, "--plugin", study)
-        assert (code, err) == (0, "importing plug-in plug_marked\n")
+        once = "importing plug-in plug_marked\n" if arguments == ["managers"] else ""  # this process has it by then
+        assert (code, err) == (0, once)
         assert "[/bold] :key: of it." in " ".join(out.split())
     assert "[red] multiplies the scores" in " ".join(out.split())
 

@@ -19,6 +19,7 @@ import mtlab as api
 from mtlab.errors import UserError
 from mtlab.files import ReadOnlyError
 from mtlab.inference.loading import restore
+from mtlab.report.archive import _without_folders
 from mtlab.runs import archive
 from mtlab.runs.find_run import FinishedRun, find_run
 from mtlab.runs.store import Store
@@ -46,6 +47,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file.write_text(f"kind: ablation\nname: travels\n{STUDY}")
     ran = mtlab("run", file, "--store", folder / "runs", "--quiet", MTLAB_CACHE=str(folder / "cache"))
     assert ran.returncode == 0, ran.stderr
+    for command in ("eval", "intervene"):
+        measured = mtlab(command, "travels:bridge:0", "--store", folder / "runs", MTLAB_CACHE=str(folder / "cache"))
+        assert measured.returncode == 0, measured.stderr
     done = mtlab("bundle", file, "--store", folder / "runs", "--out", folder / "travels.zip")
     assert done.returncode == 0, done.stderr
     assert "4 of 4 runs; " in done.stdout
@@ -60,6 +64,7 @@ def test_the_report_elsewhere_is_the_report_here(packed: Path, tmp_path: Path) -
     assert there.stdout == here.stdout
     told = mtlab("report", packed, cwd=tmp_path)
     assert f"read from {packed}, packed by mtlab" in told.stdout
+    assert f"mtlab dashboard --store {packed}" in told.stdout.replace("\n", "")
     page = mtlab("report", packed, "--format", "html", cwd=tmp_path)
     assert page.returncode == 0, page.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["travels.html"]  # nothing else is written
@@ -95,6 +100,15 @@ def test_what_is_in_it_is_whole_small_and_says_nothing_of_the_machine(packed: Pa
         assert {name: second.read(name) for name in held} == held  # the same study gives the same archive
 
 
+def test_folders_of_this_machine_are_left_out() -> None:
+    config = {
+        "data": {"name": "questions", "folder": "/home/me/photos", "shares": [0.1, 0.1]},
+        "all": ["/a b/c", "d/e"],
+    }
+    left = {"data": {"name": "questions", "folder": "photos", "shares": [0.1, 0.1]}, "all": ["c", "d/e"]}
+    assert _without_folders(config) == left
+
+
 @pytest.mark.slow
 def test_checkpoints_come_only_if_they_are_asked_for(packed: Path) -> None:
     whole = packed.with_name("whole.zip")
@@ -117,6 +131,8 @@ def test_what_is_measured_of_it_is_shown_and_written_only_where_it_is_asked_for(
         assert str(whole) in told.stderr
     told = mtlab("eval", "travels:static:0", *store, "--out", tmp_path / "outcomes.csv")
     assert f"written to {tmp_path / 'outcomes.csv'}" in told.stdout
+    known = mtlab("intervene", "travels:bridge:0", "--store", packed)
+    assert known.stdout.replace("\n", "").endswith(f"read from {packed}"), known.stderr
     told = mtlab("open", "travels", *store)
     assert (told.returncode, told.stderr) == (
         2, f"error: {whole}: is an archive: unzip it, and --store names its folder `store`\n"

@@ -154,6 +154,23 @@ def test_identical_results_are_called_identical(fabric):
     assert row.smallest_detectable is None
 
 
+def test_rows_with_the_same_best_mean_are_both_the_best(fabric):
+    for cell, accuracies in {"bridge": (0.7, 0.8), "static": (0.8, 0.7), "mean": (0.7, 0.7)}.items():
+        for seed, accuracy in enumerate(accuracies):
+            fabric.finish(cell, seed, accuracy)
+    rows = rows_of(fabric, fabric.plan(["bridge", "static", "mean"], seeds=2))
+    assert {label for label, row in rows.items() if row.best} == {"bridge", "static"}
+
+
+def test_the_same_results_on_other_examples_are_told(fabric):
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.7)
+        fabric.finish("static", seed, 0.7, ids="other")
+    row = rows_of(fabric, fabric.plan(["bridge", "static"], seeds=3))["static"]
+    if row.difference.interval is None:
+        assert "the same results in every seed, on other examples" in row.notes
+
+
 def test_a_constant_difference_is_no_proof(fabric):
     for seed in range(3):
         fabric.finish("bridge", seed, 0.70, outcomes=False)
@@ -253,7 +270,7 @@ def test_few_seeds_are_told_what_they_can_show(four):
     text = told(four, four.plan(CELLS, seeds=2))
     assert re.search(r"with 2 seeds, (any difference|differences below [\d.]+) tend", text)
     assert re.search(r"; with 5 seeds of the same spread, differences below [\d.]+ tend to go unseen", text)
-    assert "1 seed asked for: paired_t_examples needs at least 2" in told(four, four.plan(CELLS, seeds=1))
+    assert "1 seed asked for: a test needs at least 2" in told(four, four.plan(CELLS, seeds=1))
 
 
 def test_parents_of_other_studies_are_no_part_of_the_table(four):

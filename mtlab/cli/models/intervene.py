@@ -70,9 +70,11 @@ def intervene(
     if not any(key.startswith("swap/") for key in results):
         none = "no other seed of this cell is finished: there are no other weights to take"
         typer.echo(why_no_swap(found) or none)
+    archive = None if found.store is None else found.store.archive
     if known_results(found).keys() < results.keys():
-        place = path if found.store is None or found.store.archive is None else found.store.archive
-        typer.echo(f"note: not written, as the store is read-only ({place})", err=True)
+        typer.echo(f"note: not written, as the store is read-only ({archive or path})", err=True)
+    elif archive is not None:
+        typer.echo(f"read from {archive}")
     else:
         typer.echo(f"written to {path}" if path.exists() else f"measured by the run: {found.folder / 'result.json'}")
 

@@ -66,8 +66,9 @@ def figures(
         raise UserError(f"is a sweep: its figures are in `mtlab sweep report {file}`", file=file)
     drawn = study_figures.all_figures(StudyResults(opened, plan))
     if listed:
+        width_of_names = max(len(gallery.id) for gallery in drawn)
         for gallery in drawn:
-            typer.echo(f"{gallery.id:14} {gallery.title}")
+            typer.echo(f"{gallery.id:{width_of_names}}  {gallery.title}")
         return
     folder = out or opened.study(plan["study"]) / "figures"
     if out is None and opened.archive is not None:
@@ -82,7 +83,7 @@ def figures(
         sized = theme.resize(arrange(styled, pixels), pixels)
         ready[path] = theme.bare(sized) if bare else sized
     if ready:
-        typer.echo(f"drawing {len(ready)} figures")
+        typer.echo(f"drawing {len(ready)} figure{'s' if len(ready) > 1 else ''}")
     render.write_figures({path: theme.dark(figure) if dark else figure for path, figure in ready.items()})
     for path in ready:
         typer.echo(f"written to {path}")

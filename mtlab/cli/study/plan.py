@@ -157,7 +157,8 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
 
     total = format_si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
-    lines = [f"{len(data['runs'])} runs ({counts}) · {total} of training · params: trained ones; per example: forward"]
+    number = f"{len(data['runs'])} run{'s' if len(data['runs']) != 1 else ''}"
+    lines = [f"{number} ({counts}) · {total} of training · params: trained ones; per example: forward"]
     lines += describe_pairings(data["rows"])
     seeds = len(data["seeds"])
     if data["sequential"] is None and seeds > 1 and any(row["compare_to"] for row in data["rows"]):

@@ -233,11 +233,12 @@ def print_report(store: Store, plan: dict[str, Any], file: str) -> None:
     from mtlab.files import write_text
     from mtlab.report.next_steps import closing_lines
     from mtlab.report.study_report import build_report
+    from mtlab.runs.shell_command import shell_command
 
     report = build_report(store, plan)
     _print([report])
     if store.archive is not None:
-        _describe_archive(store.archive)
+        _describe_archive(store.archive, shell_command("dashboard", store=store))
         return
     folder = store.study(plan["study"]) / "report"
     with unless_unwritable():
@@ -248,14 +249,13 @@ def print_report(store: Store, plan: dict[str, Any], file: str) -> None:
         typer.echo(line)
 
 
-def _describe_archive(path: Path) -> None:
+def _describe_archive(path: Path, dashboard: str) -> None:
     """Say what a report was read from, and how the figures are seen."""
     from mtlab.runs.archive import read_about
 
     about = read_about(path)
     typer.echo(
-        f"read from {path}, packed by mtlab {about.get('mtlab')}; all figures: the report.html in it, or "
-        f"mtlab dashboard --store {path.name}"
+        f"read from {path}, packed by mtlab {about.get('mtlab')}; all figures: the report.html in it, or {dashboard}"
     )
 
 

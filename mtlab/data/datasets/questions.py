@@ -19,7 +19,7 @@ from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
 from mtlab.data.datasets.questions_file import QuestionLine, jsonl_files, read_questions
 from mtlab.data.file_digests import content_digest
-from mtlab.data.image_files import check_header, read_image
+from mtlab.data.image_files import check_image, read_image
 from mtlab.errors import UserError, closest
 
 MAX_SUGGEST = 5000  #: files in a folder; with more, no similar name is suggested
@@ -67,13 +67,13 @@ class Questions(Dataset):
 
     @classmethod
     def digest(cls, config: Any) -> str:
-        """Hash questions and images by content, and check the header of each new or changed image."""
+        """Hash questions and images by content, and check each new or changed image."""
         loaded, folder = _load(config), Path(config.folder)
         images = {question.image for questions in loaded.questions.values() for question in questions}
         return digest(
             {
                 "questions": content_digest(folder, [path.name for path in jsonl_files(folder)]),
-                "images": content_digest(loaded.images, images, check_header),
+                "images": content_digest(loaded.images, images, check_image),
             },
             32,
         )
@@ -269,6 +269,7 @@ def _remarks(
     folded: dict[str, list[str]] = {}
     for answer in sorted(known):
         folded.setdefault(answer.casefold(), []).append(answer)
-    if alike := next((same for same in folded.values() if len(same) > 1), None):
-        remarks.append(f"answers {' and '.join(map(repr, alike))} differ in case alone, and are two answers")
+    if alike := [same for same in folded.values() if len(same) > 1]:
+        more = f" (and those of {len(alike) - 1} more)" if len(alike) > 1 else ""
+        remarks.append(f"answers {' and '.join(map(repr, alike[0]))} differ in case alone, and are two answers{more}")
     return remarks

@@ -247,7 +247,7 @@ def _test(
         seeds = ", ".join(map(str, shared))
         where = f"on the seeds that both have ({seeds})" if shared else "not possible: no shared seed"
         notes.append(f"comparison with {label} {where}")
-    if difference is not None and difference.difference != 0 and difference.note and difference.n > 1:
+    if difference is not None and difference.error != 0 and difference.note and difference.n > 1:
         notes.append(difference.note)
     learning = candidates[0].learning if candidates else None
     if row.outcome not in WITHHELD and learning is not None and not learning.among(results.get(other, {})).complete:
@@ -362,8 +362,8 @@ def classify_outcome(difference: Difference | None, p: float | None, alpha: floa
 
 
 def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
-    """Return the indices of the rows with the best mean, one for each length of training."""
-    best = set()
+    """Return the indices of the rows with the best mean, for each length of training; several may be level."""
+    best: set[int] = set()
     for block in {row.block for row in rows}:
         means = {
             i: row.mean.mean
@@ -371,7 +371,8 @@ def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
             if row.mean is not None and row.block == block and row.outcome != "not learned"
         }
         if len(means) > 1:
-            best.add((max if mode == "max" else min)(means, key=means.__getitem__))
+            top = (max if mode == "max" else min)(means.values())
+            best |= {i for i, mean in means.items() if mean == top}
     return best
 
 

@@ -24,6 +24,7 @@ STEP_AXES: Mapping[str, Mapping[str, Any]] = {
     "log": {"xaxis": _LOG, "xaxis2": _LOG},
 }
 BESIDE = " and "  #: between the metrics of one figure
+_MARGIN = 0.02  #: of the range of an axis, at each end
 SMOOTHING = 0.6  #: weight of what came before, in the moving average of smoothed curves
 
 
@@ -63,13 +64,22 @@ def plot_curves(
             if made:
                 drawn[variant] = None
                 shown += [value for _, values in runs.values() for value in values]
-        figure.update_yaxes(range=metric_range(shown, name), title_text="" if several else axis_title(name), col=column)
+        title_text = "" if several else axis_title(name)
+        figure.update_yaxes(range=_with_margin(metric_range(shown, name)), title_text=title_text, col=column)
     if not drawn:
         logged = ", ".join(logged_metrics(found)) or "nothing"
         return theme.empty(title, f"No run has logged {metric} yet; logged: {logged}.")
     figure.update_xaxes(title_text="step of training", **(_LOG if log else _LINEAR))
     caption = _caption(found, metrics, seeds=seeds, smooth=smooth) + panels.hide_beyond_limit(figure, names)
     return theme.finish(figure, title, caption, height=380)
+
+
+def _with_margin(ends: list[float] | None) -> list[float] | None:
+    """Extend an axis by so much that a marker on the limit of its metric is seen whole."""
+    if ends is None:
+        return None
+    margin = _MARGIN * (ends[1] - ends[0])
+    return [ends[0] - margin, ends[1] + margin]
 
 
 def logged_metrics(found: Mapping[StudyRun, MetricHistory]) -> list[str]:
@@ -79,8 +89,11 @@ def logged_metrics(found: Mapping[StudyRun, MetricHistory]) -> list[str]:
 
 
 def metric_choices(logged: Sequence[str], choose: str) -> list[str]:
-    """Return what `plot_curves` can show, the metric that chooses checkpoints first, beside its loss second."""
-    loss = "val/loss"
+    """Return what `plot_curves` can show, the metric that chooses checkpoints first, beside its loss second.
+
+    `primary` is another name of a task's first metric: it is there if it chooses.
+    """
+    loss, logged = "val/loss", [name for name in logged if not name.endswith("/primary") or name == choose]
     pair = [f"{choose}{BESIDE}{loss}"] if {choose, loss} <= set(logged) and choose != loss else []
     first = [choose, *pair, loss, "train/loss"]
     return list(dict.fromkeys([name for name in first if name in (*logged, *pair)] + list(logged)))

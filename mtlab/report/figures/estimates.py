@@ -178,4 +178,5 @@ def plot_families(report: StudyReport) -> go.Figure:
     )
     figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
     figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest, "colorbar": {"title": {"text": "difference"}}})
-    return theme.finish(figure, title, captions.family_caption(report), height=120 + 30 * len(labels))
+    caption = captions.family_caption(report, "means over seeds; the colour is the difference to the baseline")
+    return theme.finish(figure, title, caption, height=120 + 30 * len(labels))

@@ -40,12 +40,11 @@ def plot_speed(report: StudyReport, styles: Mapping[str, Style] | None = None) -
         lengths = {row.reached.length for row in rows if row.reached is not None}
         for length in lengths:
             figure.add_vline(x=length, line_width=1, line_dash="dot", row=1, col=2)
-        figure.update_xaxes(range=[0, 1.04 * max(*lengths, *dots.shown_values(figure, "x2"))], row=1, col=2)
+        figure.update_xaxes(range=[0, 1.04 * max(lengths)], row=1, col=2)
     dots.label_lines(figure, [row.label for row in rows])
     several = max(len(row.areas) for row in rows) > 1
-    marks = (
-        f"{'Small dots: single seeds. ' if several else ''}Dotted line: end of training; open triangles: not within."
-    )
+    dotted = "Dotted line: end of training, where longer intervals are cut; open triangles: not within."
+    marks = f"{'Small dots: single seeds. ' if several else ''}{dotted}"
     caption = f"{speed_table.speed_caption(report, marks=False)} {marks}"
     return theme.finish(figure, title, caption, height=110 + dots.LINE_HEIGHT * len(rows))
 
@@ -77,7 +76,7 @@ def _steps(row: SpeedRow, place: int, style: Style) -> list[go.Scatter]:
         texts = [f"not within {reached.length:,} steps"] * len(never)
         (censored,) = dots.seed_dots(row.label, place, never, style, texts, _NEVER)
         count = f"{len(never)} of {len(reached.by_seed)}"  # they lie on one another
-        traces.append(censored.update(mode="markers+text", text=[count], textposition="middle left", textfont_size=11))
+        traces.append(censored.update(mode="markers+text", text=[count], textposition="top left", textfont_size=11))
     if reached.mean is not None:
         text = f"{row.label}: {speed_table.format_steps(reached)} steps"
         traces.append(

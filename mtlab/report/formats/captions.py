@@ -26,8 +26,10 @@ def table_caption(report: StudyReport) -> str:
     """Explain the main table: all that its numbers need to be quoted."""
     unit = ", in points (100 × share)" if in_points(report.metric) else ""
     level = numbers.format_level(report.alpha)
-    sentences = [f"{describe_seeds(report)}. {report.metric}{unit}: {explain_means(report, level)}."]
-    if report.comparisons:
+    several = any(row.n > 1 for row in report.rows)
+    means = f": {explain_means(report, level)}" if several else ""
+    sentences = [f"{describe_seeds(report)}. {report.metric}{unit}{means}."]
+    if report.comparisons and several:
         correction = (
             f"p corrected by Holm for {report.comparisons} comparison{'s' if report.comparisons > 1 else ''}"
             if report.correct == "holm"
@@ -91,11 +93,11 @@ def _spans(looks: Sequence[int]) -> str:
     return f"{looks[0]}, {looks[1]}, …, {looks[-1]}" if len(looks) > 3 else ", ".join(map(str, looks))
 
 
-def family_caption(report: StudyReport) -> str:
-    """Explain the table by family."""
+def family_caption(report: StudyReport, shown: str | None = None) -> str:
+    """Explain the table by family, or a figure that shows something else than means with intervals."""
     level, metric = numbers.format_level(report.alpha), report.metric
     unit = ", in points (100 × share)" if in_points(metric) else ""
-    sentences = [f"{describe_seeds(report)}. {metric} by family{unit}: {explain_means(report, level)}."]
+    sentences = [f"{describe_seeds(report)}. {metric} by family{unit}: {shown or explain_means(report, level)}."]
     sizes = {name: rows[0].examples for name, rows in report.families.items() if rows and rows[0].examples}
     if sizes:
         sentences.append(f"Examples: {', '.join(f'{name} {size}' for name, size in sizes.items())}.")
@@ -112,7 +114,7 @@ def explain_means(report: StudyReport, level: str) -> str:
     """Explain what stands behind a mean."""
     if not in_points(report.metric):
         return f"mean ± half-width of the {level} t interval over seeds"
-    return f"mean and {level} t interval over seeds, within 0 and 100: ±, or both ends where one is farther"
+    return f"mean and {level} t interval over seeds, on the arcsine scale: ±, or both ends where one is farther"
 
 
 def explain_floor(report: StudyReport) -> list[str]:
