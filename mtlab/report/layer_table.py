@@ -19,6 +19,7 @@ COLUMNS = (
     "variant", "seed", "modality", "layer", "source", "level", "weight", "contribution", "worth", "weight_dimensions",
     "contribution_tokens", "contribution_examples", "by_removal",
 )  # fmt: skip
+OF_FAMILY = "worth/"  #: begins the names of further columns, one for each family of examples where there are several
 
 
 def layers(store: Path | str | None = None, study: str | None = None) -> pl.DataFrame:
@@ -67,8 +68,10 @@ def layer_rows(source: StudyRun, layers: Layers, worth: Worth | None) -> Iterato
     the level (in all layers at once; in the metric's own unit); weight_dimensions, the weight's standard deviation over
     dimensions;
     contribution_tokens and contribution_examples, the contribution's over the tokens of an example, and over examples;
-    by_removal, true where the contribution was measured by removal.
+    by_removal, true where the contribution was measured by removal; and where that was measured of several families of
+    examples, worth/FAMILY for each.
     """
+    families = [] if worth is None or len(worth.family_names) < 2 else worth.family_names
     for modality in MODALITIES:
         for depth in sorted({*layers.depths("weights", modality), *layers.depths("contributions", modality)}):
             names = _sources(layers, modality, depth)
@@ -100,17 +103,29 @@ def layer_rows(source: StudyRun, layers: Layers, worth: Worth | None) -> Iterato
                     **numbers,
                     **unknown,
                 }
-                yield {column: row[column] for column in COLUMNS}
+                of_families = {
+                    f"{OF_FAMILY}{name}": None
+                    if worth is None or level is None
+                    else worth.family_drop(modality, level, name)
+                    for name in families
+                }
+                yield {column: row[column] for column in COLUMNS} | of_families
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Name the columns of rows: those of all, then those of families that any row has."""
+    return (*COLUMNS, *sorted({name for row in rows for name in row if name.startswith(OF_FAMILY)}))
 
 
 def layer_frame(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Make a data frame of rows, with typed columns even where all values are missing."""
     import polars as pl
 
-    types: dict[str, type[pl.DataType]] = dict.fromkeys(("study", "run", *COLUMNS), pl.Float64)
+    listed = list(rows)
+    types: dict[str, type[pl.DataType]] = dict.fromkeys(("study", "run", *columns_of(listed)), pl.Float64)
     types |= dict.fromkeys(("study", "run", "variant", "modality", "source"), pl.String)
     types |= dict.fromkeys(("seed", "layer", "level"), pl.Int64) | {"by_removal": pl.Boolean}
-    return pl.DataFrame(list(rows), schema=types)
+    return pl.DataFrame(listed, schema=types)
 
 
 def _sources(layers: Layers, modality: Modality, depth: int) -> list[str]:

@@ -32,7 +32,8 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
             assert isinstance(layers, reader.Layers)
             if variant == "bridge":
                 layers.values["by_removal/text/1"] = np.ones(())  # type: ignore[index]
-            result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(seed=seed)}
+            metrics = {"val/accuracy": 0.7, "val/accuracy/count": 0.6}
+            result = {"metrics": metrics, "interventions": recordings.interventions(seed=seed)}
             worth = reader.read_worth(result)
             assert isinstance(worth, reader.Worth)
             source = StudyRun(variant, seed, f"{variant}/s{seed}")
@@ -45,7 +46,7 @@ def test_a_table_without_rows_has_its_header() -> None:
 
 
 def test_a_row_for_every_level_and_previous_state(rows: list[dict[str, Any]]) -> None:
-    assert list(rows[0]) == list(layer_table.COLUMNS)
+    assert list(rows[0]) == [*layer_table.COLUMNS, "worth/colour", "worth/count"]
     assert len(rows) == 2 * 2 * sum(3 * len(levels) + 2 for levels in LEVELS.values())
     place = ("bridge", 1, "text", 2)
     one = [row for row in rows if (row["variant"], row["seed"], row["modality"], row["layer"]) == place]
@@ -56,8 +57,10 @@ def test_a_row_for_every_level_and_previous_state(rows: list[dict[str, Any]]) ->
     assert sum(row["contribution"] for row in one) == pytest.approx(1)
     assert one[-1]["weight"] == pytest.approx(1)
     assert one[-1]["worth"] is None
-    measured = recordings.interventions(seed=1)["text"]["without"]
-    assert one[0]["worth"] == pytest.approx(0.7 - measured[str(LEVELS["text"][0])])
+    measured, level = recordings.interventions(seed=1)["text"], str(LEVELS["text"][0])
+    assert one[0]["worth"] == pytest.approx(0.7 - measured["without"][level])
+    assert one[0]["worth/count"] == pytest.approx(0.6 - measured["families"][level]["count"])
+    assert (one[0]["worth/colour"], one[-1]["worth/count"]) == (None, None)
     assert {row["by_removal"] for row in one} == {True}
     assert not any(row["by_removal"] for row in rows if row["variant"] == "adaptive")
 
@@ -102,13 +105,13 @@ def finished(fabric: Any) -> Any:
 
 def test_a_frame_of_a_store(finished: Any) -> None:
     found = layer_table.layers(finished.store.root)
-    assert found.columns == ["study", "run", *layer_table.COLUMNS]
+    assert found.columns == ["study", "run", *layer_table.COLUMNS, "worth/colour", "worth/count"]
     assert found.schema["worth"] == pl.Float64
     assert found.schema["level"] == pl.Int64
     sums = found.group_by("run", "modality", "layer").agg(pl.col("contribution").sum())
     assert sums["contribution"].to_list() == pytest.approx([1.0] * sums.height)
     empty = layer_table.layer_frame([])
-    assert (empty.height, empty.schema) == (0, found.schema)
+    assert (empty.height, empty.schema) == (0, found.drop("worth/colour", "worth/count").schema)
 
 
 def test_frames_become_pandas(finished: Any) -> None:
@@ -127,7 +130,7 @@ def test_the_command_prints_and_writes_it(
     assert "prev." in out
     assert "--by layer --format csv" in out
     lines = list(csv.DictReader(io.StringIO(report("--format", "csv")[1])))
-    assert list(lines[0]) == list(layer_table.COLUMNS)
+    assert list(lines[0]) == [*layer_table.COLUMNS, "worth/colour", "worth/count"]
     data = json.loads(report("--format", "json")[1])
     assert (data["format"], data["metric"], len(data["rows"])) == (1, "val/accuracy", len(lines))
     path = tmp_path / "layers.md"

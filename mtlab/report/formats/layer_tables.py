@@ -10,7 +10,7 @@ from mtlab.recording.reader import MODALITIES
 from mtlab.report.formats import csv_table, numbers
 from mtlab.report.formats.markdown import markdown_table
 from mtlab.report.formats.tables import ReportTable, TableCell
-from mtlab.report.layer_table import COLUMNS
+from mtlab.report.layer_table import columns_of
 from mtlab.units import in_points
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def render_text(study: str, rows: Rows, metric: str, format_: str) -> str:
 
     """
     if format_ == "csv":
-        return csv_table.write_csv(rows, COLUMNS)
+        return csv_table.write_csv(rows, columns_of(rows))
     if format_ == "json":
         return json_text({"format": 1, "study": study, "metric": metric, "rows": rows})
     parts = [f"# {study}: layers"]
