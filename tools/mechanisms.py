@@ -12,7 +12,9 @@ bridge, by family, that were trained for longer, and where their best step was.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -142,6 +144,24 @@ def at_own_batches() -> None:
         for other in ("mean", "static"):
             print(f"own batches, {metric}, {_less(scores, 'adaptive', other)}")
         print(f"own batches, {metric}, {_less(by_seed(metric, f'{name}_rate'), 'adaptive, 1e-3', 'adaptive')}")
+
+
+def in_counting() -> None:
+    """Print rows on medium questions about shapes less others, in counting and in all, and what counting needs."""
+    name = "shapes_medium_count"
+    others = ("bridge", "bridge 1 3 4", "static 3 4 5", "bridge, 7,320 steps")
+    for metric in (f"{METRIC}/count", METRIC, f"{METRIC}/spatial", "area"):
+        scores = by_seed(metric, name)
+        for one, other in combinations(("mean", "static", *reversed(others)), 2):
+            print(f"counting, {metric}, {_less(scores, one, other)}")
+    lost: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in read_table(name, "layers"):
+        if row["modality"] == "image" and row["worth"]:  # of a level in each layer that reads it: the same number
+            for family in ("count", "colour", "comparison", "existence", "shape", "spatial"):
+                lost[row["variant"], row["level"]][family].append(100 * float(row[f"worth/{family}"]))
+    for (variant, level), of_family in lost.items():
+        told = ", ".join(f"{family} {np.mean(values):.1f}" for family, values in of_family.items())
+        print(f"counting, {variant} without image level {level} loses: {told}")
 
 
 def on_own_levels() -> None:
@@ -330,6 +350,7 @@ def main() -> None:
     on_shapes("sweep_shapes_medium", "medium")
     with_smaller_batches()
     at_own_batches()
+    in_counting()
     on_own_levels()
     of_the_top_levels()
     areas_at_one_rate()

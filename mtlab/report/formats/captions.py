@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
 
 NAMED = 6  #: baselines that a sentence names before it counts
-NO_FAMILIES = "No results by family: no run is finished, or its questions are of one family."
+NO_FAMILIES = "No results by family: no run is finished, or what is compared is of one family."
 SPENDINGS = {"obrien_fleming": "O'Brien-Fleming spending", "pocock": "Pocock spending"}
 PUBLISHED = "Published: from the literature, not measured here and not tested against."
 
