@@ -57,6 +57,7 @@ SHIPPED = {
         "results-tables.md#each-row-at-its-own-batch",
         "CNN, medium shapes, own batches, lower rate",
     ),
+    "shapes_medium_count": ("results-tables.md#whether-managers-count-better", "CNN, medium shapes, counting"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, rates by three seeds"),

@@ -12,9 +12,7 @@ bridge, by family, that were trained for longer, and where their best step was.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -138,30 +136,12 @@ def at_own_batches() -> None:
             print(f"own batches, {row['family']}: {row['label']} {row['outcome']}, {gap:+.2f}, p = {p:.2g} after Holm")
     for metric in (f"{METRIC}/spatial", "area"):
         for one in ("mean", "static", "adaptive", "image level 4"):
-            print(f"own batches, {metric}, {_less(by_seed(metric, name), one, 'bridge')}")
+            print(f"own batches, {metric}, {less(by_seed(metric, name), one, 'bridge')}")
     for metric in (METRIC, f"{METRIC}/count", "area"):
         scores = by_seed(metric, name)
         for other in ("mean", "static"):
-            print(f"own batches, {metric}, {_less(scores, 'adaptive', other)}")
-        print(f"own batches, {metric}, {_less(by_seed(metric, f'{name}_rate'), 'adaptive, 1e-3', 'adaptive')}")
-
-
-def in_counting() -> None:
-    """Print rows on medium questions about shapes less others, in counting and in all, and what counting needs."""
-    name = "shapes_medium_count"
-    others = ("bridge", "bridge 1 3 4", "static 3 4 5", "bridge, 7,320 steps")
-    for metric in (f"{METRIC}/count", METRIC, f"{METRIC}/spatial", "area"):
-        scores = by_seed(metric, name)
-        for one, other in combinations(("mean", "static", *reversed(others)), 2):
-            print(f"counting, {metric}, {_less(scores, one, other)}")
-    lost: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in read_table(name, "layers"):
-        if row["modality"] == "image" and row["worth"]:  # of a level in each layer that reads it: the same number
-            for family in ("count", "colour", "comparison", "existence", "shape", "spatial"):
-                lost[row["variant"], row["level"]][family].append(100 * float(row[f"worth/{family}"]))
-    for (variant, level), of_family in lost.items():
-        told = ", ".join(f"{family} {np.mean(values):.1f}" for family, values in of_family.items())
-        print(f"counting, {variant} without image level {level} loses: {told}")
+            print(f"own batches, {metric}, {less(scores, 'adaptive', other)}")
+        print(f"own batches, {metric}, {less(by_seed(metric, f'{name}_rate'), 'adaptive, 1e-3', 'adaptive')}")
 
 
 def on_own_levels() -> None:
@@ -170,7 +150,7 @@ def on_own_levels() -> None:
     told = [(METRIC, *pair) for pair in (*pairs, ("adaptive", "static"))]
     told += [(f"{METRIC}{family}", it, "bridge 1 3 4") for family in ("", "/letter", "/object") for it in ALL_LEVELS]
     for metric, one, other in (*told, ("area", "adaptive", "static")):
-        print(f"until decided, {metric}, {_less(by_seed(metric, 'bridge_or_sum'), one, other)}")
+        print(f"until decided, {metric}, {less(by_seed(metric, 'bridge_or_sum'), one, other)}")
 
 
 def on_the_vit_until_decided() -> None:
@@ -181,7 +161,7 @@ def on_the_vit_until_decided() -> None:
         scores = by_seed(metric, "vit_until_decided")
         pairs = [(label, "bridge") for label in (*basic, "residual adaptive")]
         for one, other in (*pairs, *among):
-            print(f"ViT until decided, {metric}, {_less(scores, one, other)}")
+            print(f"ViT until decided, {metric}, {less(scores, one, other)}")
     chosen, judged, bridge = (by_seed(name=name) for name in ("vit_rates", "vit_rates_judged", "vit_until_decided"))
     for label in ALL_LEVELS:
         gap = np.concatenate([chosen[label], judged[label]]) - bridge["bridge"]
@@ -207,7 +187,7 @@ def on_rates_of_three_seeds() -> None:
     pairs += [(METRIC, "adaptive", "static"), (METRIC, "adaptive 1 3 4", "static 1 3 4")]
     pairs += [(METRIC, it, "bridge 1 3 5") for it in ("mean", *ALL_LEVELS)]
     for metric, one, other in (*pairs, ("area", "adaptive", "static")):
-        print(f"rates of three seeds, {metric}, {_less(by_seed(metric, 'sweep_cnn_rates'), one, other)}")
+        print(f"rates of three seeds, {metric}, {less(by_seed(metric, 'sweep_cnn_rates'), one, other)}")
 
 
 def on_single_levels_of_the_vit() -> None:
@@ -218,9 +198,9 @@ def on_single_levels_of_the_vit() -> None:
         *(("bridge 4 6 8", level), ("mean", level), ("bridge 4 6 8", "bridge 6 8 10")),
         *((f"text {at}", "image 8") for at in range(1, 6)),
     ):
-        print(f"ViT, card, {_less(scores, one, other)}")
+        print(f"ViT, card, {less(scores, one, other)}")
     for each, of_family in family.items():
-        print(f"ViT, card, {each}, {_less(of_family, 'bridge 4 6 8', level)}")
+        print(f"ViT, card, {each}, {less(of_family, 'bridge 4 6 8', level)}")
     best = {"letter": "text 4", "object": level, "shade": "image 2", "stripes": "image 2"}  # the card's, by validation
     oracle = np.mean([family[each][label] for each, label in best.items()], 0)
     print(f"ViT, card, bridge 4 6 8 less an oracle: {_paired(scores['bridge 4 6 8'] - oracle)}")
@@ -229,7 +209,7 @@ def on_single_levels_of_the_vit() -> None:
         gap = weights["init_std 1/√width"] - weights["init_std 1/√inputs"]
         print(f"ViT, level 6, initial weights of engines 1 to 3 less today's, {name}: {_paired(gap)}")
     shared = by_seed(METRIC, "judge_vit")
-    print(f"ViT, draw 2, {_less(shared, 'bridge', 'image level 6')}")
+    print(f"ViT, draw 2, {less(shared, 'bridge', 'image level 6')}")
 
 
 def on_levels_trained_longer() -> None:
@@ -237,13 +217,13 @@ def on_levels_trained_longer() -> None:
     name, bridge = "levels_longer", "bridge 1 3 4"
     scores = by_seed(METRIC, name)
     for one, other in (("image level 3 in each layer", "image level 3"), ("adaptive", "static")):
-        print(f"longer, {_less(scores, one, other)}")
-    print(f"draw 5, {_less(by_seed(), 'image level 3 in each layer', 'image level 3')}")
+        print(f"longer, {less(scores, one, other)}")
+    print(f"draw 5, {less(by_seed(), 'image level 3 in each layer', 'image level 3')}")
     for family in FAMILIES:
         of_family = by_seed(f"{METRIC}/{family}", name)
         for label in scores:
             if label != bridge:
-                print(f"longer, {family}, {_less(of_family, label, bridge)}")
+                print(f"longer, {family}, {less(of_family, label, bridge)}")
 
 
 def best_steps() -> None:
@@ -314,7 +294,8 @@ def variance_of_questions() -> None:
             print(f"until decided, {row['label']}: {share:.0%} of the variance is of test questions")
 
 
-def _less(scores: Scores, one: str, other: str) -> str:
+def less(scores: Scores, one: str, other: str) -> str:
+    """Test a row less another on the seeds that both have: mean, 95 % interval, p, over seeds alone."""
     both = min(len(scores[one]), len(scores[other]))  # rows that are decided sooner have fewer, the first ones
     return f"{one} less {other}: {_paired(scores[one][:both] - scores[other][:both])}, {both} seeds"
 
@@ -350,7 +331,6 @@ def main() -> None:
     on_shapes("sweep_shapes_medium", "medium")
     with_smaller_batches()
     at_own_batches()
-    in_counting()
     on_own_levels()
     of_the_top_levels()
     areas_at_one_rate()

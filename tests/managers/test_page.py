@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from statistics import fmean
 
+import counting
 import findings
 import forest
 import managers_page
@@ -95,6 +96,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "sweep_shapes_medium_bridges",
         "shapes_medium_batches",
         "shapes_medium_batches_rate",
+        "shapes_medium_count",
         "bridge_or_sum",
         "vit_until_decided",
         "vit_rates_judged",
@@ -121,6 +123,30 @@ def test_the_tables_of_rates_are_what_their_commands_print() -> None:
     assert "\n".join(findings.medium_shapes()) in PUBLISHED
 
 
+def test_what_is_said_of_counting_is_what_its_commands_print() -> None:
+    assert "\n".join(counting.worth()) in PUBLISHED
+    printed = "\n".join(counting.tests())
+    for found, written in (
+        ("accuracy/count, static less bridge 1 3 4: +1.14 ± 0.53", "1.1 ± 0.5 (s) worse than `static`"),
+        ("accuracy/count, static less static 3 4 5: +1.86 ± 2.19", "on all, which is 1.9 ± 2.2 (s) ahead of it"),
+        ("accuracy/count, static 3 4 5 less bridge 1 3 4: -0.72 ± 2.27", "(0.7 ± 2.3 (s) between them)"),
+        ("accuracy/count, static less bridge, 7,320 steps: +4.53 ± 0.70", "4.5 ± 0.7 (s) less than `static`"),
+        ("test/accuracy, static less bridge: +1.39 ± 0.44", "`static` is 1.4 ± 0.4 (s) and"),
+        ("test/accuracy, mean less bridge: +1.29 ± 1.70", "and `mean` 1.3 ± 1.7 (s) ahead of the bridge"),
+        ("test/accuracy, static less bridge, 7,320 steps: +1.01 ± 0.48", "1.0 ± 0.5 (s) and 0.9 ± 1.7 (s) of the"),
+        ("test/accuracy, mean less bridge, 7,320 steps: +0.91 ± 1.65", "1.0 ± 0.5 (s) and 0.9 ± 1.7 (s) of the"),
+        ("test/accuracy, bridge, 7,320 steps less bridge: +0.38 ± 0.16", "they give it 0.4 ± 0.2 (s)"),
+        ("test/accuracy, bridge 1 3 4 less bridge: +0.55 ± 1.11", "on 1, 3, 4 is 0.6 ± 1.1 (s) ahead"),
+        ("test/accuracy, static less bridge 1 3 4: +0.83 ± 1.18", "it is 0.8 ± 1.2 (s) behind `static`"),
+        ("without counting, static less bridge: +0.73 ± 0.37", "Without counting `static` has +0.7 ± 0.4 (s)"),
+        ("without counting, mean less bridge: +0.43 ± 1.68", "`mean` +0.4 ± 1.7 (s), the bridge"),
+        ("without counting, bridge 1 3 4 less bridge: -0.04 ± 1.24", "the bridge on 1, 3, 4 −0.0 ± 1.2 (s)"),
+        ("area, mean less bridge: -6.48 ± 8.81", "(area −6.5 ± 8.8 (s)"),
+    ):
+        assert found in printed
+        assert written in PUBLISHED
+
+
 def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     mechanisms.main()
     told = capsys.readouterr().out
@@ -136,6 +162,9 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("easy shapes, image level 4 less the bridge, without spatial: -1.11 ± 0.39", "1.1 ± 0.4 behind in all"),
         ("easy shapes, image level 5 less the bridge, without spatial: -3.94 ± 0.30", "level 5 3.9 ± 0.3 (paired t"),
         ("easy shapes, image level 5 less image level 4: -4.56 ± 4.77", "level 4 is 4.6 ± 4.8 above it in the mean"),
+        ("easy shapes, mean less the bridge, count: +0.84 ± 1.74", "count 0.8 ± 1.7 (s) and 1.9 ± 6.6 (s) better"),
+        ("easy shapes, static less the bridge, count: +1.88 ± 6.57", "count 0.8 ± 1.7 (s) and 1.9 ± 6.6 (s) better"),
+        ("easy shapes, bridge 1 3 4 less the bridge, count: -1.28 ± 5.99", "on 1, 3, 4 1.3 ± 6.0 (s) worse"),
         ("medium shapes, image level 4 less the bridge, count: -4.91 ± 4.83", "counting (−4.9 ± 4.8 (s))"),
         ("medium shapes, image level 4 less the bridge, comparison: -3.97 ± 1.68", "comparison (−4.0 ± 1.7 (s))"),
         ("medium shapes, image level 5 less the bridge, count: -8.53 ± 0.77", "counting (−8.5 ± 0.8 (s))"),

@@ -1,0 +1,48 @@
+"""Tables and tests behind the section of docs/results-tables.md on counting, from the tables of analysis/results.
+
+`python tools/counting.py worth` prints what questions lose without an image level, by family, and
+`python tools/counting.py tests` each row less each other, over seeds alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+from findings import read_table
+from mechanisms import METRIC, by_seed, less
+
+NAME = "shapes_medium_count"
+FAMILIES = ("count", "colour", "comparison", "existence", "shape", "spatial")
+
+
+def worth() -> Iterator[str]:
+    """Write what each family loses without an image level, means over seeds, validation data."""
+    lost: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in read_table(NAME, "worth"):
+        if row["modality"] == "image":
+            for family in FAMILIES:
+                lost[row["variant"], row["level"]][family].append(100 * float(row[f"worth/{family}"]))
+    yield f"| without image level | {' | '.join(FAMILIES)} |"
+    yield f"|---|{'--:|' * len(FAMILIES)}"
+    for (variant, level), of_family in lost.items():
+        means = (f"{np.mean(of_family[family]):.1f}".replace("-", "−") for family in FAMILIES)
+        yield f"| {variant}, {level} | {' | '.join(means)} |"
+
+
+def tests() -> Iterator[str]:
+    """Write each row less each other: in counting, in all, without counting, in spatial relations, and in area."""
+    of = {metric: by_seed(metric, NAME) for metric in (f"{METRIC}/count", METRIC, f"{METRIC}/spatial", "area")}
+    whole, count = of[METRIC], of[f"{METRIC}/count"]  # families are of one size
+    of["without counting"] = {label: (6 * whole[label] - count[label]) / 5 for label in whole}
+    labels = ("mean", "static", "bridge, 7,320 steps", "static 3 4 5", "bridge 1 3 4", "bridge")
+    for metric, scores in of.items():
+        for one, other in combinations(labels, 2):
+            yield f"{metric}, {less(scores, one, other)}"
+
+
+if __name__ == "__main__":
+    print("\n".join({"worth": worth, "tests": tests}[sys.argv[1]]()))
