@@ -1,6 +1,7 @@
 """Tables and tests behind the section of docs/results-tables.md on counting, from the tables of analysis/results.
 
-`python tools/counting.py worth` prints what questions lose without an image level, by family, and
+`python tools/counting.py worth` prints what questions lose without an image level, by family;
+`python tools/counting.py bridges` what bridges on three image levels have on validation data; and
 `python tools/counting.py tests` each row less each other, over seeds alone.
 """
 
@@ -33,6 +34,17 @@ def worth() -> Iterator[str]:
         yield f"| {variant}, {level} | {' | '.join(means)} |"
 
 
+def bridges() -> Iterator[str]:
+    """Write what bridges on each choice of three image levels have on validation data, best first."""
+    runs = read_table("shapes_medium_bridge_levels", "runs")
+    scores = ("val/accuracy", "val/accuracy/count", "val/accuracy/spatial", "area")
+    yield "| image levels | all | count | spatial | area |"
+    yield "|---|--:|--:|--:|--:|"
+    for run in sorted(runs, key=lambda run: -float(run["val/accuracy"])):
+        levels = run["label"].removeprefix("vision.layers ").strip("[]")
+        yield f"| {levels} | {' | '.join(f'{100 * float(run[score]):.1f}' for score in scores)} |"
+
+
 def tests() -> Iterator[str]:
     """Write each row less each other: in counting, in all, without counting, in spatial relations, and in area."""
     of = {metric: by_seed(metric, NAME) for metric in (f"{METRIC}/count", METRIC, f"{METRIC}/spatial", "area")}
@@ -45,4 +57,4 @@ def tests() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join({"worth": worth, "tests": tests}[sys.argv[1]]()))
+    print("\n".join({"worth": worth, "bridges": bridges, "tests": tests}[sys.argv[1]]()))

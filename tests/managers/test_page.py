@@ -125,6 +125,7 @@ def test_the_tables_of_rates_are_what_their_commands_print() -> None:
 
 def test_what_is_said_of_counting_is_what_its_commands_print() -> None:
     assert "\n".join(counting.worth()) in PUBLISHED
+    assert "\n".join(counting.bridges()) in PUBLISHED
     printed = "\n".join(counting.tests())
     for found, written in (
         ("accuracy/count, static less bridge 1 3 4: +1.14 ± 0.53", "1.1 ± 0.5 (s) worse than `static`"),
