@@ -210,8 +210,9 @@ class Worth:
 
     @property
     def family_names(self) -> list[str]:
-        """The families of examples that were measured."""
-        return sorted({name for levels in self.families.values() for values in levels.values() for name in values})
+        """The families of examples that were measured; none where there is but one, which is all of them."""
+        names = {name for levels in self.families.values() for values in levels.values() for name in values}
+        return sorted(names) if len(names) > 1 else []
 
     def family_drop(self, modality: Modality, level: int, family: str) -> float | None:
         """Return how much a family of examples loses without a level."""

@@ -71,7 +71,7 @@ def layer_rows(source: StudyRun, layers: Layers, worth: Worth | None) -> Iterato
     by_removal, true where the contribution was measured by removal; and where that was measured of several families of
     examples, worth/FAMILY for each.
     """
-    families = [] if worth is None or len(worth.family_names) < 2 else worth.family_names
+    families = [] if worth is None else worth.family_names
     for modality in MODALITIES:
         for depth in sorted({*layers.depths("weights", modality), *layers.depths("contributions", modality)}):
             names = _sources(layers, modality, depth)

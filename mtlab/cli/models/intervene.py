@@ -112,7 +112,7 @@ def _family_table(found: FinishedRun, results: Mapping[str, Any]) -> Table | Non
     from mtlab.recording.reader import MODALITIES, Missing, read_worth
 
     worth = read_worth(None if found.store is None else found.store.result(found.id), results)
-    if isinstance(worth, Missing) or len(names := worth.family_names) < 2:
+    if isinstance(worth, Missing) or not (names := worth.family_names):
         return None
     table = make_table("without", numbers=names)
     for modality in MODALITIES:

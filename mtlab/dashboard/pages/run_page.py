@@ -185,7 +185,7 @@ def _layers(request: PageRequest, run: RunSummary) -> list[Component]:
         request.figure(plot_aggregation({label: layers}, styles, request.kind), "aggregation"),
         request.figure(plot_worth({label: layers}, worths, styles), "worth"),
     ]
-    if len(families(worths.values())) > 1:
+    if families(worths.values()):
         figures.append(request.figure(plot_worth_by_family(worths, label.label), "worth-by-family"))
     if isinstance(trace, reader.TrainingTrace):
         figures.append(request.figure(plot_evolution({label: trace}, label.label, request.kind), "evolution"))

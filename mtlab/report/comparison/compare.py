@@ -372,7 +372,7 @@ def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
         }
         if len(means) > 1:
             top = (max if mode == "max" else min)(means.values())
-            best |= {i for i, mean in means.items() if mean == top}
+            best |= {i for i, mean in means.items() if math.isclose(mean, top, rel_tol=1e-12)}
     return best
 
 

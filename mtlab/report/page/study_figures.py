@@ -135,7 +135,7 @@ def family_figures(study: StudyResults) -> list[FigureGroup]:
                 lambda variant, kind: by_family.plot_levels_by_family(found, variant, kind),
             )
         )
-    if len(worth.families(worths.values())) > 1:
+    if worth.families(worths.values()):
         groups.append(
             _group(
                 "worth-by-family",

@@ -62,7 +62,7 @@ def plot_worth_by_family(worths: Mapping[StudyRun, Worth], variant: str) -> go.F
     title = f"{variant}: what each family of questions loses without a level"
     runs = panels.runs_of(worths, variant)
     names = families(runs.values())
-    if len(names) < 2:
+    if not names:
         return theme.empty(title, "It was not measured for two families: `mtlab intervene RUN --again` measures it.")
     metric = next(iter(runs.values())).metric
     modalities, scale = _removed(runs), metric_scale(metric)
