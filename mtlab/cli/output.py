@@ -6,10 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mtlab.errors import UserError
 from mtlab.files import DiskError, ReadOnlyError, json_text
 
 if TYPE_CHECKING:
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
 def print_json(data: Any) -> None:
     """Print plain data as JSON."""
     typer.echo(json_text(data), nl=False)
+
+
+def format_of(out: Path, formats: Iterable[str]) -> str:
+    """Return the format in which a file is written, which its ending names.
+
+    Raises:
+        UserError: it names none.
+
+    """
+    for each in formats:
+        if out.suffix == f".{each}":
+            return each
+    endings = ", ".join(f".{each}" for each in formats)
+    raise UserError(f"ends in none of {endings}: name one, or give --format", file=out)
 
 
 def format_bytes(number: int) -> str:

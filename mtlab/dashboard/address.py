@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
+Value = TypeVar("Value", bound=str)
 AddressValue = str | Sequence[str] | None
 
 
@@ -27,9 +29,9 @@ class PageAddress:
         """Return the raw value of `name`; empty if there is none."""
         return self.chosen.get(name, ("",))[0]
 
-    def one(self, name: str, known: Iterable[str], default: str) -> str:
+    def one(self, name: str, known: Iterable[Value], default: Value) -> Value:
         """Return the value of `name` if it is one of `known`, else the default."""
-        return self.text(name) if self.text(name) in set(known) else default
+        return next((value for value in known if value == self.text(name)), default)
 
     def many(self, name: str, known: Iterable[str]) -> list[str]:
         """Return the values of `name` that are in `known`, in the order of `known`."""

@@ -12,7 +12,7 @@ from dash import dcc, html
 from mtlab.dashboard import components
 from mtlab.dashboard.components import Component
 
-Options = Mapping[str, str]  #: value → label
+Options = Mapping[Any, str]  #: value, a string → label
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.dashboard.selection import StudySelection
 from mtlab.dashboard.summaries import StudySummary
 from mtlab.recording.reader import Kind
+from mtlab.report.figures.panels import KIND_MENU
 from mtlab.runs.shell_command import shell_command
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-KINDS: Mapping[str, str] = {"contributions": "contributions", "weights": "raw weights"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class PageRequest:
 
     def kind_switch(self) -> Component:
         """Make the switch between contributions and weights."""
-        return controls.radio_buttons("kind", "shown", KINDS, self.kind)
+        return controls.radio_buttons("kind", "shown", KIND_MENU, self.kind)
 
     def figure(self, figure: go.Figure, name: str, *, caption: bool = True) -> Component:
         """Put a figure on the page, see `components.figure_component`."""

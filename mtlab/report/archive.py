@@ -1,7 +1,8 @@
 """Writes an archive of a study: plan, results, figures and environment in one zip file, to attach to a paper.
 
 Only finished runs are in it. What tells of the machine and not of the results is left out: its name, the folders of
-the study's file, plug-ins and data, logs. Checkpoints are left out unless asked for.
+the study's file and plug-ins, logs. The study is copied as it was declared, with the paths that it names itself.
+Checkpoints are left out unless asked for.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import yaml
 
 from mtlab import files
 from mtlab.config.nodes import own_options
-from mtlab.errors import UserError
 from mtlab.recording import reader
 from mtlab.recording.reader import Layers
 from mtlab.report import layer_table
@@ -61,7 +60,7 @@ def write_card(store: Store, plan: Mapping[str, Any], run: str, folder: Path) ->
             (png,) = render.render_images([(plot_heatmaps({label: layers}), "png")])
             files.write_bytes(folder / FIGURE, png)
             figure = True
-        except UserError:  # no browser here: the table says the same
+        except Exception:  # no browser here, or one that fails, in many ways: the table says the same
             figure = False
     files.write_text(folder / CARD, "\n".join(_lines(store, plan, label, figure=figure)) + "\n")
     return [CARD, *([FIGURE] if figure else [])]

@@ -17,6 +17,7 @@ from mtlab.report.figures.sweep import (
     trial_curves,
 )
 from mtlab.report.page.sweep_page import sweep_page
+from mtlab.report.sweep_report import build_sweep_report
 from mtlab.sweeps.stored import StoredSearch, load_searches
 
 TEXT = """
@@ -39,6 +40,10 @@ class Searched:
         self.plan = opened.store.plan("hunt")
         self.searches: tuple[StoredSearch, ...] = load_searches(opened.storage, self.plan)
         self.styles = theme.assign_styles(each.label for each in self.searches)
+
+    def page(self) -> str:
+        report = build_sweep_report(self.opened.store, self.plan, self.searches)
+        return sweep_page(self.opened.store, self.searches, report)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +160,7 @@ def test_where_nothing_is_there_yet_figures_say_so(untouched: Searched) -> None:
 @pytest.mark.parametrize("further", [MEDIAN, TWO, ""])
 def test_a_page_holds_all_and_asks_for_nothing(further: str, searched: Callable[[str], Searched]) -> None:
     made = searched(further)
-    page = sweep_page(made.opened.store, made.plan, made.searches)
+    page = made.page()
     assert "&lt;ours&gt;" in page
     assert "<ours>" not in page
     assert "have not been retrained on fresh seeds yet" in page
@@ -163,4 +168,4 @@ def test_a_page_holds_all_and_asks_for_nothing(further: str, searched: Callable[
 
 
 def test_the_page_of_a_sweep_that_has_not_begun(untouched: Searched) -> None:
-    assert "No trial has finished yet." in sweep_page(untouched.opened.store, untouched.plan, untouched.searches)
+    assert "No trial has finished yet." in untouched.page()

@@ -295,6 +295,8 @@ def test_the_command_prints_and_writes_the_card(fabric, bed, monkeypatch, capsys
     written = json.loads((folder / "report" / "testbed.json").read_text())
     assert both == [written, written]
     assert (folder / "report" / "testbed.md").read_text().startswith("# trial\n")
+    assert call(monkeypatch, "trial", "--store", root, "--out", root / "card.txt") == 2
+    assert "card.txt: ends in none of .md, .json: name one, or give --format\n" in capsys.readouterr().err
     assert call(monkeypatch, "trial", "trial", "--store", root, "--format", "md") == 0
     assert "| testbed | floor |" in capsys.readouterr().out
 

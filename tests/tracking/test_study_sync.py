@@ -9,13 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import pytest
 from tracked_study import run_id
 
 from mtlab import files
 from mtlab.report.layer_table import COLUMNS
-from mtlab.report.sync.figures import with_plain_lists
 from mtlab.report.sync.run_data import read_complete_steps, read_step_metrics
 from mtlab.report.sync.study_sync import StudySync
 from mtlab.runs.store import Store
@@ -337,17 +335,6 @@ def test_runs_that_recorded_nothing_are_handed_on_as_they_are(store: Store) -> N
     run = notebook.named("static, seed 0")
     assert (run.steps, run.shown) == ([10, 20, 30], {})
     assert "test/accuracy" in run.summary
-
-
-def test_figures_hold_lists_that_every_reader_understands() -> None:
-    import numpy as np
-
-    figure = go.Figure(go.Heatmap(z=np.eye(3), x=np.array(["a", "b", "c"])))
-    assert "bdata" in figure.to_json()
-    made = with_plain_lists(figure)
-    assert "bdata" not in made.to_json()
-    (drawn,) = json.loads(made.to_json())["data"]
-    assert (drawn["x"], drawn["z"]) == (["a", "b", "c"], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
 
 
 def test_without_a_browser_figures_are_sent_without_pictures(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from mtlab.cli.options import StoreOption
-from mtlab.cli.output import unless_unwritable
+from mtlab.cli.output import format_of, unless_unwritable
 from mtlab.cli.stored import note_changed, runnable_file, stored_study_name
 from mtlab.errors import UserError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Format = Literal["md", "json", "svg", "tex", "csv", "html"]
 By = Literal["family", "layer", "rank", "run"]
-ENDINGS = {".md": "md", ".json": "json", ".svg": "svg", ".tex": "tex", ".csv": "csv", ".html": "html"}
 
 
 def report(
@@ -84,9 +83,7 @@ def report(
             raise UserError(f"is a sweep: `{own}` reports on it, `{tuned}` compares its tuned variants", file=file)
     wanted: str | None = "json" if as_json else format
     if wanted is None and out is not None:
-        if out.suffix not in ENDINGS:
-            raise UserError(f"ends in none of {', '.join(ENDINGS)}: name one, or give --format", file=out)
-        wanted = ENDINGS[out.suffix]
+        wanted = format_of(out, get_args(Format))
     if by in WRITERS:
         WRITERS[by](opened, plans[0], wanted, out)
     elif wanted == "html":

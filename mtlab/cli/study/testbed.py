@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from mtlab.cli.options import StoreOption
-from mtlab.cli.output import unless_unwritable
+from mtlab.cli.output import format_of, unless_unwritable
 from mtlab.cli.stored import stored_study_name
 from mtlab.errors import UserError
 
@@ -40,6 +40,9 @@ def make_card(
     from mtlab.report.testbed.text import card_markdown, cards_json, cards_markdown, render_cards
     from mtlab.runs.store import Store, is_sweep, store_root
 
+    wanted: str | None = "json" if as_json else format
+    if wanted is None and out is not None:
+        wanted = format_of(out, get_args(Format))
     opened = Store.open(store_root(store))
     cards = []
     for file in files:
@@ -47,8 +50,7 @@ def make_card(
         if is_sweep(plan):
             raise UserError("is a sweep: a testbed is a study", file=file)
         cards.append(build_card(opened, plan))
-    wanted = "json" if as_json or (format is None and out is not None and out.suffix == ".json") else format
-    if wanted is None and out is None:
+    if wanted is None:
         console = Console(highlight=False)
         console.print(render_cards(cards, console.width))
         with unless_unwritable():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from dash import html
 
@@ -14,7 +14,7 @@ from mtlab.dashboard.page import StudyRequest, StudyTab
 from mtlab.dashboard.selection import StudySelection
 from mtlab.dashboard.sweep.search_tab import draw_search_tab
 from mtlab.errors import UserError
-from mtlab.report.figures.cost import CostName, plot_cost
+from mtlab.report.figures.cost import COSTS, plot_cost
 from mtlab.report.figures.estimates import plot_estimates, plot_families
 from mtlab.report.figures.speed import plot_speed
 from mtlab.report.formats import captions, speed_table
@@ -23,13 +23,6 @@ from mtlab.report.formats.tables import looks_table, published_table, side_by_si
 if TYPE_CHECKING:
     from mtlab.report.study_report import StudyReport
 
-COSTS = {
-    "trained_params": "trained parameters",
-    "flops": "FLOPs of an example",
-    "training_flops": "FLOPs of the training",
-    "seconds": "time",
-    "memory_mib": "memory",
-}
 ORDERS = {"written": "as written", "result": "best first"}
 
 
@@ -39,7 +32,7 @@ def draw_comparison_tab(request: StudyRequest) -> StudyTab:
         return draw_search_tab(request)
     selection = request.selection
     order = request.address.one("order", ORDERS, "written")
-    cost = cast("CostName", request.address.one("cost", COSTS, "trained_params"))
+    cost = request.address.one("cost", COSTS, "trained_params")
     try:
         whole = request.data.report(request.summary)
     except UserError as error:

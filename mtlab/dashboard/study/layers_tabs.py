@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
 
 from dash import dcc, html
 
@@ -23,7 +22,7 @@ from mtlab.report.figures.curves import logged_metrics, metric_choices, plot_cur
 from mtlab.report.figures.layers.aggregation import plot_aggregation, plot_heatmaps
 from mtlab.report.figures.layers.agreement import plot_agreement
 from mtlab.report.figures.layers.evolution import plot_evolution
-from mtlab.report.figures.layers.similarity import SimilarityMeasure, plot_consecutive, plot_similarity
+from mtlab.report.figures.layers.similarity import MEASURE_NAMES, plot_consecutive, plot_similarity
 from mtlab.report.figures.layers.specialisation import plot_entropy, plot_specialisation
 from mtlab.report.figures.layers.training_signals import (
     AttentionKind,
@@ -34,14 +33,13 @@ from mtlab.report.figures.layers.training_signals import (
 from mtlab.report.figures.layers.worth import plot_worth
 from mtlab.report.recordings import RunRecordings, StudyRun
 
-MEASURES = {"cka": "CKA", "cosine": "cosine"}
 #: name in the address → the ways to draw curves, the first one unless chosen
 CURVE_VIEWS = {
     "lines": {"mean": "mean and range", "seeds": "each seed"},
     "smoothing": {"none": "none", "smooth": "moving average"},
     "steps": {"linear": "linear", "log": "logarithmic"},
 }
-ATTENTIONS = {"cross": "to the other modality", "self": "within the modality"}
+ATTENTIONS: Mapping[AttentionKind, str] = {"cross": "to the other modality", "self": "within the modality"}
 
 
 def draw_layers_tab(request: StudyRequest) -> StudyTab:
@@ -75,8 +73,8 @@ def draw_seeds_tab(request: StudyRequest) -> StudyTab:
     start = {run: trace.layers[0] for run, trace in data.traces(selection.plan).found.items() if trace.layers}
     names = list(dict.fromkeys(run.label for run in layers))
     variant = address.one("variant", names, _telling(layers, names))
-    measure = cast("SimilarityMeasure", address.one("measure", MEASURES, "cka"))
-    attention = cast("AttentionKind", address.one("side", ATTENTIONS, "cross"))
+    measure = address.one("measure", MEASURE_NAMES, "cka")
+    attention = address.one("side", ATTENTIONS, "cross")
     figures = {
         "agreement": plot_agreement(recorded.found, start or None, selection.variants, request.kind),
         "consecutive": plot_consecutive(layers, selection.styles, measure),
@@ -85,7 +83,7 @@ def draw_seeds_tab(request: StudyRequest) -> StudyTab:
     }
     bar = [
         request.kind_switch(),
-        controls.radio_buttons("measure", "similarity", MEASURES, measure),
+        controls.radio_buttons("measure", "similarity", MEASURE_NAMES, measure),
         controls.dropdown("variant", "alone", {name: name for name in names}, variant, default=""),
         controls.radio_buttons("side", "attention", ATTENTIONS, attention),
     ]

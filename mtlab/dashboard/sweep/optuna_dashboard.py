@@ -105,11 +105,12 @@ def combine(searches: Application, ours: Any, *, local: bool) -> Application:
 def add_page(server: Any, store: Store, name: str) -> None:
     """Add the sweep's own page, which is drawn for each request."""
     from mtlab.report.page.sweep_page import sweep_page
+    from mtlab.report.sweep_report import build_sweep_report
 
     def page() -> str:
         plan = store.plan(name)
         with open_sweep(store, plan) as (_, searches):
-            return sweep_page(store, plan, searches)
+            return sweep_page(store, searches, build_sweep_report(store, plan, searches))
 
     server.add_url_rule("/sweep", "sweep", page)
 
@@ -126,8 +127,9 @@ def attach_figures_until(
     while not over.is_set():
         try:
             attach_pending(store, store.plan(name), storage, artifacts, over)
-        except UserError as error:
-            log(f"no figures at the trials: {error}")
+        except Exception as error:  # a browser may fail in many ways
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {str(error)[:120]}"
+            log(f"no figures at the trials: {why}")
             return
         over.wait(EVERY)
 

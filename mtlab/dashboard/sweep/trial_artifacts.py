@@ -39,7 +39,7 @@ Renderer = Callable[[list[tuple["go.Figure", str]]], list[bytes]]
 
 @dataclass(frozen=True)
 class PendingTrial:
-    """A trial that has ended and has no figures yet."""
+    """A trial that has ended and was not given its figures yet."""
 
     found: StoredSearch
     trial: FrozenTrial
@@ -54,7 +54,7 @@ class PendingTrial:
 def pending_trials(
     storage: BaseStorage, plan: Mapping[str, Any], searches: Sequence[StoredSearch]
 ) -> Iterator[PendingTrial]:
-    """Yield the trials that have ended and have no figures yet."""
+    """Yield the trials that have ended and were not given their figures yet."""
     for found in searches:
         if found.study is None:
             continue
@@ -63,7 +63,7 @@ def pending_trials(
             cell = trial.user_attrs.get(CELL)
             if found.status.states[trial.number] not in _ENDED or cell is None:
                 continue
-            if any(key.startswith(_attribute(trial, "")) for key in known):
+            if _handled(trial) in known:
                 continue
             label = f"{found.label} · trial {trial.number}"
             runs = [run for run in plan["runs"] if run["cell"] == cell]
@@ -117,6 +117,10 @@ def attach_artifacts(
         about = {"artifact_id": artifact, "filename": name, "mimetype": "image/png", "encoding": None}
         study = storage.get_study_id_from_name(each.found.study.study_name)
         storage.set_study_system_attr(study, _attribute(each.trial, artifact), json.dumps(about))
+    for each in waiting:  # those whose runs have nothing to draw, too
+        assert each.found.study is not None
+        study = storage.get_study_id_from_name(each.found.study.study_name)
+        storage.set_study_system_attr(study, _handled(each.trial), True)
 
 
 def trial_note(pending: PendingTrial) -> str:
@@ -145,6 +149,11 @@ def _save_note(pending: PendingTrial) -> None:
         trial = optuna.trial.Trial(study, pending.trial._trial_id)
         if not get_note(trial):
             save_note(trial, trial_note(pending))
+
+
+def _handled(trial: FrozenTrial) -> str:
+    """Return the attribute that tells that a trial was given its figures."""
+    return f"mtlab:figures:{trial._trial_id}"
 
 
 def _attribute(trial: FrozenTrial, artifact: str) -> str:

@@ -16,7 +16,16 @@ from mtlab.data.base import SPLITS, Split
 from mtlab.data.converters.annotation_files import list_field, stream_json_lines, text_field
 from mtlab.data.converters.base import Annotation, BadRowError, Converter, RejectedRow, register_converter
 from mtlab.data.converters.scratch_database import ScratchDatabase
-from mtlab.data.datasets.questions_file import draw_split, inner_path, jsonl_files
+from mtlab.data.datasets.questions_file import (
+    check_shares,
+    draw_split,
+    inner_path,
+    jsonl_files,
+    read_family,
+    read_id,
+    read_split,
+    read_text,
+)
 from mtlab.data.shards.index import CLASSES, IMAGES_PER_SAMPLE, KINDS, Kind
 from mtlab.errors import UserError, nearest
 
@@ -58,6 +67,9 @@ class JsonlConverter(Converter):
             above=0.0,
             below=1.0,
         )
+
+        def __post_init__(self) -> None:
+            check_shares(self.shares)
 
     config: Config
     all_parts = SPLITS
@@ -188,37 +200,33 @@ def _check_row(row: Any, kind: Kind) -> dict[str, Any]:
     """Check and convert the fields of a line."""
     known = (*KEYS[kind], *OPTIONAL)
     required = KEYS[kind][0]
-    fields: dict[str, Any] = {required: _read_text(row, required)}
+    fields: dict[str, Any] = {required: _read_texts(row, required)}
     row = {key: value for key, value in row.items() if value is not None or key not in OPTIONAL}
     for key in row:
         if key not in known:
             raise BadRowError(f"unknown key {key!r}; {nearest(key, known)}")
     fields |= {
-        key: text_field(row, key)
-        for key in ("image", "answer", "premise", "family", "group")
-        if key in known and key in row
+        key: read_text(row, key) for key in ("image", "answer", "premise", "group") if key in known and key in row
     }
     for key in KEYS[kind]:
         if key not in row:
             text_field(row, key)
     if "id" in row:
-        fields["id"] = str(row["id"]) if isinstance(row["id"], int) else text_field(row, "id")
+        fields["id"] = read_id(row)
     if "images" in row:
-        fields["images"] = [text_field({"images": name}, "images") for name in list_field(row, "images")]
+        fields["images"] = [read_text({"images": name}, "images") for name in list_field(row, "images")]
         if len(fields["images"]) != IMAGES_PER_SAMPLE[kind]:
             raise BadRowError(f"images: expected {IMAGES_PER_SAMPLE[kind]}, found {len(fields['images'])}")
     if "label" in row:
         fields["label"] = _read_label(row["label"], kind)
+    if "family" in row:
+        fields["family"] = read_family(row)
     if "split" in row:
-        if row["split"] not in SPLITS:
-            raise BadRowError(f"split: {row['split']!r} is none of {', '.join(SPLITS)}")
-        fields["split"] = row["split"]
-    if "/" in fields.get("family", ""):
-        raise BadRowError(f"family: {fields['family']!r} has a /, which separates the parts of a metric's name")
+        fields["split"] = read_split(row)
     return fields
 
 
-def _read_text(row: Any, key: str) -> Any:
+def _read_texts(row: Any, key: str) -> Any:
     """Return the text, or the list of captions."""
     if key == "caption" and isinstance(row, dict) and isinstance(row.get(key), list):
         if not row[key]:
@@ -235,10 +243,7 @@ def _read_label(value: Any, kind: Kind) -> str:
 
 
 def _image_paths(row: Mapping[str, Any]) -> tuple[str, ...]:
-    try:
-        return tuple(inner_path(image) for image in row.get("images", [row.get("image")]))
-    except ValueError as error:
-        raise BadRowError(f"image: {error}") from None
+    return tuple(inner_path(image) for image in row.get("images", [row.get("image")]))
 
 
 def _sample_key(images: Sequence[str]) -> str:

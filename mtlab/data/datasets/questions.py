@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
-from mtlab.data.datasets.questions_file import QuestionLine, jsonl_files, read_questions
+from mtlab.data.datasets.questions_file import QuestionLine, check_shares, jsonl_files, read_questions
 from mtlab.data.file_digests import content_digest
 from mtlab.data.image_files import check_image, read_image
 from mtlab.errors import UserError, closest
@@ -53,8 +53,7 @@ class Questions(Dataset):
         )
 
         def __post_init__(self) -> None:
-            if sum(self.shares) >= 1:
-                raise UserError(f"{self.shares[0]} and {self.shares[1]} leave nothing to train on", key="shares")
+            check_shares(self.shares)
             if self.folder:  # absolute, so that a run can be gone on with from anywhere
                 object.__setattr__(self, "folder", str(Path(self.folder).expanduser().absolute()))
 

@@ -20,6 +20,7 @@ WHOLE = "questions.jsonl"  #: one file for all splits; else one for each:
 BY_SPLIT: Mapping[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
 KEYS = ("id", "image", "question", "answer", "family", "group", "split")
 FAMILY = "other"  #: of questions that name none
+LONG_TEXTS = ("question", "hypothesis", "statement", "caption", "premise")  #: keys of texts that may have line breaks
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -132,25 +133,26 @@ def _read_content(path: Path) -> bytes:
 
 def _parse_question(raw: bytes, source: SourceLine) -> QuestionLine:
     row = _parse_object(raw, source)
+    try:
+        return _check_question(row, source)
+    except BadRowError as error:
+        raise source.error(str(error)) from None
+
+
+def _check_question(row: Mapping[str, Any], source: SourceLine) -> QuestionLine:
     for key in row:
         if key not in KEYS:
-            raise source.error(f"unknown key {key!r}; {nearest(key, KEYS)}")
-    text, answer, image = (_read_text(row, key, source) for key in ("question", "answer", "image"))
-    try:
-        image = inner_path(image)
-    except ValueError as error:
-        raise source.error(f"image: {error}") from None
-    family = _read_text(row, "family", source) if row.get("family") is not None else FAMILY
-    if "/" in family:
-        raise source.error(f"family: {family!r} has a /, which separates the parts of a metric's name")
+            raise BadRowError(f"unknown key {key!r}; {nearest(key, KEYS)}")
+    text, answer, image = (read_text(row, key) for key in ("question", "answer", "image"))
+    image = inner_path(image)
     return QuestionLine(
-        id=_read_id(row, source),
+        id=read_id(row) if row.get("id") is not None else f"{source.file.stem}:{source.line}",
         text=text,
         answer=answer,
         image=image,
-        family=family,
-        group=_read_text(row, "group", source) if row.get("group") is not None else image,
-        split=_read_split(row, source),
+        family=read_family(row) if row.get("family") is not None else FAMILY,
+        group=read_text(row, "group") if row.get("group") is not None else image,
+        split=read_split(row) if row.get("split") is not None else None,
         source=source,
     )
 
@@ -185,49 +187,85 @@ def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _read_text(row: Mapping[str, Any], key: str, source: SourceLine) -> str:
-    try:
-        value = text_field(row, key)
-    except BadRowError as error:
-        raise source.error(str(error)) from None
-    if _CONTROL.search(value) and key != "question":
-        raise source.error(f"{key}: {value!r} has a line break, tab or other control character")
+def read_text(row: Mapping[str, Any], key: str) -> str:
+    """Return a text of a row; only what is asked or said may have line breaks.
+
+    Raises:
+        BadRowError: it is missing, no text, empty, or has a control character.
+
+    """
+    value = text_field(row, key)
+    if _CONTROL.search(value) and key not in LONG_TEXTS:
+        raise BadRowError(f"{key}: {value!r} has a line break, tab or other control character")
     return value
 
 
-def _read_id(row: Mapping[str, Any], source: SourceLine) -> str:
-    value = row.get("id")
-    if value is None:
-        return f"{source.file.stem}:{source.line}"
+def read_id(row: Mapping[str, Any]) -> str:
+    """Return the id of a row, a text or an integer.
+
+    Raises:
+        BadRowError: it is neither.
+
+    """
+    value = row["id"]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return str(value)
-    return _read_text(row, "id", source)
+    return read_text(row, "id")
 
 
-def _read_split(row: Mapping[str, Any], source: SourceLine) -> Split | None:
-    value = row.get("split")
-    if value is not None and value not in SPLITS:
-        raise source.error(f"split: {shorten(value)} is none of {', '.join(SPLITS)}")
-    return cast("Split | None", value)
+def read_family(row: Mapping[str, Any]) -> str:
+    """Return the family of a row.
+
+    Raises:
+        BadRowError: it is no text, or cannot be part of a metric's name.
+
+    """
+    family = read_text(row, "family")
+    if "/" in family:
+        raise BadRowError(f"family: {family!r} has a /, which separates the parts of a metric's name")
+    return family
+
+
+def read_split(row: Mapping[str, Any]) -> Split:
+    """Return the split of a row.
+
+    Raises:
+        BadRowError: it is none.
+
+    """
+    if row["split"] not in SPLITS:
+        raise BadRowError(f"split: {shorten(row['split'])} is none of {', '.join(SPLITS)}")
+    return cast("Split", row["split"])
 
 
 def inner_path(value: str) -> str:
     """Normalise an image's path below the image folder.
 
     Raises:
-        ValueError: it leaves the folder, or is no path of a file.
+        BadRowError: it leaves the folder, or is no path of a file.
 
     """
     if value.startswith(("/", "~/")) or re.match(r"[A-Za-z]:", value):
-        raise ValueError(f"{value!r} is an absolute path: write it relative to the image folder")
+        raise BadRowError(f"image: {value!r} is an absolute path: write it relative to the image folder")
     if "\\" in value:
-        raise ValueError(f"{value!r} has a backslash: write / between folders")
+        raise BadRowError(f"image: {value!r} has a backslash: write / between folders")
     if ".." in value.split("/"):
-        raise ValueError(f"{value!r} leaves the image folder by `..`")
+        raise BadRowError(f"image: {value!r} leaves the image folder by `..`")
     path = posixpath.normpath(value)
     if path == "." or value.endswith("/"):
-        raise ValueError(f"{value!r} is a folder, not an image")
+        raise BadRowError(f"image: {value!r} is a folder, not an image")
     return path
+
+
+def check_shares(shares: tuple[float, float]) -> None:
+    """Check that the shares of val and test leave something to train on.
+
+    Raises:
+        UserError: they do not.
+
+    """
+    if sum(shares) >= 1:
+        raise UserError(f"{shares[0]} and {shares[1]} leave nothing to train on", key="shares")
 
 
 def _check_groups(questions: list[QuestionLine]) -> None:

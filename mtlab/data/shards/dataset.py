@@ -179,7 +179,7 @@ class ShardedDataset(Dataset):
         """Return the first examples of each source: shards have their images in random order."""
         each = -(-at_most // len(self.sources[split]))
         return tuple(
-            self.example(record, split, source.name)
+            self.example(record, split, source)
             for source in self.sources[split]
             for record in islice(source.shards.records(source.selection), each)
         )
@@ -196,16 +196,16 @@ class ShardedDataset(Dataset):
 
         return StreamedTexts([(part.shards, part.selection) for part in self.sources[split]])
 
-    def example(self, record: TextRecord, split: Split, name: str = "", part: str = "") -> Example:
+    def example(self, record: TextRecord, split: Split, source: SplitSource) -> Example:
         """Make an example of a record.
 
         Args:
             record: of a text in the shards.
             split: annotators' answers are kept in val and test.
-            name: of the folder, where there are several.
-            part: of the folder; ids are unique in it.
+            source: where it is from; ids are unique in a part of a folder.
 
         """
+        name, part = source.name, parse_selection(source.selection).part
         keys = tuple(f"{name}/{key}" if name else key for key in record.images)
         best = max(record.scores, key=lambda scored: scored[1], default=(-1, 0.0))[0]
         return Example(
@@ -223,9 +223,8 @@ class ShardedDataset(Dataset):
 
     def _read(self, split: Split) -> Iterator[Example]:
         for source in self.sources[split]:
-            part = parse_selection(source.selection).part
             for record in source.shards.records(source.selection):
-                yield self.example(record, split, source.name, part)
+                yield self.example(record, split, source)
 
 
 @register_dataset("shards")

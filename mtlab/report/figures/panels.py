@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ Recorded = TypeVar("Recorded", Layers, Tokens)
 MAX_LINES = 8  #: shown in one panel at first
 PREVIOUS_COLUMN = "prev."  #: previous states, on axes
 KINDS: Mapping[Kind, str] = {"contributions": "contribution", "weights": "weight"}
+KIND_MENU: Mapping[Kind, str] = {"contributions": "contributions", "weights": "raw weights"}
 KIND_MEANINGS: Mapping[Kind, str] = {
     "contributions": "Contribution: share of what a manager hands on, by norm; levels and previous state sum to one",
     "weights": "Weight: as the manager uses it; says less than the contribution, as scales act too",
@@ -214,6 +215,7 @@ def band_traces(
     return drawn
 
 
+LayerMeasure = Callable[[Layers, Modality, int], float | None]
 VariantValues = tuple[int, int, str, Sequence[float] | Sequence[str], Array | None]
 
 
@@ -236,6 +238,37 @@ def add_bands(
             figure.add_traces(band_traces(x, runs, variant, style, legend=variant not in drawn), rows=row, cols=column)
             drawn[variant] = None
     return list(drawn)
+
+
+def layer_bands(
+    found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None, key: str, measure: LayerMeasure, y: str
+) -> tuple[go.Figure, list[str]]:
+    """Draw a number of each manager by cross-modal layer, a panel per modality; return it and the variants drawn.
+
+    Args:
+        found: what was recorded.
+        styles: of the study's variants.
+        key: by which layers are found, see `recorded_depths`.
+        measure: the number of a manager, from what was recorded, its modality and its layer.
+        y: title of its axis.
+
+    """
+    names, depths = variant_labels(found), recorded_depths(found.values(), key)
+    modalities, first = recorded_modalities(found.values()), first_layer(found.values())
+    figure = make_panels([""], modalities, x=layer_word(found.values()), y=y)
+
+    def bands() -> Iterator[VariantValues]:
+        for column, modality in enumerate(modalities, 1):
+            for variant in names:
+                runs = runs_of(found, variant).values()
+                rows = [[measure(layers, modality, depth) for depth in depths] for layers in runs]
+                values = np.array(rows, dtype=float).reshape(len(rows), len(depths))
+                values = values[np.isfinite(values).any(1)] if values.size else values
+                yield 1, column, variant, [depth + first for depth in depths], values if values.size else None
+
+    shown = add_bands(figure, names, styles, bands())
+    figure.update_xaxes(dtick=1, tickformat="d")
+    return figure, shown
 
 
 def legend_entry(name: str, colour: str, symbol: str, size: int = 10) -> go.Scatter:

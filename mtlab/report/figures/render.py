@@ -49,6 +49,8 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
         UserError: kaleido or a Chromium is missing.
 
     """
+    if not figures:
+        return []
     if find_spec("kaleido") is None:
         raise missing_extra("kaleido", "images", of="a picture of a figure")
     wanted = [(figure.to_dict(), _options(figure, kind)) for figure, kind in figures]

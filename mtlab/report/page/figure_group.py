@@ -24,7 +24,7 @@ class FigureChoice:
 
     key: str
     label: str
-    options: Mapping[str, str]  #: value → label
+    options: Mapping[Any, str]  #: value → label; values are strings
     start: str | None = None  #: the option to start with, if it has a figure; else the first that has one
     view: bool = False  #: another view of the same numbers: `mtlab figures` writes the first one, unless told by name
     layouts: Mapping[str, Mapping[str, Any]] | None = None  #: value → what it changes in the layout of any figure

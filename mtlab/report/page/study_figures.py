@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from mtlab.report.study import StudyResults
 
-KINDS = FigureChoice(KIND, "", {"contributions": "contributions", "weights": "raw weights"})
+KINDS = FigureChoice(KIND, "", panels.KIND_MENU)
 RANKED = 3, 32  #: variants, at least and at most, that are ranked on the page
 MAX_PAIRED = 6  #: variants of which all pairs are compared; of more, each is compared with its baseline alone
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtlab.report import sweep_report
 from mtlab.report.comparison import verdict
 from mtlab.report.figures import estimates, theme
 from mtlab.report.figures.sweep import (
@@ -27,16 +26,15 @@ from mtlab.studies.axes import plain_label
 from mtlab.sweeps.stored import StoredSearch
 
 
-def sweep_page(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> str:
+def sweep_page(store: Store, searches: Sequence[StoredSearch], report: SweepReport) -> str:
     """Write the page of a sweep, however far it is.
 
     Args:
         store: where its runs are.
-        plan: its stored plan.
         searches: see `mtlab.sweeps.stored`.
+        report: built from them.
 
     """
-    report = sweep_report.build_sweep_report(store, plan, searches)
     styles = theme.assign_styles(found.label for found in searches)
     sections: list[tuple[str, str, Content]] = [
         ("result", "What was found", [_results(report), _best_settings(searches, report)]),
@@ -45,7 +43,7 @@ def sweep_page(store: Store, plan: Mapping[str, Any], searches: Sequence[StoredS
         ("settings", "Which settings matter", [each.to_html() for each in _setting_figures(searches, styles)]),
         ("space", "What was searched", _spaces(searches)),
     ]
-    return write_page(plan["study"], _head(report), sections, scripts=("figures.js", "page.js"))
+    return write_page(report.study, _head(report), sections, scripts=("figures.js", "page.js"))
 
 
 def _head(report: SweepReport) -> Markup:
@@ -76,17 +74,9 @@ def _results(report: SweepReport) -> Content:
 
 def _best_settings(searches: Sequence[StoredSearch], report: SweepReport) -> Content:
     """Write the best settings of all variants side by side."""
-    paths = list(dict.fromkeys(path for found in searches for path in found.space))
     best = [row.best.params if row.best is not None else {} for row in report.rows]
-    lines = [
-        (element("code", path), *(plain_label(params[path]) if path in params else "—" for params in best))
-        for path in paths
-    ]
-    header = ("setting", *(row.label for row in report.rows))
-    return [
-        element("h3", "Settings of the best"),
-        plain_table(header, lines, caption="Settings of the best", text_columns={0}),
-    ]
+    settings = [{path: plain_label(value) for path, value in params.items()} for params in best]
+    return [element("h3", "Settings of the best"), _side_by_side(searches, settings, "Settings of the best")]
 
 
 def _final(report: SweepReport, styles: Mapping[str, Style]) -> Content:
@@ -130,10 +120,12 @@ def _variants(searches: Sequence[StoredSearch]) -> FigureChoice:
 
 
 def _spaces(searches: Sequence[StoredSearch]) -> Content:
-    paths = list(dict.fromkeys(path for found in searches for path in found.space))
-    lines = [
-        (element("code", path), *(str(found.space[path]) if path in found.space else "—" for found in searches))
-        for path in paths
-    ]
-    header = ("setting", *(found.label for found in searches))
-    return plain_table(header, lines, caption="What was searched")
+    spaces = [{path: str(space) for path, space in found.space.items()} for found in searches]
+    return _side_by_side(searches, spaces, "What was searched")
+
+
+def _side_by_side(searches: Sequence[StoredSearch], columns: Sequence[Mapping[str, str]], caption: str) -> Markup:
+    """Write a line for each setting that is searched anywhere, and a column for each variant."""
+    paths = dict.fromkeys(path for found in searches for path in found.space)
+    lines = [(element("code", path), *(column.get(path, "—") for column in columns)) for path in paths]
+    return plain_table(("setting", *(found.label for found in searches)), lines, caption=caption, text_columns={0})

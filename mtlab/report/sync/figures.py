@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import plotly.graph_objects as go
 
 from mtlab.recording import reader
@@ -60,28 +58,3 @@ def study_figures(store: Store, plan: Mapping[str, Any], report: StudyReport) ->
         figures["all contributions"] = plot_aggregation(layers, styles)
         figures["all weights"] = plot_aggregation(layers, styles, "weights")
     return figures
-
-
-def with_plain_lists(figure: go.Figure) -> go.Figure:
-    """Copy a figure with its arrays as lists.
-
-    Plotly packs arrays into base64, which W&B does not show.
-    """
-    return go.Figure(_unpack(figure.to_dict()))
-
-
-def _unpack(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if value.keys() >= {"dtype", "bdata"}:
-            return _unpack_array(value)
-        return {key: _unpack(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_unpack(each) for each in value]
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _unpack_array(packed: Mapping[str, Any]) -> list[Any]:
-    values = np.frombuffer(base64.b64decode(packed["bdata"]), packed["dtype"])
-    shape = [int(size) for size in str(packed.get("shape", len(values))).split(",")]
-    unpacked: list[Any] = values.reshape(shape).tolist()
-    return unpacked

@@ -143,7 +143,7 @@ def mean_layer_metrics(layers: Layers) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 
-def run_times(store: Store, run: str) -> float | None:
+def run_started(store: Store, run: str) -> float | None:
     """Return when a run that has ended began to train, in seconds since 1970, by the times of its files; else None."""
     for name in ("result.json", "failure.json"):
         if (changed := files.modified_ns(store.run(run) / name)) is not None:

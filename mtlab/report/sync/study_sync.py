@@ -192,7 +192,7 @@ class StudySync:
             why,
             group=planned["label"],
             tags=(self.plan["study"], *([manager] if manager else [])),
-            started=run_data.run_times(self.store, run),
+            started=run_data.run_started(self.store, run),
         )
         group = self._open(sinks, about)
         group.params(params)
@@ -273,7 +273,7 @@ class StudySync:
     # Figures
 
     def _render(self, drawn: Mapping[str, go.Figure]) -> dict[str, TrackerMedia]:
-        """Prepare figures for trackers: with plain lists for arrays, and as images where they can be rendered."""
+        """Prepare figures for trackers, with images where they can be rendered."""
         images: Sequence[bytes | None] = [None] * len(drawn)
         if self.images is not False and drawn:
             try:
@@ -284,7 +284,7 @@ class StudySync:
                     why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {str(error)[:120]}"
                     self.log(f"figures are sent without pictures: {why}")
         pairs = zip(drawn.items(), images, strict=True)
-        return {name: TrackerFigure(figures.with_plain_lists(figure), png) for (name, figure), png in pairs}
+        return {name: TrackerFigure(figure, png) for (name, figure), png in pairs}
 
 
 def _log_steps(group: TrackerGroup, steps: StepMetrics, media: Mapping[str, TrackerMedia]) -> None:

@@ -16,7 +16,7 @@ from mtlab.report.comparison.compare import paired_difference, seed_spread
 from mtlab.report.comparison.families import add_family_means
 from mtlab.report.comparison.seed_results import SeedResults, blind_floor, recorded_floor, results_by_seed
 from mtlab.report.formats.run_again import go_on
-from mtlab.report.testbed.claims import Claim, claim_adaptivity, claim_aggregation
+from mtlab.report.testbed.claims import STUDY_SEEDS, Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
 from mtlab.report.testbed.rows import CardRow, Role, card_rows
 from mtlab.runs.store import Store, metric_direction
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 FORMAT = 1
-STUDY_SEEDS = 10  #: seeds of a study on the testbed, for which the card tells what differences they detect
 
 
 @dataclass(frozen=True)

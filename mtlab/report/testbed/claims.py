@@ -10,6 +10,7 @@ from mtlab.report.testbed.room import Room
 from mtlab.report.testbed.rows import CardRow
 
 HEADROOM = 0.03  #: the best variant lies at least so far below 100 %
+STUDY_SEEDS = 10  #: seeds of a study on the testbed, for which the card tells what differences they detect
 ROOM = 0.03  #: an oracle over levels gains at least so much, or nothing can be claimed about adaptivity
 
 
@@ -55,8 +56,8 @@ def claim_aggregation(
         against.append("the spread of seeds is not known: at least 2 seeds that differ are needed")
     elif detectable > range_:
         against.append(
-            f"seeds spread too much: 10 detect {_points(detectable, metric)}, and {', '.join(means)} differ by "
-            f"{_points(range_, metric)}"
+            f"seeds spread too much: {STUDY_SEEDS} detect {_points(detectable, metric)}, and {', '.join(means)} differ "
+            f"by {_points(range_, metric)}"
         )
     if against:
         return Claim(about, False, tuple(against))
@@ -67,7 +68,7 @@ def claim_aggregation(
         True,
         (
             f"{', '.join(means)} have {between}, between a floor of {format_score(floor, metric)} and 100",
-            f"10 seeds detect {_points(detectable, metric)}",
+            f"{STUDY_SEEDS} seeds detect {_points(detectable, metric)}",
         ),
     )
 
@@ -86,7 +87,8 @@ def claim_adaptivity(room: Room | None, detectable: float | None, metric: str) -
     if room.gain.interval is None or room.gain.interval[0] <= 0:
         return Claim(about, False, (f"{measured}, which these seeds do not show to be above 0",))
     if detectable is not None and detectable > room.gain.mean:
-        return Claim(about, False, (f"{measured}, less than the {_points(detectable, metric)} that 10 seeds detect",))
+        problem = f"{measured}, less than the {_points(detectable, metric)} that {STUDY_SEEDS} seeds detect"
+        return Claim(about, False, (problem,))
     picked = ", ".join(f"{one.family}: {one.best.label}" for one in room.families)
     return Claim(about, True, (measured, picked))
 

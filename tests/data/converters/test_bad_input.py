@@ -1,6 +1,7 @@
 """What is wrong with raw files is told in one line before shards are written, or counted and listed: never replaced."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,10 @@ from typing import Any
 import pytest
 from raw_trees import copied, raw
 
+from mtlab.data.converters.base import RejectedRow
+from mtlab.data.converters.jsonl import JsonlConverter
+from mtlab.data.converters.scratch_database import ScratchDatabase
+from mtlab.data.datasets.questions_file import read_questions_file
 from mtlab.data.shards.check import check_shards
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import suspicious_sizes
@@ -356,3 +361,30 @@ def test_the_command_tells_it_in_one_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {root}/karpathy/dataset_coco.json: is not whole JSON")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"id": True}, "id: expected text in quotes, found true"),
+        ({"id": 2**63}, "id: expected text in quotes, found 9223372036854775808"),
+        ({"answer": "a\tb"}, "answer: 'a\\tb' has a line break, tab or other control character"),
+        ({"image": "a\n.png"}, "image: 'a\\n.png' has a line break, tab or other control character"),
+        ({"family": "a/b"}, "family: 'a/b' has a /, which separates the parts of a metric's name"),
+        ({"split": "dev"}, 'split: "dev" is none of train, val, test'),
+    ],
+)
+def test_lines_of_your_own_are_checked_as_a_file_of_questions_is(
+    wrong: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "questions.jsonl").write_text(json.dumps({"image": "a.png", "question": "?", "answer": "b", **wrong}))
+    (rejected,) = JsonlConverter(tmp_path, JsonlConverter.Config()).rows(ScratchDatabase(tmp_path / "scratch.db"))
+    assert isinstance(rejected, RejectedRow)
+    assert rejected.reason == reason
+    with pytest.raises(UserError, match=re.escape(reason)):
+        list(read_questions_file(tmp_path / "questions.jsonl"))
+
+
+def test_shares_that_leave_nothing_to_train_on_are_told() -> None:
+    with pytest.raises(UserError, match=r"shares: 0\.5 and 0\.5 leave nothing to train on"):
+        JsonlConverter.Config(shares=(0.5, 0.5))

@@ -174,7 +174,7 @@ class TestYourOwn:
             ({"answer": ""}, "answer: is empty"),
             ({"answer": 3}, "answer: expected text in quotes, found 3"),
             ({"anwser": "x"}, "unknown key 'anwser'; did you mean 'answer'?"),
-            ({"split": "dev"}, "split: 'dev' is none of train, val, test"),
+            ({"split": "dev"}, 'split: "dev" is none of train, val, test'),
             ({"split": "val"}, "split: 'val' in the file of 'train'"),
             ({"family": "a/b"}, "has a /, which separates"),
             ({"question": "\ud800"}, "half a character"),

@@ -38,7 +38,7 @@ class StreamingLoader:
         reads = SINGLE_RANK if options.negatives_in_training else ranks
         for step, samples in enumerate(self.samples.for_rank(reads).steps(seed, batch, start), start):
             examples = [
-                self.dataset.example(record, "train", sources[source].name)
+                self.dataset.example(record, "train", sources[source])
                 for record, source in zip(samples.records, samples.sources, strict=True)
             ]
             seeds = training_seeds(options, seed, step, batch, [example.image for example in examples])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,7 +13,7 @@ from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 
-LayerMeasure = Callable[[Layers, Kind, Modality, int], float | None]
+Measure = Callable[[Kind, Layers, Modality, int], float | None]
 
 
 def plot_entropy(
@@ -48,15 +49,15 @@ def plot_previous(
     return _by_layer(found, styles, kind, title, _previous, panels.KINDS[kind], caption, alone)
 
 
-def _previous(layers: Layers, kind: Kind, modality: Modality, depth: int) -> float | None:
+def _previous(kind: Kind, layers: Layers, modality: Modality, depth: int) -> float | None:
     return layers.previous(kind, modality, depth)
 
 
-def _entropy(layers: Layers, kind: Kind, modality: Modality, depth: int) -> float | None:
+def _entropy(kind: Kind, layers: Layers, modality: Modality, depth: int) -> float | None:
     return layers.one(f"{kind}_entropy", modality, depth)
 
 
-def _spread(layers: Layers, kind: Kind, modality: Modality, depth: int) -> float | None:
+def _spread(kind: Kind, layers: Layers, modality: Modality, depth: int) -> float | None:
     values = layers.experts(kind, modality, depth, "tokens")
     return None if values is None else float(np.nanmean(values))
 
@@ -66,29 +67,16 @@ def _by_layer(
     styles: Mapping[str, Style] | None,
     kind: Kind,
     title: str,
-    measure: LayerMeasure,
+    measure: Measure,
     name: str,
     meaning: str,
     alone: str,
     top: float | None = None,
 ) -> go.Figure:
-    names, depths = panels.variant_labels(found), panels.recorded_depths(found.values(), kind)
-    modalities, first = panels.recorded_modalities(found.values()), panels.first_layer(found.values())
-    figure = panels.make_panels([""], modalities, x=panels.layer_word(found.values()), y=name)
-
-    def bands() -> Iterator[panels.VariantValues]:
-        for column, modality in enumerate(modalities, 1):
-            for variant in names:
-                runs = panels.runs_of(found, variant).values()
-                rows = [[measure(layers, kind, modality, depth) for depth in depths] for layers in runs]
-                values = np.array(rows, dtype=float).reshape(len(rows), len(depths))
-                values = values[np.isfinite(values).any(1)] if values.size else values
-                yield 1, column, variant, [depth + first for depth in depths], values if values.size else None
-
-    shown = panels.add_bands(figure, names, styles, bands())
+    names = panels.variant_labels(found)
+    figure, shown = panels.layer_bands(found, styles, kind, partial(measure, kind), name)
     if not shown:
         return theme.empty(title, panels.explain_missing(found, kind))
-    figure.update_xaxes(dtick=1, tickformat="d")
     figure.update_yaxes(rangemode="tozero", range=None if top is None else [0, 1.04 * top])
     missing = [variant for variant in names if variant not in shown]
     silent = [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
 
-from mtlab.recording.reader import MODALITIES, Array, Layers, TrainingTrace
+from mtlab.recording.reader import MODALITIES, Array, Layers, Modality, TrainingTrace
 from mtlab.report.figures import panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
@@ -45,26 +45,16 @@ def _at(trace: TrainingTrace, part: str, steps: Sequence[int]) -> Array | None:
 def plot_temperatures(found: Mapping[StudyRun, Layers], styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Plot the temperature that each manager learned, by cross-modal layer: below 1 it sharpens its choice."""
     title = "Temperature of each manager's choice"
-    names, depths = panels.variant_labels(found), panels.recorded_depths(found.values(), "temperature")
-    if not depths:
+
+    def temperature(layers: Layers, modality: Modality, depth: int) -> float | None:
+        return layers.one("temperature", modality, depth)
+
+    figure, shown = panels.layer_bands(found, styles, "temperature", temperature, "temperature")
+    if not shown:
         return theme.empty(title, "No finished run has a manager with a temperature.")
-    modalities, first = panels.recorded_modalities(found.values()), panels.first_layer(found.values())
-    figure = panels.make_panels([""], modalities, x=panels.layer_word(found.values()), y="temperature")
-
-    def bands() -> Iterator[panels.VariantValues]:
-        for column, modality in enumerate(modalities, 1):
-            for variant in names:
-                runs = panels.runs_of(found, variant).values()
-                rows = [[each.one("temperature", modality, depth) for depth in depths] for each in runs]
-                values = np.array(rows, dtype=float)
-                values = values[np.isfinite(values).any(1)]
-                yield 1, column, variant, [depth + first for depth in depths], values if values.size else None
-
-    panels.add_bands(figure, names, styles, bands())
-    figure.update_xaxes(dtick=1, tickformat="d")
     meaning = "Scores of levels are divided by it before the softmax: below 1 a manager chooses more sharply"
     caption = f"{meaning}. At the best checkpoint. {panels.describe_means(found)}."
-    caption += panels.hide_beyond_limit(figure, names)
+    caption += panels.hide_beyond_limit(figure, panels.variant_labels(found))
     return theme.finish(figure, title, caption, height=330)
 
 
