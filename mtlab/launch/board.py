@@ -49,6 +49,7 @@ class LaunchedRun:
     started_at: float = 0.0  #: start of the last attempt, on the monotonic clock
     timed_out: bool = False  #: was it asked to stop because it reached its time limit?
     pause_requested: bool = False  #: was it asked to stop because no more of it is needed?
+    wanted_again: bool = False  #: is it needed again since then?
     kill_at: float | None = None  #: when it is killed after being asked to stop, on the monotonic clock
     failure: RunFailure | None = None
     note: str = ""  #: why it is in this state

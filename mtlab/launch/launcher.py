@@ -184,9 +184,11 @@ class _Launch:
                 self.board.jobs[run["id"]] = make_job(self.store, run)
                 self.configs[run["id"]] = config
             elif job.state == "paused":
-                job.pause_requested = False
                 self._set_state(job, "queued", "resumed")
+            elif job.pause_requested:  # its worker has not ended yet
+                job.wanted_again = True
         for job in [self.board.jobs[run] for run in changes.pause]:
+            job.wanted_again = False
             if job.state == "queued":
                 self._set_state(job, "paused")
             elif job.state in ("pending", "running") and not job.pause_requested:
@@ -292,7 +294,8 @@ class _Launch:
             job.attempt -= 1
             self._set_state(job, "elsewhere", "another worker was faster")
         elif job.pause_requested and (failure is None or failure.kind == "killed"):
-            self._set_state(job, "paused")
+            self._set_state(job, *(("queued", "resumed") if job.wanted_again else ("paused",)))
+            job.pause_requested = job.wanted_again = False
         elif self.signals or self.aborted:
             self._set_state(job, "stopped")
         elif failure is not None:

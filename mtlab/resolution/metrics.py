@@ -32,7 +32,7 @@ def is_metric(metric: str, known: Collection[str]) -> bool:
 
 
 def family_problem(metric: str, config: Mapping[str, Any]) -> str | None:
-    """Say that no example is of the family that a known metric names; None: some are, it names none, or data lack.
+    """Say why no run has a known metric of a family; None: runs have it, it names none, or data lack.
 
     Args:
         metric: that the cell has.
@@ -41,7 +41,13 @@ def family_problem(metric: str, config: Mapping[str, Any]) -> str | None:
     """
     if metric in metric_directions(config):
         return None
-    split, _, family = metric.split("/")
+    split, name, family = metric.split("/")
+    task = node_entry("task", config["task"]).cls
+    if name == PRIMARY:
+        own = next(iter(_task_metrics(config)))
+        return f"{PRIMARY} has no families: name the metric that is meant, such as {split}/{own}/{family}"
+    if name in task.without_families:
+        return f"{name} has no value for a family: it is no mean over examples"
     known = split_families(config["task"], config["data"], split)
     if known is None or family in known:
         return None

@@ -154,6 +154,9 @@ def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
             f"expected null, a checkpoint (a file, or a folder of `mtlab import`), or {{study: FILE}}, found {start!r}",
             "init_from",
         )
+    for key in start if isinstance(start, Mapping) else ():
+        if key != "checkpoint":
+            raise study.error("unknown key; beside a checkpoint there is nothing to choose", f"init_from.{key}")
     path = (study.path.parent / name).resolve()
     if path.is_dir():
         return _imported(study, row, path)

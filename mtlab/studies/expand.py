@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from mtlab.resolution.resolve import ResolvedCell, resolve_cell
 from mtlab.studies.axes import WHOLE_AXES, Axis, Value, holds, lookup, parse_axes, whole, with_settings
 from mtlab.studies.spec import StudySpec
 
+DECIDING = ("axes", "design", "exclude", "baseline")  #: keys of a study that decide which cells there are
 Targets = Mapping[int, Value]  #: of an axis of `baseline`: value (by identity) → the value that it is compared with
 DraftCell = tuple[Mapping[str, Value], Mapping[str, Any]]  #: axis → value, and the configuration
 
@@ -217,21 +218,33 @@ def _refuse_unused(study: StudySpec, axes: Sequence[Axis], cells: Sequence[Draft
     Overrides may leave out the values that it is for, and so may a file that has the axis from its base.
     """
     own = [axis for axis in axes if study.source.locations.get(f"axes.{axis.name}", (None,))[0] == study.path]
-    for axis in () if study.overrides else own:
+    for axis in own:
+        if narrowed(study, [*axis.when, *axis.unless]):
+            continue
         if not any(axis.name in values for values, _ in cells):
             word = "when" if axis.when else "unless"
             left_out = "all cells" if study.keys.design == "grid" else "the cell that all others start from"
             raise study.error(f"leaves out {left_out}: the axis would vary nothing", f"axes.{axis.name}.{word}")
         for word, condition in (("when", axis.when), ("unless", axis.unless)):
             for path, wanted in condition.items():
-                for each in _one_by_one(wanted, path, cells):
-                    if not any(holds({path: each}, config) for _, config in cells):
+                configs = [config for _, config in cells]
+                for each in one_by_one(wanted, path, configs):
+                    if not any(holds({path: each}, config) for config in configs):
                         raise study.error(f"no cell has {each!r}", f"axes.{axis.name}.{word}.{path}")
 
 
-def _one_by_one(wanted: Any, path: str, cells: Sequence[DraftCell]) -> list[Any]:
+def narrowed(study: StudySpec, paths: Iterable[str]) -> bool:
+    """Return whether the command line changes which cells there are, or one of these settings."""
+    given = [key for key, (where, _) in study.source.locations.items() if where == COMMAND_LINE]
+    settings = [key.removeprefix("set.") for key in given if key.startswith("set.")]
+    return any(key.partition(".")[0].partition("[")[0] in DECIDING for key in given) or any(
+        _touches(setting, path) for setting in settings for path in paths
+    )
+
+
+def one_by_one(wanted: Any, path: str, configs: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Return the values that a list names; one that may be a value of the setting itself is not taken apart."""
-    listed = isinstance(wanted, list) and not any(isinstance(lookup(config, path), list) for _, config in cells)
+    listed = isinstance(wanted, list) and not any(isinstance(lookup(config, path), list) for config in configs)
     return wanted if listed else [wanted]
 
 
@@ -305,9 +318,10 @@ def _has(axes: Sequence[Axis], values: Mapping[str, Value], config: Mapping[str,
 def _check_exclusions(study: StudySpec, axes: Sequence[Axis], cells: Sequence[DraftCell]) -> None:
     """Refuse a rule of `exclude` that names a value which no cell has; overrides may leave out those that it is for."""
     by_name = {axis.name: axis for axis in axes}
-    for index, rule in enumerate([] if study.overrides else study.keys.exclude):
-        for path, wanted in rule.items():
-            for each in _one_by_one(wanted, path, cells):
+    configs = [config for _, config in cells]
+    for index, rule in enumerate(study.keys.exclude):
+        for path, wanted in () if narrowed(study, rule) else rule.items():
+            for each in one_by_one(wanted, path, configs):
                 if not any(_has(axes, values, config, path, each) for values, config in cells):
                     problem = f"no cell has {each!r}"
                     if path in by_name:

@@ -69,7 +69,7 @@ def make_plan(study: StudySpec, price: CostFunction) -> Plan:
 
     """
     cells = make_cells(study, price)
-    _refuse_duplicates(study, cells)
+    refuse_duplicates(study, cells)
     check_metrics(study, cells, study.keys.metrics.verdict)
     _refuse_uneven(study, cells)
     if study.sequential is not None and all(cell.row.compare_to is None or _is_blind(cell) for cell in cells):
@@ -279,7 +279,7 @@ def _with_ancestors(run: Run) -> list[Run]:
     return [*(_with_ancestors(above) if above is not None else []), run]
 
 
-def _refuse_duplicates(study: StudySpec, cells: Sequence[Cell]) -> None:
+def refuse_duplicates(study: StudySpec, cells: Sequence[Cell]) -> None:
     """Refuse two rows with one id, which would be one run under two names.
 
     It is allowed where they differ in how their length is written: the FLOPs of an axis on `train.length` may well be

@@ -21,7 +21,7 @@ from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.config.schema import Mode
 from mtlab.errors import UserError, nearest
-from mtlab.studies.seeds import UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
+from mtlab.studies.seeds import MOST, UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.studies.spec import Metrics, ReportRules, Resources, StudyKeys, StudySpec, check_places, make_study
 from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
 from mtlab.sweeps.space import DEFAULT, parse_space
@@ -45,7 +45,7 @@ class SeedRules:
 class SearchBudget:
     """How much each variant may be searched: the same for all."""
 
-    trials: int = option(20, "trials of each variant", minimum=1)
+    trials: int = option(20, "trials of each variant", minimum=1, maximum=10_000)
     hours: float | None = option(None, "training hours after which a variant begins no further trial", above=0.0)
 
 
@@ -163,12 +163,15 @@ class Sweep:
         return self.study.error(problem, key)
 
 
+_AXES, _OVER = (re.compile(rf"^{word}(?![^.\[])") for word in ("axes", "over"))
+
+
 class _Source(ComposedFile):
     """A sweep's file, read as an ablation whose axes are under `over`."""
 
     def error(self, problem: str, key: str | None = None) -> UserError:
         """Make a `UserError`, see `ComposedFile.error`."""
-        return super().error(problem, None if key is None else re.sub(r"^axes(?![^.\[])", "over", key))
+        return super().error(problem, None if key is None else _AXES.sub("over", key))
 
 
 def read_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -226,7 +229,8 @@ def _as_ablation(source: ComposedFile, data: Mapping[str, Any], seeds: int, over
     shared = {field.name for field in dataclasses.fields(StudyKeys)} & data.keys()
     written = {key: data[key] for key in shared - {"budget"}}
     written |= {"kind": "ablation", "axes": data.get("over"), "seeds": seeds}
-    return make_study(_Source(source.path, written, source.locations), overrides)
+    as_axes = {_OVER.sub("axes", key): place for key, place in source.locations.items()}
+    return make_study(_Source(source.path, written, source.locations | as_axes), overrides)
 
 
 def _seeds(given: Any) -> SeedRules:
@@ -244,8 +248,8 @@ def _final(source: ComposedFile, given: Any) -> FinalRules | None:
         raise source.error(f"expected none or {{retrain, seeds, evaluate}}, found {given!r}", "finally")
     final = _read_key(source, "finally", lambda: check_config(FinalRules, given))
     if not isinstance(final.seeds, Mapping):
-        if isinstance(final.seeds, bool) or not isinstance(final.seeds, int) or final.seeds < 1:
-            problem = f"expected a number, 1 or more, or {{until: {UNTIL}, …}}, found {final.seeds!r}"
+        if isinstance(final.seeds, bool) or not isinstance(final.seeds, int) or not 1 <= final.seeds <= MOST:
+            problem = f"expected a number from 1 to {MOST:,}, or {{until: {UNTIL}, …}}, found {final.seeds!r}"
             raise source.error(problem, "finally.seeds")
     elif _read_key(source, "finally", lambda: parse_seeds(final.study_seeds))[0][0] < FIRST_FINAL_SEED:
         raise source.error(f"fresh seeds start at {FIRST_FINAL_SEED}", "finally.seeds.first")

@@ -22,7 +22,7 @@ RETRY_OF = "again"  #: number of the failed trial that it repeats
 START_POINT = "start point"  #: index of its start point
 
 #: Kinds of failure that do not come from a trial's settings: the next launch tries such a trial again.
-EXTERNAL_FAILURES = frozenset({"bug", "input", "killed", "timeout"})
+EXTERNAL_FAILURES = frozenset({"bug", "disk", "input", "killed", "timeout"})
 REFUSALS = 10  #: refused proposals, in budgets, after which no further trial of a variant is proposed
 
 TrialState = Literal["done", "pruned", "failed", "refused", "running", "waiting", "tried again"]

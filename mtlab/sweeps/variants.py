@@ -14,13 +14,13 @@ from mtlab.config.load import COMMAND_LINE
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.checks import processes_problem
 from mtlab.resolution.defaults import fill_defaults
-from mtlab.resolution.metrics import direction, direction_problem, is_metric, list_metrics
+from mtlab.resolution.metrics import direction, direction_problem, family_problem, is_metric, list_metrics
 from mtlab.resolution.nodes import known_paths, node_entry
 from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import holds, lookup, plain_label, whole, with_settings
 from mtlab.studies.cells import Cell, CostFunction, ParentStudies, make_cell, make_cells
-from mtlab.studies.expand import StudyRow
-from mtlab.studies.plan import Plan, check_metrics, runs_of, uneven_problem
+from mtlab.studies.expand import StudyRow, narrowed, one_by_one
+from mtlab.studies.plan import Plan, check_metrics, refuse_duplicates, runs_of, uneven_problem
 from mtlab.sweeps.space import DEFAULT, SearchParameter, encode_point, overlap, parse_parameter
 from mtlab.sweeps.spec import Objective, Sweep, rules_to_json, verdict_of_winners
 
@@ -84,9 +84,11 @@ def prepare(sweep: Sweep, price: CostFunction) -> PreparedSweep:
     """
     families = ParentStudies()
     cells = make_cells(sweep.study, price, families)
+    refuse_duplicates(sweep.study, cells)
     sweep = replace(sweep, objectives=_objectives(sweep, cells))
     _check_metrics(sweep, cells)
     _check_paths(sweep)
+    _check_conditions(sweep, cells)
     _refuse_set(sweep)
     spaces = [_space(sweep, cell) for cell in cells]
     for path, written in sweep.space.items():
@@ -109,7 +111,7 @@ def _objectives(sweep: Sweep, cells: Sequence[Cell]) -> tuple[Objective, ...]:
         key = f"objective[{index}]" if isinstance(sweep.keys.objective, list) else "objective"
         if not is_metric(objective.metric, seen):
             raise sweep.error(f"its task has no metric {objective.metric!r}; {list_metrics(seen)}", key)
-        if problem := direction_problem(objective.metric, known, objective.mode):
+        if problem := direction_problem(objective.metric, known, objective.mode) or _no_family(objective.metric, cells):
             raise sweep.error(problem, key)
         one = next(each for each in known if is_metric(objective.metric, each))
         found.append(replace(objective, mode=direction(objective.metric, one)))
@@ -132,6 +134,15 @@ def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
         if not is_metric(metric, seen):
             problem = f"its task has no such metric; {list_metrics(seen)}"
             raise sweep.error(problem, f"constraints.{metric}")
+        if no_family := _no_family(metric, cells):
+            raise sweep.error(no_family, f"constraints.{metric}")
+
+
+def _no_family(metric: str, cells: Sequence[Cell]) -> str | None:
+    """Say why a known metric of a family is measured in no variant that has the metric; None if it is in one."""
+    having = [cell for cell in cells if is_metric(metric, cell.row.resolved.metrics)]
+    problems = [family_problem(metric, cell.config) for cell in having]
+    return problems[0] if all(problems) else None
 
 
 def _check_paths(sweep: Sweep) -> None:
@@ -148,6 +159,8 @@ def _check_paths(sweep: Sweep) -> None:
         for unsearched, why in UNSEARCHED.items():
             if path == unsearched or path.startswith(f"{unsearched}."):
                 raise sweep.error(why, key)
+        if inner := next((other for other in earlier if other.startswith(f"{path}.")), None):
+            raise sweep.error(f"replaces {inner}, which is searched before it: put {path} first", key)
         if written != DEFAULT:
             for condition in written.conditions:
                 check(condition, f"{key}.{'when' if condition in written.when else 'unless'}.{condition}")
@@ -155,6 +168,22 @@ def _check_paths(sweep: Sweep) -> None:
                 if late:
                     raise sweep.error(f"depends on {late[0]}, which must stand before it", key)
         earlier.append(path)
+
+
+def _check_conditions(sweep: Sweep, cells: Sequence[Cell]) -> None:
+    """Refuse a value in a condition that no variant has, where nothing is searched that could give it.
+
+    The command line may leave out the variants that it is for.
+    """
+    configs = [cell.row.config for cell in cells]
+    for path, written in sweep.space.items():
+        for word in ("when", "unless") if written != DEFAULT else ():
+            for setting, wanted in getattr(written, word).items():
+                if any(_decides(other, sweep, setting) for other in sweep.space) or narrowed(sweep.study, [setting]):
+                    continue
+                for each in one_by_one(wanted, setting, configs):
+                    if not any(holds({setting: each}, config) for config in configs):
+                        raise sweep.error(f"no variant has {each!r}", f"space.{path}.{word}.{setting}")
 
 
 def _decides(path: str, sweep: Sweep, condition: str) -> bool:
@@ -180,9 +209,9 @@ def _space(sweep: Sweep, cell: Cell) -> tuple[SearchParameter, ...]:
     """Return the search space of one variant, without parameters whose conditions its fixed settings do not meet."""
     own = _own(sweep, cell)
     listed = [each for written in sweep.space.values() for each in (own if written == DEFAULT else [written])]
-    found = []
+    found: list[SearchParameter] = []
     for each in listed:
-        searched = {path for path in each.conditions if any(overlap(path, other.path) for other in listed)}
+        searched = {path for path in each.conditions if any(overlap(path, other.path) for other in found)}
         if not _possible(each, searched, cell.row.config):
             continue
         if not each.own:

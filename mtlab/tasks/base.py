@@ -71,6 +71,7 @@ class Task(Head):
 
     Config: ClassVar[type[Any]] = NoOptions
     metrics: ClassVar[Directions] = {}  #: its metrics; the first is the primary one
+    without_families: ClassVar[frozenset[str]] = frozenset()  #: those that are no mean over outcomes
     needs: ClassVar[str] = "answers"  #: what a data set must hold to train it, one of its `Dataset.provides`
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
     answers_by: ClassVar[Sequence[str]] = ("head",)  #: what `model.answers` of a language model may be

@@ -36,6 +36,7 @@ class Captioning(Task):
         )
 
     metrics: ClassVar[Directions] = {"accuracy": "max"}
+    without_families = frozenset({"exact"})
     needs = "captions"
     answers_by = ("generate",)
     answering = False

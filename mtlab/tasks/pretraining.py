@@ -80,6 +80,7 @@ class Pretraining(Task):
         **dict.fromkeys(pretraining_metrics.ACCURACIES.values(), "max"),
         **dict.fromkeys(pretraining_metrics.LOSSES.values(), "min"),
     }
+    without_families = frozenset(metrics) - {"accuracy"}
     needs = "captions"
     answering = False
 

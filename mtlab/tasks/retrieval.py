@@ -40,6 +40,7 @@ class Retrieval(Task):
         )
 
     metrics: ClassVar[Directions] = dict.fromkeys(("recall", *recall.RECALLS, recall.BY_CONTRAST), "max")
+    without_families = frozenset({*recall.RECALLS, recall.BY_CONTRAST})
     needs = "captions"
     answering = False
 

@@ -188,7 +188,7 @@ def test_the_command_adds_up_a_study(command: Callable[..., int], capsys: pytest
     assert row["dead"] is None
     passes = row["run_interventions"] / row["executed_forward"] / 16
     assert passes == int(passes) > 4, "at least one level of each tower, and two kinds of other weights for each"
-    judged = 3 * 16 + 16 + passes * 16  # three validations, the test, and what levels are worth
+    judged = 4 * 16 + 16 + passes * 16  # three validations, the last one, the test, and what levels are worth
     assert row["run_executed"] == row["executed_training"] * 5 * 8 + row["executed_forward"] * judged
     assert told["totals"]["flops"] == 2 * sum(row["flops_training"] * 40 for row in told["rows"])
 

@@ -121,7 +121,7 @@ def train(run: Path, behaviour: Any, asked: Sequence[int] = ()) -> int:
         if config["train"]["lr"] > behaviour.get("nan above", math.inf) and step == 2:
             return _fail(run, "nan", "the loss is nan", number)
         if step == behaviour.get("bug at") and number == 1:
-            return _fail(run, "bug", f"ZeroDivisionError: {run.parent.name}", number)
+            return _fail(run, behaviour.get("kind", "bug"), f"ZeroDivisionError: {run.parent.name}", number)
         if step == behaviour.get("same bug at"):
             return _fail(run, "bug", "ZeroDivisionError: division by zero", number)
         if step == behaviour.get("die at") and number == 1:

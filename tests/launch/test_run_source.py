@@ -81,6 +81,27 @@ def test_a_run_that_rests_keeps_its_state_and_may_be_asked_for_again(store: Stor
     assert store.run_state("aaa/s0")["attempt"] == 2  # type: ignore[index]
 
 
+def test_a_run_that_is_asked_for_while_it_stops_goes_on(store: Store) -> None:
+    (run,) = entries({"aaa": {"pause": 2.0, "steps": 2}})  # a step takes longer than a turn of the launcher
+    begun, asked = store.run("aaa/s0") / "state.json", []
+
+    def say(board: Board) -> RunChanges | None:
+        if not board.jobs:
+            return RunChanges([run], open=True)
+        job = board.jobs["aaa/s0"]
+        if not asked and begun.exists():
+            asked.append("pause")
+            return RunChanges(pause=["aaa/s0"], open=True)
+        if asked == ["pause"]:
+            asked.append(job.state)
+            return RunChanges([run], open=True)
+        return RunChanges(open=job.state not in ("done", "paused"))
+
+    assert fed(store, say).done == ("aaa/s0",)
+    assert asked == ["pause", "running"]
+    assert store.run_state("aaa/s0")["attempt"] == 2  # type: ignore[index]
+
+
 def test_what_rests_at_the_end_is_no_failure_and_goes_on_later(store: Store) -> None:
     (run,) = entries({"aaa": {"pause": 0.1, "steps": 30}})
 

@@ -146,6 +146,13 @@ exclude: [{manager.name: static, manager.weight: vector}]
     assert labels(expand(read_study(tmp_path / "mine.yaml"))) == ["last"]
 
 
+def test_an_override_of_something_else_hides_no_mistake(tmp_path: Path) -> None:
+    text = "axes: {manager: [last, mean], train.lr: {values: [1, 2], unless: {manager.name: men}}}"
+    assert told(tmp_path, text, "train.batch=4") == told(tmp_path, text)
+    text = "axes: {manager: [last]}\nexclude: [{manager.name: statc}]"
+    assert told(tmp_path, text, "train.lr=1e-3", "study.seeds=2") == told(tmp_path, text)
+
+
 def test_exclude_names_values_by_their_labels_too(tmp_path: Path) -> None:
     text = """
 axes:

@@ -130,6 +130,10 @@ def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
         ("init_from: {study: nowhere}", "init_from.study: no study file 'nowhere.yaml'"),
         ("init_from: nothing.safetensors", "init_from: no checkpoint file"),
         ("init_from: {study: parent, seeds: 1}", "init_from.seeds: unknown key; did you mean 'seed'?"),
+        (
+            "init_from: {checkpoint: a.pt, sed: 3}",
+            "init_from.sed: unknown key; beside a checkpoint there is nothing to c",
+        ),
         ("init_from: {study: parent, seed: x}", "init_from.seed: expected same or a seed"),
         ("init_from: {study: study}", "start from each other in a circle"),
         ("init_from: {study: parent}\naxes: {manager: [adaptive]}", "init_from: no cell of parent.yaml match"),
@@ -148,6 +152,10 @@ def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
         ),
         ("metrics: {verdict: test/acc}", "metrics.verdict: no task of this study has a metric 'test/acc'"),
         ("metrics: {verdict: test/accuracy/color}", "metrics.verdict: test has no family 'color'; did you mean"),
+        (
+            "metrics: {verdict: test/primary/colour}",
+            "metrics.verdict: primary has no families: name the metric that is meant, such as test/accuracy/colour",
+        ),
         ("metrics: {choose: val/accuracy/color}", "metrics.choose: val has no family 'color'; did you mean"),
         ("metrics: {report: [val/loss/colour]}", "metrics.report[0]: no task of this study has a metric 'val/loss/co"),
         ("metrics: {report: [cost/parms]}", "metrics.report[0]: no task of this study has a metric 'cost/parms'"),

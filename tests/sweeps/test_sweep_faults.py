@@ -222,7 +222,8 @@ def test_a_trial_whose_parent_fails_says_why(tmp_path: Path) -> None:
     assert all(each.endswith(" seed 0, which it starts from: the loss is nan") for each in said), said
 
 
-def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bug", "disk"])
+def test_failures_of_the_settings_count_and_others_are_tried_again(kind: str, tmp_path: Path) -> None:
     path = write_hunt(tmp_path, "journal", 4)
     opened = Opened(path, tmp_path / "runs", ["study.pruner=none"])
     opened.search(**{"nan above": 5e-3})
@@ -232,7 +233,7 @@ def test_failures_of_the_settings_count_and_others_are_tried_again(tmp_path: Pat
     settings = ["study.pruner=none", "study.budget.trials=5"]
     more = Opened(path, tmp_path / "runs", settings)
     assert len(more.trials()) == 4
-    more.search(2, **{"bug at": 3})
+    more.search(2, **{"bug at": 3, "kind": kind})
     (failed,) = more.searches[0].status().to_retry
     again = Opened(path, tmp_path / "runs", settings)
     again.search()

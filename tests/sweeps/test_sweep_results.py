@@ -195,6 +195,20 @@ def test_a_report_on_a_read_only_store_is_shown(
     assert note.startswith("note: not written: ")
 
 
+def test_a_plan_with_other_settings_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = searched(tmp_path, TEXT.replace("trials: 5", "trials: 2"))
+    path = opened.store.study("hunt") / "plan.json"
+    before = path.read_text()
+    words = ("sweep", "plan", opened.prepared.sweep.path, "study.budget.trials=7", "--store", opened.store.root)
+    code, shown, _ = here(monkeypatch, capsys)(*words)
+    assert code == 0
+    assert "budget: 7 trials of each variant" in shown
+    assert "not written: hunt stays as it is until `mtlab sweep` is given these settings" in shown
+    assert path.read_text() == before
+
+
 @pytest.mark.parametrize("loss", ["damaged", "lost", "replaced"])
 def test_a_plan_that_is_written_anew_has_the_trials_of_its_searches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], loss: str

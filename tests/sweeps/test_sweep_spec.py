@@ -136,7 +136,9 @@ BAD = {
         "known: experts (limit it with `when: {manager.name: …}`)"
     ),
     "space: {manager: default}\nover: {manager: [static, bridge]}": "space: bridge: nothing is searched",
-    "space: {manager.k: {int: [1, 2], when: {manager.name: sparse}}}": "space.manager.k: no variant meets",
+    "space: {manager.k: {int: [1, 2], when: {manager.name: sparse}}}": (
+        "space.manager.k.when.manager.name: no variant has 'sparse'"
+    ),
     "space: {train.lr: {float: [0.1, 1], when: {}}}": "space.train.lr.when: expected path → value",
     "space: {train.lr: {float: [0.1, 1], when: {model.depth: 1}}}": (
         "space.train.lr.when.model.depth: no setting is called 'model.depth'"
@@ -146,6 +148,17 @@ BAD = {
     ),
     "space: {train.decay: {choice: [linear]}, train.power: {float: [1, 2], when: {train.decay: cosine}}}": (
         "space.train.power: base: no value of what it depends on meets its condition"
+    ),
+    f"{LR}\nover: {{manager: [bridge, static], vision.layers: {{values: [[1], [2]], when: {{manager.name: no}}}}}}": (
+        "over.vision.layers.when: leaves out all cells: the axis would vary nothing"
+    ),
+    "space: {train.clip: {choice: [1.0, 2.0]}, train.lr: {float: [0.1, 1], when: {manager.name: [static, adaptve]}}}\n"
+    "over: {manager: [static, adaptive]}": "space.train.lr.when.manager.name: no variant has 'adaptve'",
+    "space: {train.lr: {float: [0.1, 1], unless: {manager.name: brigde}}}": (
+        "space.train.lr.unless.manager.name: no variant has 'brigde'"
+    ),
+    "space: {vision.layers: {choice: [[1], [2]]}, vision: {choice: [{name: planted}]}}": (
+        "space.vision: replaces vision.layers, which is searched before it: put vision first"
     ),
     # Several processes
     f"{LR}\nresources: {{processes: 3}}": "resources.processes: 3 processes cannot share 8 evenly; they can share 6",
@@ -183,6 +196,9 @@ BAD = {
     # Variants
     f"{LR}\nover: {{manager: [brige]}}": "over.manager: brige: unknown manager 'brige'; did you mean 'bridge'?",
     f"{LR}\nover: {{manager: []}}": "over.manager: has no values",
+    f"{LR}\nover: {{manager: [static, {{name: static, frozen: false, label: B}}]}}": (
+        "over: 'static' and 'B' are the same cell: they differ in nothing that counts"
+    ),
     f"{LR}\naxes: {{manager: [bridge]}}": "axes: unknown key",
     f"{LR}\nover: {{manager: [bridge]}}\nbaseline: {{manager: static}}": "baseline.manager: matches no value of axis",
     f"{LR}\nbudgets: {{trials: 3}}": "budgets: unknown key; did you mean 'budget'?",
@@ -192,6 +208,9 @@ BAD = {
     f"{LR}\nobjective: [val/accuracy, test/loss]": "objective[1]: test/loss: a search may not see test data",
     f"{LR}\nobjective: accuracy": "objective: 'accuracy' is no metric of a search",
     f"{LR}\nobjective: val/acuracy": "objective: its task has no metric 'val/acuracy'; metrics: cost/flops",
+    f"{LR}\nobjective: val/accuracy/typo": "objective: val has no family 'typo'",
+    f"{LR}\nobjective: val/primary/left": "objective: primary has no families: name the metric that is meant",
+    f"{LR}\nconstraints: {{val/accuracy/typo: {{min: 0.5}}}}": "constraints.val/accuracy/typo: val has no family",
     f"{LR}\nobjective: {{metric: val/accuracy, mode: up}}": "objective.mode: expected max or min, found 'up'",
     f"{LR}\nobjective: {{metric: val/loss, mode: max}}": "objective: max contradicts val/loss, which is better small",
     f"{LR}\nobjective: {{metric: val/accuracy, direction: up}}": "objective.direction: unknown key",
@@ -218,6 +237,7 @@ BAD = {
     f"{LR}\npruner: wilcoxon": "pruner: wilcoxon compares over seeds and needs at least 5: seeds.n is 1",
     f"{LR}\npruner: median\nobjective: [val/accuracy, cost/flops]": "pruner: median takes one objective",
     f"{LR}\nbudget: {{trials: 0}}": "budget.trials: 0 is out of range",
+    f"{LR}\nbudget: {{trials: 300000}}": "budget.trials: 300000 is out of range",
     f"{LR}\nbudget: {{hours: -1}}": "budget.hours: -1.0 is out of range",
     f"{LR}\nstart_from: first": "start_from: expected default or setting → value",
     f"{LR}\nstart_from: {{train.lr: 1}}": "start_from.train.lr: 1 lies outside of 0.0001 to 0.1",
@@ -231,6 +251,7 @@ BAD = {
     f"{LR}\nstorage: postgresql://me@here/x?password=secret": "storage: leave the password out",
     f"{LR}\nstorage: postgresql://me@here": "storage: names no database",
     f"{LR}\nfinally: {{seed: 3}}": "finally.seed: unknown key; did you mean 'seeds'?",
+    f"{LR}\nfinally: {{seeds: 1000000000000}}": "finally.seeds: expected a number from 1 to 100,000, or",
     f"{LR}\nfinally: all": "finally: expected none or {retrain, seeds, evaluate}",
     f"{LR}\nfinally: {{retrain: front}}": "finally.retrain: front needs several objectives",
     f"{LR}\nover: {{manager: [bridge]}}\nbaseline: {{manager: bridge}}\nfinally: {{seeds: {{until: decided}}}}": (

@@ -26,7 +26,7 @@ def plan(
     from mtlab.config.load import find_study_file, sweep_recipe_folders
     from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
-    from mtlab.sweeps.plan import plan_left, store_plan
+    from mtlab.sweeps.plan import plan_left, store_plan, to_json, with_stored_trials
     from mtlab.sweeps.run import claim_storage, prepare_file
     from mtlab.sweeps.stored import load_searches
 
@@ -34,8 +34,11 @@ def plan(
     path = find_study_file(file, sweep_recipe_folders())
     prepared, costs = prepare_file(path, overrides or [], opened, plugins=not no_plugins)
     with claim_storage(prepared, opened, replace=replace) as storage:
-        with storage.exclusive():
-            data = store_plan(prepared, storage, opened, costs).plan
+        if overrides:
+            data = with_stored_trials(opened, to_json(prepared))
+        else:
+            with storage.exclusive():
+                data = store_plan(prepared, storage, opened, costs).plan
         costs.save()
         searches = load_searches(storage, data)
         left = plan_left(prepared, searches, opened)
@@ -48,7 +51,11 @@ def plan(
         print_plan(data, searches)
     if estimate is not None:
         typer.echo(f"time: at most {estimate.describe()}; trials and winners as the variants are without a search")
-    typer.echo(f"written to {opened.study(prepared.sweep.name) / 'plan.json'}")
+    if overrides:
+        name = prepared.sweep.name
+        typer.echo(f"not written: {name} stays as it is until `mtlab sweep` is given these settings")
+    else:
+        typer.echo(f"written to {opened.study(prepared.sweep.name) / 'plan.json'}")
     typer.echo(f"next: {shell_command('sweep', file, *(overrides or []), store=opened)}")
 
 

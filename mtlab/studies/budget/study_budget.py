@@ -158,7 +158,7 @@ def _of_cell(cell: Cell, runs: int, processes: int, *, timed: bool, speeds: dict
         )
     )
     speed = _speed(config, memory, shape, size.answers, speeds) if timed else None
-    validations = math.ceil(cell.steps / train["eval_every"])
+    validations = math.ceil(cell.steps / train["eval_every"]) + 1  # the best checkpoint once more
     task, options = lookup_task(config)
     judged = validations * size.examples["val"] + size.examples["test"]
     interventions = intervention_forwards(config, size.examples["val"]) if config["record"]["interventions"] else 0
