@@ -58,6 +58,10 @@ SHIPPED = {
         "CNN, medium shapes, own batches, lower rate",
     ),
     "shapes_medium_count": ("results-tables.md#whether-managers-count-better", "CNN, medium shapes, counting"),
+    "shapes_medium_count_bridges": (
+        "results-tables.md#whether-managers-count-better",
+        "CNN, medium shapes, counting, beside bridges",
+    ),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, rates by three seeds"),
@@ -71,6 +75,8 @@ SHIPPED = {
 }
 #: verdicts about which their section has a doubt
 DOUBTFUL = {
+    ("shapes_medium_count_bridges", "bridge 1 3 4"): "known before",
+    ("shapes_medium_count_bridges", "bridge, 7,320 steps"): "known before",
     ("sweep_mechanisms_vit", "DeepStack 2 6 8"): "not to be relied on",
     ("judge_vit", "image level 6"): "by less",
     ("sweep_managers_vit", "image level 6"): "by less",

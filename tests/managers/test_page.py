@@ -97,6 +97,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "shapes_medium_batches",
         "shapes_medium_batches_rate",
         "shapes_medium_count",
+        "shapes_medium_count_bridges",
         "bridge_or_sum",
         "vit_until_decided",
         "vit_rates_judged",
@@ -129,6 +130,10 @@ def test_what_is_said_of_counting_is_what_its_commands_print() -> None:
     printed = "\n".join(counting.tests())
     for found, written in (
         ("accuracy/count, static less bridge 1 3 4: +1.14 ± 0.53", "1.1 ± 0.5 (s) worse than `static`"),
+        ("accuracy/count, bridge, 1e-3 less bridge: +0.50 ± 1.88", "the bridge counts 0.5 ± 1.9 (s) better"),
+        ("accuracy, bridge, 1e-3 less bridge: -1.02 ± 0.24", "has 1.0 ± 0.2 (s) less over all questions"),
+        ("accuracy/count, bridge 1 4 5 less bridge: +0.09 ± 1.08", "in the search, 0.1 ± 1.1 (s) here"),
+        ("accuracy/count, bridge 1 3 4 less bridge: +3.51 ± 1.16", "1, 3, 4 is not (3.5 ± 1.2 (s)"),
         ("accuracy/count, static less static 3 4 5: +1.86 ± 2.19", "on all, which is 1.9 ± 2.2 (s) ahead of it"),
         ("accuracy/count, static 3 4 5 less bridge 1 3 4: -0.72 ± 2.27", "(0.7 ± 2.3 (s) between them)"),
         ("accuracy/count, static less bridge, 7,320 steps: +4.53 ± 0.70", "4.5 ± 0.7 (s) less than `static`"),
