@@ -40,7 +40,6 @@ def list_entries(
 
 def _print(kind: str, entries: list[dict[str, Any]], *, detailed: bool) -> None:
     from rich.console import Console
-    from rich.markup import escape
 
     console = Console(highlight=False, emoji=False)
     if detailed:
@@ -54,7 +53,7 @@ def _print(kind: str, entries: list[dict[str, Any]], *, detailed: bool) -> None:
         table.add_column("plug-in", style="magenta")
     for entry in entries:
         key = [entry["key"]] if kind == "towers" else []
-        table.add_row(entry["name"], *key, escape(entry["summary"]), *([_foreign(entry)] if foreign else []))
+        table.add_row(entry["name"], *key, entry["summary"], *([_foreign(entry)] if foreign else []))
     console.print(table)
 
 
@@ -76,5 +75,5 @@ def _print_one(console: Any, entry: dict[str, Any]) -> None:
     for option in entry["options"]:
         allowed = " | ".join(map(str, option["choices"])) if "choices" in option else option["type"]
         default = json.dumps(option["default"], ensure_ascii=False)
-        table.add_row(option["name"], escape(default), escape(allowed), escape(option["help"]))
+        table.add_row(option["name"], default, allowed, option["help"])
     console.print(table)

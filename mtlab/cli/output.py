@@ -48,7 +48,7 @@ def format_bytes(number: int) -> str:
 
 
 def make_table(*columns: str, numbers: Iterable[str] = (), title: str | None = None) -> Table:
-    """Make an empty table for the terminal.
+    """Make an empty table for the terminal. Cells are shown as they are: square brackets in a name are no markup.
 
     Args:
         columns: of text; the first names the rows.
@@ -58,20 +58,24 @@ def make_table(*columns: str, numbers: Iterable[str] = (), title: str | None = N
     """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
+    class PlainTable(Table):
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    table = PlainTable(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
         show_edge=False,
-        title=title,
+        title=None if title is None else Text(title, "bold"),
         title_justify="left",
-        title_style="bold",
     )
     for place, column in enumerate(columns):
-        table.add_column(column, overflow="fold", style=None if place else "cyan")
+        table.add_column(Text(column), overflow="fold", style=None if place else "cyan")
     for column in numbers:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(Text(column), justify="right", no_wrap=True)
     return table
 
 

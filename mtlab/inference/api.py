@@ -16,9 +16,9 @@ from mtlab.config.load import compose, find_study_file, merge, nest, parse_overr
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
-from mtlab.inference.loading import build_model, check_unchanged, import_run_plugins, load_imported, restore
+from mtlab.inference.loading import build_model, import_run_plugins, load_imported, restore
 from mtlab.resolution.resolve import resolve
-from mtlab.runs.find_run import find_run
+from mtlab.runs.find_run import check_unchanged, find_run
 from mtlab.runs.imported_checkpoint import is_imported_checkpoint
 from mtlab.runs.store import store_root
 from mtlab.tasks.build import dataset_answers
@@ -62,7 +62,7 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
         return load_imported(Path(run).expanduser(), device)
     found = find_run(run, store_root(store))
     import_run_plugins(found, allowed=plugins)
-    check_unchanged(found)
+    check_unchanged(found.folder, found.config)
     config = found.config["config"]
     model = build_model(config, dataset_answers(config), seed=found.config["seed"], device=device)
     restore(model.network, found)

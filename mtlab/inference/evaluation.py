@@ -20,10 +20,10 @@ from mtlab.config.yaml import scalar
 from mtlab.data.base import DATASETS, Example, Split
 from mtlab.errors import UserError
 from mtlab.files import atomic_write
-from mtlab.inference.loading import build_model, check_unchanged, restore
+from mtlab.inference.loading import build_model, restore
 from mtlab.matmul import fast_matmul
 from mtlab.model.forward import ForwardContext, Runtime
-from mtlab.runs.find_run import FinishedRun
+from mtlab.runs.find_run import FinishedRun, check_unchanged
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.build import dataset_answers
 from mtlab.tasks.evaluation import Evaluation, evaluate
@@ -228,7 +228,7 @@ def evaluate_run(
     """
     if request.own_data:  # which may have moved since
         run = replace(run, config={**run.config, "config": {**run.config["config"], "data": request.data}})
-    check_unchanged(run)
+    check_unchanged(run.folder, run.config)
     config = {**run.config["config"], "task": request.task, "data": request.data}
     _check_head(config["task"], run.config["config"]["task"])
     train = check_config(TrainConfig, config["train"])

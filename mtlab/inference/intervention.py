@@ -18,13 +18,13 @@ from mtlab.config.schema import TrainConfig
 from mtlab.data.base import DATASETS
 from mtlab.data.batches import Loader
 from mtlab.errors import UserError
-from mtlab.inference.loading import build_model, check_unchanged, restore
+from mtlab.inference.loading import build_model, restore
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.matmul import fast_matmul
 from mtlab.model.forward import Runtime
 from mtlab.recording import averages, probe
 from mtlab.runs import schemas
-from mtlab.runs.find_run import FinishedRun, find_run
+from mtlab.runs.find_run import FinishedRun, check_unchanged, find_run
 from mtlab.runs.manifest import ADVICE
 from mtlab.runs.store import Store
 from mtlab.tasks.base import TASKS
@@ -125,7 +125,7 @@ def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
         UserError: data or weights are missing or have changed, or its task cannot be evaluated.
 
     """
-    check_unchanged(found)
+    check_unchanged(found.folder, found.config)
     config = found.config["config"]
     entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)

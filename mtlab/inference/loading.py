@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtlab.config.load import NODES
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError, place_errors
 from mtlab.inference.encoding import Model
 from mtlab.resolution.defaults import fill_defaults
-from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.runs import checkpoints
 from mtlab.runs.find_run import FinishedRun
 from mtlab.runs.imported_checkpoint import read_imported_checkpoint
@@ -29,38 +27,6 @@ def import_run_plugins(found: FinishedRun, *, allowed: bool) -> None:
     """
     with place_errors(file=found.folder / "config.json"):
         import_plugins(found.config["plugins"], Path(found.config["plugin_folder"]), allowed=allowed)
-
-
-def check_unchanged(found: FinishedRun) -> None:
-    """Check that a run's registered classes, tower weights and data are those that it was trained with.
-
-    Otherwise its weights would be loaded into another model, or its answers get other names, unnoticed.
-
-    Raises:
-        UserError: names what has changed.
-
-    """
-    config, hashed = found.config["config"], found.config.get("identity") or {}
-    for node in NODES:
-        used = node_entry(node, config[node])
-        trained = hashed.get("versions", {}).get(f"{node}:{used.name}", used.version)
-        if trained != used.version:
-            problem = (
-                f"was trained with version {trained} of {used.kind} {used.name!r}, which is version {used.version}"
-            )
-            raise UserError(f"{problem} here", file=found.folder)
-    for node, trained in hashed.get("digests", {}).items():
-        if node not in NODES:
-            continue
-        what = "its data" if node == "data" else f"the weights of its {node} tower"
-        try:
-            digest = node_entry(node, config[node]).cls.digest(node_options(node, config[node]))
-        except UserError as error:
-            moved = f"{what} are not where they were ({error.problem}): put them back, or a link to them"
-            elsewhere = "; `mtlab eval` takes `--data folder=NEW`" if node == "data" else ""
-            raise UserError(moved + elsewhere, file=found.folder / "config.json", key=node) from None
-        if trained != digest:
-            raise UserError(f"{what} have changed since, or are not here", file=found.folder, key=node)
 
 
 def build_model(

@@ -52,12 +52,17 @@ def export_layout(source: ExportSource, dialect: Dialect) -> CheckpointLayout:
 
 
 def notes(source: ExportSource, dialect: Dialect) -> tuple[str, ...]:
-    """Return notes on where code that loads the exported model computes differently."""
+    """Return notes on where what is exported, or the code that loads it, is another."""
     eps = float(source.config["model"]["norm_eps"])
     theirs = PUBLISHED_EPS if dialect == "official" else float(source.text.config.layer_norm_eps)
-    if eps == theirs:
-        return ()
-    return (f"the cross-modal LayerNorms have epsilon {theirs:g} there and {eps:g} here: outputs differ by about 1e-5",)
+    found = []
+    if eps != theirs:
+        found.append(
+            f"the cross-modal LayerNorms have epsilon {theirs:g} there and {eps:g} here: outputs differ by about 1e-5"
+        )
+    if source.resized is not None:
+        found.append("positions of image patches are those of {1} pixels, not of {0}".format(*source.resized))
+    return tuple(found)
 
 
 def _check_name(name: str, dialect: Dialect) -> None:

@@ -15,6 +15,7 @@ from mtlab.errors import UserError
 from mtlab.interop.weight_names import CheckpointLayout
 from mtlab.runs import imported_checkpoint
 from mtlab.runs.checkpoints import CorruptError, load
+from mtlab.runs.find_run import check_unchanged
 from mtlab.towers.build import build_tower
 from mtlab.towers.images import ImagePreprocessing
 from mtlab.towers.loading import text_encoders
@@ -36,6 +37,7 @@ class ExportSource:
     layout: CheckpointLayout | None = None  #: of the checkpoint that it was imported from
     unmapped: Mapping[str, Tensor] | None = None  #: weights of the checkpoint that our model lacks
     their_config: Mapping[str, Any] | None = None  #: Hugging Face's configuration of the imported checkpoint
+    resized: tuple[int, int] | None = None  #: image size before and after the import, where it changed
 
     @property
     def task(self) -> str:
@@ -72,11 +74,14 @@ def _imported(path: Path) -> ExportSource:
         layout=_layout(found.origin, path / imported_checkpoint.ORIGIN),
         unmapped=found.unmapped,
         their_config=found.origin.get("config"),
+        resized=found.origin.get("resized"),
     )
 
 
 def _run(path: Path) -> ExportSource:
-    config = files.read_json(path / "config.json")["config"]
+    content = files.read_json(path / "config.json")
+    config = content["config"]
+    check_unchanged(path, content, ("text", "vision", "manager"))
     try:
         tensors, _ = load(path / BEST)
     except CorruptError as error:

@@ -32,7 +32,7 @@ class ExportSummary:
 
     family: str
     weights: int  #: tensors written
-    exact: bool  #: whether it has all names of the imported checkpoint, unused weights included
+    exact: bool  #: whether it is the imported checkpoint, unused weights included
     left_out: tuple[str, ...]  #: heads that the format lacks
     notes: tuple[str, ...]  #: where code that loads it computes differently
 
@@ -74,7 +74,7 @@ def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None)
     return ExportSummary(
         family=FAMILIES[layout.family],
         weights=len(theirs),
-        exact=exact,
+        exact=exact and read.resized is None,
         left_out=tuple(sorted(kinds - there - _absent_heads(read, kinds))),
         notes=export_layout.notes(read, dialect),
     )

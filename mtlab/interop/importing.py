@@ -123,7 +123,9 @@ def _import(
         imported_checkpoint.save_tensors(scratch / imported_checkpoint.DEAD, unmapped)
     files.write_json(scratch / imported_checkpoint.CONFIG, config | {"answers": answers})
     dead = tuple(sorted(set(unmapped) & layout.dead))
-    files.write_json(scratch / imported_checkpoint.ORIGIN, _origin(source, layout, read, name, len(ours), dead))
+    resized = None if after == before else (before, after)
+    origin = _origin(source, layout, read, name, len(ours), dead) | {"resized": resized}
+    files.write_json(scratch / imported_checkpoint.ORIGIN, origin)
     return ImportSummary(
         family=architecture.FAMILIES[layout.family],
         task=name,
@@ -132,7 +134,7 @@ def _import(
         dead=dead,
         other_heads=tuple(kind for kind in layout.heads if kind not in HEADS[name]),
         drawn=tuple(drawn),
-        resized=None if after == before else (before, after),
+        resized=resized,
         tokeniser=tokeniser,
     )
 

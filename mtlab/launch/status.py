@@ -24,7 +24,7 @@ from mtlab.units import format_metric
 if TYPE_CHECKING:
     from rich.table import Table
 
-TAIL = 16_384  #: bytes at the end of `metrics.jsonl` that are read of an unfinished run
+TAIL = 2**20  #: bytes at the end of `metrics.jsonl` that are read of an unfinished run: thousands of lines
 
 #: `queued`: a job of it waits in a cluster's queue; `pruned`: a sweep needs it no more, as its trial has ended
 RunCondition = State | Literal["queued", "pruned"]
@@ -327,7 +327,7 @@ def _word(run: RunStatus) -> str:
 
 
 def _progress(store: Store, run: str, state: RunCondition, choose: str, best: Any) -> tuple[int, float | None]:
-    """Return the last step and the best value so far; of long running runs, the best of recent steps."""
+    """Return the last step and the best value so far; of runs with a very long log, the best of recent steps."""
     if state == "done":
         try:
             result = store.result(run)
@@ -338,9 +338,10 @@ def _progress(store: Store, run: str, state: RunCondition, choose: str, best: An
         return 0, None
     path = store.run(run) / "metrics.jsonl"
     size = path.stat().st_size if path.exists() else 0
-    rows = numeric_rows(read_jsonl_from(path, max(0, size - TAIL))[0])
-    values = [row[choose] for row in rows if choose in row]
-    return max((row["step"] for row in rows), default=0), best(values) if values else None
+    rows = read_jsonl_from(path, max(0, size - TAIL))[0]
+    last = max((row["step"] for row in numeric_rows(rows[-1:])), default=0)
+    values = [row[choose] for row in numeric_rows(row for row in rows if choose in row) if choose in row]
+    return last, best(values) if values else None
 
 
 def _age(directory: Path, now: float) -> float | None:

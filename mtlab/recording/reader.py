@@ -272,12 +272,16 @@ def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None
         later: what was measured on demand: `interventions.json` of the run's derived folder, if there is one.
 
     """
-    measured = (later or {}).get("standard") or (result or {}).get("interventions")  # `--again` asks for it anew
+    later = later or {}
+    measured = later.get("standard") or (result or {}).get("interventions")  # `--again` asks for it anew
+    swaps = {name: values for name, values in later.items() if name.startswith("swap/")}
+    if measured is None and swaps:  # weights of another seed were measured alone
+        measured = {"metric": next(iter(swaps.values()))["metric"]}
     if measured is None:
         if result is None:
             return Missing("what single levels are worth was not measured (the run is not finished)")
         return Missing("what single levels are worth was not measured: `mtlab intervene RUN` does it")
-    parts: dict[Modality, Mapping[str, Any]] = {modality: measured[modality] for modality in MODALITIES}
+    parts: dict[Modality, Mapping[str, Any]] = {modality: measured.get(modality, {}) for modality in MODALITIES}
     metric, metrics = measured["metric"], (result or {}).get("metrics", {})
     return Worth(
         metric=metric,
@@ -286,7 +290,7 @@ def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None
         uniform=_measured({modality: part.get("uniform") for modality, part in parts.items()}),
         token_mean=_measured({modality: part.get("token_mean") for modality, part in parts.items()}),
         without={
-            modality: _measured({int(level): value for level, value in part["without"].items()})
+            modality: _measured({int(level): value for level, value in part.get("without", {}).items()})
             for modality, part in parts.items()
         },
         families={
@@ -298,8 +302,7 @@ def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None
         },
         swapped={
             int(name.removeprefix("swap/")): _measured({each: values[each] for each in (*MODALITIES, "both")})
-            for name, values in (later or {}).items()
-            if name.startswith("swap/")
+            for name, values in swaps.items()
         },
     )
 

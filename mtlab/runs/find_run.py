@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mtlab import files
+from mtlab.config.load import NODES
 from mtlab.errors import UserError, nearest
+from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.runs import schemas
 from mtlab.runs.archive import is_archive
 from mtlab.runs.shell_command import shell_command
@@ -35,6 +37,43 @@ class FinishedRun:
     def title(self) -> str:
         """The run's name in messages."""
         return f"{self.config['label']}, seed {self.config['seed']}"
+
+
+def check_unchanged(folder: Path, content: Mapping[str, Any], nodes: Iterable[str] = NODES) -> None:
+    """Check that a run's registered classes, tower weights and data are those that it was trained with.
+
+    Otherwise its weights would be loaded into another model, or its answers get other names, unnoticed.
+
+    Args:
+        folder: of the run, for messages.
+        content: of its `config.json`.
+        nodes: the nodes of the configuration that are checked.
+
+    Raises:
+        UserError: names what has changed.
+
+    """
+    config, hashed = content["config"], content.get("identity") or {}
+    for node in nodes:
+        used = node_entry(node, config[node])
+        trained = hashed.get("versions", {}).get(f"{node}:{used.name}", used.version)
+        if trained != used.version:
+            problem = (
+                f"was trained with version {trained} of {used.kind} {used.name!r}, which is version {used.version}"
+            )
+            raise UserError(f"{problem} here", file=folder)
+    for node, trained in hashed.get("digests", {}).items():
+        if node not in nodes:
+            continue
+        what = "its data" if node == "data" else f"the weights of its {node} tower"
+        try:
+            digest = node_entry(node, config[node]).cls.digest(node_options(node, config[node]))
+        except UserError as error:
+            moved = f"{what} are not where they were ({error.problem}): put them back, or a link to them"
+            elsewhere = "; `mtlab eval` takes `--data folder=NEW`" if node == "data" else ""
+            raise UserError(moved + elsewhere, file=folder / "config.json", key=node) from None
+        if trained != digest:
+            raise UserError(f"{what} have changed since, or are not here", file=folder, key=node)
 
 
 def find_run(name: str | Path, root: Path) -> FinishedRun:

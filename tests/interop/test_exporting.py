@@ -22,6 +22,7 @@ from mtlab.interop.export_layout import export_layout
 from mtlab.interop.export_source import read_source
 from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, import_checkpoint
+from mtlab.resolution.resolve import resolve_cell
 from mtlab.runs.imported_checkpoint import CONFIG
 
 
@@ -36,6 +37,19 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
     return set(found) == set(expected) and all(
         torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in expected.items()
     )
+
+
+def test_a_run_with_other_towers_than_it_was_trained_with_is_refused(tmp_path: Path) -> None:
+    config = resolve_cell(
+        {"text": {"name": "tiny_text"}, "vision": {"name": "planted"}, "data": {"name": "planted"}}
+    ).config
+    content = {"config": config, "identity": {"digests": {"text": "of other weights"}}}
+    for name in ("config.json", "result.json"):
+        (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.safetensors").touch()
+    with pytest.raises(UserError, match="text: the weights of its text tower have changed since"):
+        read_source(tmp_path)
 
 
 @pytest.mark.parametrize("bundle", official())

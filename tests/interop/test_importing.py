@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtlab.errors import UserError
+from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, ImportSummary, import_checkpoint
 from mtlab.runs.imported_checkpoint import read_imported_checkpoint, read_imported_config
 from mtlab.towers.loading.positions import resize_positions
@@ -75,6 +76,9 @@ def test_positions_are_resized_as_published(tmp_path: Path) -> None:
     theirs = weights("extra_meter_fusion")["vit_model.visual.positional_embedding"]
     ours = load_file(tmp_path / "ours" / "vision.safetensors")["pos_embed"]
     assert torch.equal(ours, resize_positions(theirs.unsqueeze(0), 37))
+    back = export(tmp_path / "ours", "official", tmp_path / "back.ckpt")
+    assert not back.exact
+    assert "positions of image patches are those of 48 pixels, not of 32" in back.notes
     with pytest.raises(UserError, match=r"--image-size: patches of 8 pixels do not fill 50"):
         import_checkpoint(
             tmp_path / "published.ckpt",

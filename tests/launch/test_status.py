@@ -137,6 +137,16 @@ def test_long_histories_are_read_from_their_end(store: Store) -> None:
     assert by_id(study_statuses(store, ["demo"])[0])["bridge/s0"]["step"] == 19_999
 
 
+def test_the_best_value_may_lie_far_back(store: Store) -> None:
+    path = store.run("bridge/s0") / "metrics.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "".join(f'{{"step": {step}, "val/accuracy": {0.9 if step == 20 else 0.5}}}\n' for step in range(3000))
+    )
+    metrics(store, "bridge/s0")
+    assert by_id(study_statuses(store, ["demo"])[0])["bridge/s0"]["metric"] == 0.9
+
+
 def test_an_unknown_study(store: Store) -> None:
     with pytest.raises(UserError, match="did you mean 'demo'"):
         study_statuses(store, ["dmeo"])[0]
@@ -148,7 +158,8 @@ def test_status_of_many_runs_takes_less_than_half_a_second(store: Store) -> None
     for run in plan["runs"]:
         folder = store.run(run["id"])
         folder.mkdir(parents=True)
-        (folder / "metrics.jsonl").write_text('{"step": 1, "val/accuracy": 0.5}\n' * 1000)
+        rows = '{"step": 1, "train/loss": 0.5}\n' * 19 + '{"step": 1, "val/accuracy": 0.5}\n'
+        (folder / "metrics.jsonl").write_text(rows * 50)
         (folder / "state.json").write_text('{"attempt": 1}')
     script = (
         "import sys, pathlib\n"

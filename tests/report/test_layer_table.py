@@ -16,6 +16,7 @@ from mtlab.recording import reader
 from mtlab.report import frame, layer_table
 from mtlab.report.formats import layer_tables
 from mtlab.report.recordings import StudyRun
+from mtlab.report.sync.tables import layers_table
 from mtlab.runs.results import write_result
 
 LEVELS = recordings.LEVELS
@@ -39,6 +40,23 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
             source = StudyRun(variant, seed, f"{variant}/s{seed}")
             found += layer_table.layer_rows(source, layers, worth)
     return found
+
+
+def test_trackers_get_a_column_for_each_family(tmp_path: Path) -> None:
+    found, worths = {}, {}
+    for seed, families in enumerate((True, False)):
+        recordings.write_layers(tmp_path / str(seed), seed)
+        layers, source = reader.read_layers(tmp_path / str(seed)), StudyRun("bridge", seed, f"bridge/s{seed}")
+        result = {"metrics": {"val/accuracy": 0.7}, "interventions": recordings.interventions(seed=seed)}
+        worth = reader.read_worth(result)
+        assert isinstance(layers, reader.Layers)
+        assert isinstance(worth, reader.Worth)
+        found[source] = layers
+        worths |= {source: worth} if families else {}
+    table = layers_table(found, worths)
+    assert table is not None
+    assert table.columns == (*layer_table.COLUMNS, "worth/colour", "worth/count")
+    assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
 def test_a_table_without_rows_has_its_header() -> None:

@@ -12,6 +12,9 @@ from safetensors.numpy import save_file
 
 from mtlab.recording import reader
 from mtlab.recording.reader import Layers, Missing, Tokens, TrainingTrace, Worth
+from mtlab.report.figures.layers.replaced_weights import plot_replaced_weights
+from mtlab.report.figures.layers.worth import plot_worth
+from mtlab.report.recordings import StudyRun
 
 READERS = {"layers": reader.read_layers, "trace": reader.read_trace, "tokens": reader.read_tokens}
 
@@ -127,6 +130,14 @@ def test_interventions_become_drops() -> None:
     # measured on demand, where training did not
     on_demand = reader.read_worth({**result, "interventions": None}, {"standard": result["interventions"], **swaps})
     assert on_demand == read
+    # the weights of another seed alone
+    alone = reader.read_worth({**result, "interventions": None}, swaps)
+    assert isinstance(alone, Worth)
+    assert (alone.metric, alone.undisturbed, alone.swapped) == ("val/accuracy", 0.7, read.swapped)
+    assert (alone.drop("text", 4), alone.uniform, alone.by) == (None, {}, {})
+    run = StudyRun("bridge", 0, "bridge/s0")
+    assert plot_replaced_weights({run: alone}).data
+    assert "was not measured" in plot_worth({}, {run: alone}).layout.annotations[0].text
     # measured in training and, `--again`, on demand
     older = {**result, "interventions": recordings.interventions(accuracy=0.5)}
     assert reader.read_worth(older, {"standard": result["interventions"], **swaps}) == read

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
+import polars as pl
 import pytest
 from recorded_study import Study, lines, words
 
+from mtlab import files
 from mtlab.report import frame
 from mtlab.report.figures import cost, curves, disagreements, estimates
 from mtlab.report.recordings import StudyRun
 from mtlab.report.study_report import build_report
+from mtlab.resolution.resolve import resolve_cell
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,35 @@ def test_reports_of_nothing_say_so(fabric, made: Any) -> None:  # type: ignore[n
     figure = made(build_report(fabric.store, fabric.plan(["last", "bridge"])))
     assert not figure.data
     assert len(figure.layout.annotations[0].text) > 20
+
+
+def test_both_directions_of_retrieval_are_examples_of_their_own() -> None:
+    rows = [("a", "image", 1.0), ("a", "text", 0.0), ("b", "image", 0.0), ("b", "text", 1.0)]
+    same = {"seed": 0, "split": "test", "id": "q", "target": 0, "prediction": 0}
+    outcomes = pl.DataFrame(
+        {**same, "cell": cell, "family": f"{family} retrieval", "score": score} for cell, family, score in rows
+    )
+    table = disagreements.find_disagreements(outcomes, ("a", "b"), ("A", "B"))
+    assert [(row.family, row.first, row.second) for row in table.rows] == [
+        ("image retrieval", 1.0, 0.0),
+        ("text retrieval", 0.0, 1.0),
+    ]
+    assert disagreements.find_disagreements(outcomes, ("a", "b"), ("A", "B"), family="text retrieval").differing == 1
+
+
+def test_texts_are_those_of_the_data_that_two_variants_share(fabric) -> None:  # type: ignore[no-untyped-def]
+    plan = fabric.plan(["one", "two", "other"])
+    answering, entailment = ("shapes", "question_answering"), ("shapes_entailment", "entailment")
+    for cell, (world, task) in {"one": answering, "two": answering, "other": entailment}.items():
+        data = resolve_cell({"data": {"name": world}, "task": {"name": task}}).config["data"]
+        fabric.finish(cell, 0, 0.5)
+        path = fabric.store.run(f"{cell}/s0") / "config.json"
+        content = json.loads(path.read_text())
+        files.write_json(path, {**content, "config": {**content["config"], "data": data}})
+    answers, texts = disagreements.shared_examples(fabric.store, plan, ("one", "two"), "test")
+    assert "yes" in answers
+    assert texts
+    assert disagreements.shared_examples(fabric.store, plan, ("one", "other"), "test") == ((), {})
 
 
 def test_disagreements_are_sorted_counted_and_named(four) -> None:  # type: ignore[no-untyped-def]

@@ -66,6 +66,18 @@ def test_without_a_baseline_what_has_not_learned_is_not_the_best(fabric: Fabric)
     assert told(fabric, ["last"], seeds=3, baseline=None) == "On test/accuracy: last has not learned."
 
 
+def test_a_blind_model_is_not_the_best(fabric: Fabric) -> None:
+    for seed in range(3):
+        fabric.finish("blind", seed, 0.57 + 0.001 * seed)
+        fabric.finish("static", seed, 0.56 + 0.01 * seed, floor=0.57)
+    plan = fabric.plan(["blind", "static"], seeds=3, baseline=None)
+    for row in plan["rows"]:
+        row["blind"] = row["label"] == "blind"
+    report = build_report(fabric.store, plan)
+    assert verdict_sentence(report) == "On test/accuracy: static has not learned; nothing is compared."
+    assert not any(row.best for row in report.rows)
+
+
 def test_many_variants_are_counted(fabric: Fabric) -> None:
     cells = ["bridge", *(f"v{number}" for number in range(6))]
     for cell in cells:

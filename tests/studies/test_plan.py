@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 from tiny_study import write_study
 
+from mtlab.cli.study.plan import print_plan
 from mtlab.errors import UserError
 from mtlab.resolution.training_code import ENGINE_VERSION
+from mtlab.runs.store import Store
 from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import Plan, make_plan, run_configs, to_json
+from mtlab.studies.plan_status import plan_status
 from mtlab.studies.spec import read_study
 
 
@@ -219,3 +222,14 @@ def test_costs_are_counted_once_per_architecture(plan: Any, costs: CostCache) ->
     again = CostCache(costs.path)
     assert len(again.known) == 2
     assert again.fresh == 0
+
+
+def test_names_with_square_brackets_are_shown_as_they_are(
+    plan: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = plan("why: Is [a/b] better than [/x]?\naxes: {manager: [{name: static, label: 'static [wide]'}, bridge]}")
+    data = to_json(found)
+    print_plan(data, plan_status(data, Store.open(tmp_path / "runs", create=True)))
+    shown = capsys.readouterr().out
+    assert "Is [a/b] better than [/x]?" in shown
+    assert "static [wide]" in shown

@@ -81,9 +81,9 @@ def print_budget(
     console.print(_parameters(rows, names))
     console.print(_costs(rows, names))
     for line in _remarks(rows, names, whole, calibrated=calibrated):
-        console.print(line)
+        console.print(line, markup=False)
     for line in [] if tflops is None else _assumed(rows, names, whole, tflops):
-        console.print(line)
+        console.print(line, markup=False)
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:

@@ -71,11 +71,12 @@ def plan(
 def print_plan(data: dict[str, Any], found: PlanStatus) -> None:
     """Print a plan as a table: a line a cell, then the totals and what is worth knowing."""
     from rich.console import Console
+    from rich.markup import escape
 
     from mtlab.units import format_si
 
     console = Console(highlight=False, soft_wrap=False)
-    console.print(f"[bold]{data['study']}[/]  {data['why']}")
+    console.print(f"[bold]{escape(data['study'])}[/]  {escape(data['why'])}")
     table = make_table("variant", "cell", "runs", numbers=("steps", "params", "per example", "in all"))
     table.columns[1].no_wrap = True
     of_cell: dict[str, list[dict[str, Any]]] = {}
@@ -159,7 +160,7 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     number = f"{len(data['runs'])} run{'s' if len(data['runs']) != 1 else ''}"
     lines = [f"{number} ({counts}) · {total} of training · params: trained ones; per example: forward"]
-    lines += describe_pairings(data["rows"])
+    lines += map(escape, describe_pairings(data["rows"]))
     seeds = len(data["seeds"])
     if data["sequential"] is None and seeds > 1 and any(row["compare_to"] for row in data["rows"]):
         effect = _detectable(seeds, data["alpha"])
@@ -170,7 +171,7 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
         number = str(max(passes)) if len(passes) == 1 else f"{min(passes)} to {max(passes)}"
         lines.append(f"worth of levels: {number} passes over the validation data at the end (record.interventions)")
     lines += [f"data: {escape(remark)}" for remark in data["remarks"]]
-    lines += _unresolved(data)
+    lines += map(escape, _unresolved(data))
     if found.dropped:
         lines.append(f"{len(found.dropped)} runs of the stored plan are no longer asked for; they stay in the store")
     if found.other_code:

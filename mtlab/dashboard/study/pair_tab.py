@@ -18,7 +18,7 @@ from mtlab.errors import UserError
 from mtlab.recording import run_dataset
 from mtlab.recording.reader import Missing
 from mtlab.report import frame
-from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
+from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements, shared_examples
 from mtlab.report.figures.layers.difference import plot_difference
 from mtlab.report.figures.panels import runs_of
 from mtlab.report.page.token_page import image_uri
@@ -105,8 +105,8 @@ def _disagreements(
         outcomes = frame.outcome_frame(request.data.store, plan, split=split)
     except UserError as error:
         return components.section(title, components.error_notice(str(error))), []
+    answers, texts = shared_examples(request.data.store, plan, cells, split)
     dataset = request.data.dataset(next((run["id"] for run in plan["runs"]), ""))
-    answers, texts = run_dataset.answer_names(dataset), run_dataset.example_texts(dataset, split)
     address = request.address
     direction = address.one("right", DIRECTIONS, "")
     family, better = address.text("family"), {"first": 0, "second": 1}.get(direction)

@@ -243,7 +243,7 @@ def _test(
     difference, note = paired_difference(results, (row.cell, other), runs, outcomes, plan["metrics"]["verdict"], plan)
     notes = [*row.notes, *([note] if note else [])]
     shared = sorted(set(results[row.cell]) & set(results.get(other, {})))
-    if results[row.cell] and len(shared) < max(row.n, len(results.get(other, {}))):
+    if results[row.cell] and len(shared) < max(len(results[row.cell]), len(results.get(other, {}))):
         seeds = ", ".join(map(str, shared))
         where = f"on the seeds that both have ({seeds})" if shared else "not possible: no shared seed"
         notes.append(f"comparison with {label} {where}")
@@ -368,7 +368,7 @@ def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
         means = {
             i: row.mean.mean
             for i, row in enumerate(rows)
-            if row.mean is not None and row.block == block and row.outcome != "not learned"
+            if row.mean is not None and row.block == block and row.outcome not in ("not learned", "blind")
         }
         if len(means) > 1:
             top = (max if mode == "max" else min)(means.values())

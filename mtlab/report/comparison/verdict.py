@@ -90,7 +90,7 @@ def _compared(report: StudyReport) -> str:
 
 def _best(rows: Sequence[ComparisonRow], metric: str) -> str:
     """Name the best of those that have learned, one for each length of training."""
-    learned = [row for row in rows if row.mean is not None and row.outcome != "not learned"]
+    learned = [row for row in rows if row.mean is not None and row.outcome not in ("not learned", "blind")]
     alike = Counter(row.block for row in learned)
     best = [row for row in learned if row.best or alike[row.block] == 1]
     untrained, nothing = _untrained(rows), ["nothing is compared"] if len(rows) > 1 else []

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mtlab.recording import run_dataset
+
 if TYPE_CHECKING:
     import polars as pl
+
+    from mtlab.runs.store import Store
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,12 @@ def find_disagreements(
             names, (counts[0], counts[1]), split, 0, (), "No outcomes of single examples to compare."
         )
     each = [
-        side.group_by("id", maintain_order=True).agg(
-            pl.col("family", "target").first(), pl.col("score").mean(), pl.col("prediction").mode().sort().first()
+        side.group_by("id", "family", maintain_order=True).agg(  # retrieval has two outcomes of an id, in two families
+            pl.col("target").first(), pl.col("score").mean(), pl.col("prediction").mode().sort().first()
         )
         for side in sides
     ]
-    both = each[0].join(each[1], on="id", suffix="_other", maintain_order="left")
+    both = each[0].join(each[1], on=["id", "family"], suffix="_other", maintain_order="left")
     both = both.with_columns(gap=pl.col("score") - pl.col("score_other"))
     differ = both.filter(pl.col("gap") != 0).sort(pl.col("gap").abs(), descending=True, maintain_order=True)
     families = tuple(sorted(map(str, differ["family"].unique())))
@@ -99,6 +103,24 @@ def find_disagreements(
     if max(counts) > 1:
         caption += " Seeds of one variant differ from each other, too."
     return DisagreementTable(names, (counts[0], counts[1]), split, both.height, rows, caption, chosen.height, families)
+
+
+def shared_examples(
+    store: Store, plan: Mapping[str, Any], cells: tuple[str, str], split: str
+) -> tuple[tuple[str, ...], dict[str, tuple[str, str]]]:
+    """Return answers, and text and image key by id, of the data set that two variants share; nothing where it differs.
+
+    Ids of one data set may be ids of another, too.
+    """
+    found = {}
+    for run in plan["runs"]:
+        if run["cell"] in cells and run["cell"] not in found and (config := store.config(run["id"])) is not None:
+            found[run["cell"]] = config
+    first, second = (found.get(cell, {}) for cell in cells)
+    if first.get("config", {}).get("data") != second.get("config", {}).get("data"):
+        return (), {}
+    dataset = run_dataset.open_dataset(first)
+    return run_dataset.answer_names(dataset), run_dataset.example_texts(dataset, split)
 
 
 def _row(row: Mapping[str, Any], answers: Sequence[str], texts: Mapping[str, tuple[str, str]]) -> Disagreement:

@@ -13,7 +13,7 @@ from mtlab.recording.reader import Missing
 from mtlab.recording.run_dataset import ImageArray
 from mtlab.report import frame, recordings
 from mtlab.report.comparison import verdict
-from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements
+from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements, shared_examples
 from mtlab.report.formats import captions, speed_table, tables
 from mtlab.report.page import study_figures
 from mtlab.report.page.document import write_page
@@ -145,12 +145,10 @@ def _disagreements(study: StudyResults) -> Content:
     split = study.report.metric.partition("/")[0]
     outcomes = frame.outcome_frame(study.store, study.plan, split=split)
     cells = {row["label"]: row["cell"] for row in reversed(study.plan["rows"])}
-    configs = (study.store.config(run["id"]) for run in study.plan["runs"])
-    dataset = run_dataset.open_dataset(next((config for config in configs if config is not None), None))
-    answers, texts = run_dataset.answer_names(dataset), run_dataset.example_texts(dataset, split)
     details = []
     for first, second in study_figures.variant_pairs(study):
         pair = cells[first], cells[second]
+        answers, texts = shared_examples(study.store, study.plan, pair, split)
         table = find_disagreements(outcomes, pair, (first, second), answers, texts, limit=MAX_DISAGREEMENTS)
         if table.rows:
             details.append(element("details", element("summary", f"{first} and {second}"), _disagreement_table(table)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mtlab.recording.reader import Layers, Worth
-from mtlab.report.layer_table import COLUMNS, layer_rows
+from mtlab.report.layer_table import columns_of, layer_rows
 from mtlab.report.recordings import StudyRun
 from mtlab.tracking.base import TrackerTable
 
@@ -21,7 +21,8 @@ COMPARISON = "comparison/table"
 def layers_table(found: Mapping[StudyRun, Layers], worths: Mapping[StudyRun, Worth]) -> TrackerTable | None:
     """List the layers that managers draw on, as `mtlab.report.layer_table.layer_rows`; None without any."""
     rows = [row for source, layers in found.items() for row in layer_rows(source, layers, worths.get(source))]
-    return TrackerTable(COLUMNS, [list(row.values()) for row in rows]) if rows else None
+    columns = columns_of(rows)
+    return TrackerTable(columns, [[row.get(name) for name in columns] for row in rows]) if rows else None
 
 
 def comparison_table(report: StudyReport) -> TrackerTable:

@@ -11,6 +11,7 @@ from mtlab import files
 from mtlab.errors import UserError, missing_extra
 from mtlab.recording.reader import MODALITIES
 from mtlab.report.formats.run_again import go_on
+from mtlab.report.layer_table import worth_metric
 from mtlab.report.sync.run_data import read_step_metrics, run_summary
 from mtlab.runs.store import Store, metric_direction
 from mtlab.tracking.trackers.weights_and_biases import INIT_SECONDS, STEP, WandbSink, describe_error
@@ -53,7 +54,7 @@ def save_workspace(store: Store, plan: Mapping[str, Any], options: WandbSink.Con
         entity = options.entity or wandb.Api(timeout=INIT_SECONDS).default_entity
         where = {"entity": entity, "project": options.project}
         workspace = _find(ws, known, where) or ws.Workspace(name=f"mtlab: {plan['study']}", **where)
-        workspace.sections = _sections(plan, names)
+        workspace.sections = _sections(plan, names, worth_metric(store, plan))
         workspace.runset_settings = _runs(plan, names)
         workspace.settings = ws.WorkspaceSettings(x_axis=STEP, max_runs=MOST_RUNS)
         workspace.save()
@@ -97,7 +98,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _sections(plan: Mapping[str, Any], names: Sequence[str]) -> list[ws.Section]:
+def _sections(plan: Mapping[str, Any], names: Sequence[str], worth_of: str) -> list[ws.Section]:
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
@@ -120,7 +121,7 @@ def _sections(plan: Mapping[str, Any], names: Sequence[str]) -> list[ws.Section]
         if f"entropy/{modality}" in names:
             learning.append(_lines(f"{modality}: entropy of contributions", [f"entropy/{modality}"]))
     worth = [
-        _bars(f"{modality}: what {choose} loses without a level", chosen)
+        _bars(f"{modality}: what {worth_of} loses without a level", chosen)
         for modality in MODALITIES
         if (chosen := [name for name in names if name.startswith(f"worth/{modality}/level ")])
     ]

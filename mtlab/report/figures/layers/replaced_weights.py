@@ -19,7 +19,8 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
     names = panels.variant_labels(worths)
     metric = next((each.metric for each in worths.values()), "val/accuracy")
     scale, unit = (100, ", points") if in_points(metric) else (1, "")
-    modalities = [m for m in MODALITIES if any(each.without.get(m) for each in worths.values())] or list(MODALITIES)
+    measured = [m for m in MODALITIES if any(each.without.get(m) or each.swapped for each in worths.values())]
+    modalities = measured or list(MODALITIES)
     figure = panels.make_panels([""], modalities, x=f"lost{unit}", shared_y="rows")
     shown: list[str] = []
     legend: dict[str, str] = {}

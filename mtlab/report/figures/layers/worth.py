@@ -20,6 +20,7 @@ def plot_worth(
 ) -> go.Figure:
     """Plot weight, contribution (means over cross-modal layers) and the loss without it, for each level."""
     title = "What levels are given, and what they are worth"
+    worths = {run: worth for run, worth in worths.items() if any(worth.without.values())}
     names = panels.variant_labels([*found, *worths])
     if not worths:
         return theme.empty(
