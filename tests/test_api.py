@@ -63,8 +63,11 @@ def test_images_may_be_arrays_pictures_or_paths(tmp_path: Path) -> None:
     picture = Image.fromarray(drawn)
     picture.save(tmp_path / "drawn.png")
     given = [drawn, picture, picture.convert("RGBA"), tmp_path / "drawn.png", str(tmp_path / "drawn.png")]
-    states = model.encode(given, ["a cat"] * 5)
-    torch.testing.assert_close(states.pooled, states.pooled[:1].expand(5, -1))
+    given.append(np.ascontiguousarray(drawn[..., ::-1])[..., ::-1])  # a view, such as of an array in BGR
+    states = model.encode(given, ["a cat"] * 6)
+    torch.testing.assert_close(states.pooled, states.pooled[:1].expand(6, -1))
+    with pytest.raises(UserError, match="images: a PIL image of 0 × 3 pixels has nothing to read"):
+        model.encode([Image.new("RGB", (0, 3))], ["a cat"])
 
 
 def test_a_pil_image_is_decoded_as_its_file_is(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def _intervene(case: Case, inputs: Inputs, plain: Aggregated, used: Sequence[int
         require(changed.shape == plain.hidden.shape, f"under the intervention {name} hidden has another shape")
         require(torch.isfinite(changed).all(), f"under the intervention {name} hidden is not finite")
     for expert in used:
-        removed = case.manager(inputs, intervene=without(expert), record=True)
+        removed = case.manager(inputs, intervene=without(expert, raw=case.manager.raw_weights), record=True)
         require(removed.weights is not None, "records no weights under an intervention")
         require((removed.weights[:, expert - 1] == 0).all(), f"expert {expert} has weight after it was removed")
         require(not torch.allclose(removed.hidden, plain.hidden), f"without expert {expert} the output is the same")
@@ -94,7 +94,8 @@ def _pool_without(
     drawn = torch.randn(levels[expert - 1].shape, generator=torch.Generator().manual_seed(expert))
     levels[expert - 1] = levels[expert - 1] + noise * drawn
     changed = {**given, modality: replace(given[modality], levels=tuple(levels), removed=expert)}
-    intervene = {key: without(expert) for key, _ in encoder.managers() if key[0] == modality}
+    own = ((key, manager) for key, manager in encoder.managers() if key[0] == modality)
+    intervene = {key: without(expert, raw=manager.raw_weights) for key, manager in own}
     output: CrossModalOutput = encoder(changed["text"], changed["image"], intervene=intervene)
     return output.pooled
 

@@ -15,7 +15,9 @@ import torch
 from mtlab.config.check import check_config
 from mtlab.config.registry import Entry
 from mtlab.contract.case import LAYERS, Case, image_place, option_variants, place_at
+from mtlab.errors import UserError
 from mtlab.managers.base import Manager
+from mtlab.model.encoder import mixes_output
 
 
 class ContractError(AssertionError):
@@ -60,11 +62,15 @@ class Rule:
         if self.per != "manager":
             variants = [*option_variants(entry.config), *(() if self.any_sizes else more)]
         for options in variants:
+            try:
+                config = check_config(entry.config, options)
+            except UserError:  # one that goes with others alone
+                continue
             name = ",".join(f"{key}={value}" for key, value in options.items()) or "defaults"
             if self.per != "place":
                 yield ("" if self.per == "manager" else name), Case(entry, options, place_at(0))
                 continue
-            behind = entry.cls.mixes_output(check_config(entry.config, options), place_at(LAYERS))
+            behind = mixes_output(entry, config, place_at(LAYERS))
             for depth in (0, LAYERS - 1, *((LAYERS,) if behind else ())):
                 yield f"{name}-{depth}", Case(entry, options, place_at(depth))
             if not options:

@@ -5,7 +5,7 @@ No torch here: `mtlab status` and reports read it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -115,3 +115,15 @@ DATASETS: Registry[Dataset] = Registry(
     "dataset", ("mtlab.data.worlds", "mtlab.data.datasets"), "mtlab.datasets", Dataset
 )
 register_dataset = DATASETS.register
+
+
+def alike_answers(known: Iterable[str]) -> list[str]:
+    """Tell of answers that differ in case alone; nothing if there are none."""
+    folded: dict[str, list[str]] = {}
+    for answer in sorted(known):
+        folded.setdefault(answer.casefold(), []).append(answer)
+    alike = [same for same in folded.values() if len(same) > 1]
+    if not alike:
+        return []
+    more = f" (and those of {len(alike) - 1} more)" if len(alike) > 1 else ""
+    return [f"answers {' and '.join(map(repr, alike[0]))} differ in case alone, and are two answers{more}"]

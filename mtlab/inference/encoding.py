@@ -185,6 +185,8 @@ def pixels(image: Any) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         return read_image(Path(image).expanduser())
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL is not imported for arrays
+        if not all(image.size):
+            raise UserError(f"images: a PIL image of {image.size[0]} × {image.size[1]} pixels has nothing to read")
         return to_array(image, getattr(image, "filename", "") or "images")
     if (
         not isinstance(image, np.ndarray)
@@ -195,7 +197,7 @@ def pixels(image: Any) -> NDArray[np.uint8]:
     ):
         shown = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UserError(f"images: expected uint8 [H, W, 3], a PIL image or a path, found {shown}")
-    return image
+    return np.ascontiguousarray(image)  # a view may have strides that torch does not read
 
 
 def _on_cpu(aggregated: Aggregated) -> Aggregated:

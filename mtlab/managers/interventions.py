@@ -19,18 +19,20 @@ def uniform(weights: Tensor) -> Tensor:
     return weights.sum(1, keepdim=True) * read / read.sum(1, keepdim=True).clamp_min(1.0)
 
 
-def without(expert: int) -> Intervention:
+def without(expert: int, *, raw: bool = False) -> Intervention:
     """Take an expert's weight (1-based among those offered); if it was the only one, all are 0.
 
     A manager may read the level elsewhere, to ask with for example: to remove it, fill its states too, by
-    `Features.removed` or `Experts.without`. Weights that sum to one are renormalised, others (`Manager.raw_weights`)
-    are left as they are.
+    `Features.removed` or `Experts.without`. Weights that sum to one are renormalised; raw ones (`Manager.raw_weights`)
+    are left as they are, even where they happen to sum to one.
     """
 
     def intervene(weights: Tensor) -> Tensor:
         kept = torch.ones(weights.shape[1], dtype=weights.dtype, device=weights.device)
         kept[expert - 1] = 0.0
         rest = weights * kept.view(1, -1, 1, 1)
+        if raw:
+            return rest
         shares = (weights >= 0).all(1, keepdim=True) & ((weights.sum(1, keepdim=True) - 1).abs() < SUM_TOLERANCE)
         total = rest.sum(1, keepdim=True)
         renormalised = shares & (total > 0)

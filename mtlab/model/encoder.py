@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mtlab.config.nodes import lookup_options
+from mtlab.config.registry import Entry
 from mtlab.config.schema import ModelConfig
-from mtlab.errors import place_errors
+from mtlab.errors import UserError, place_errors
 from mtlab.managers.base import (
     MANAGERS,
     MODALITIES,
@@ -33,6 +34,7 @@ from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
 from mtlab.model.initial import initialise
 from mtlab.model.layers import CrossModalLayer, Pooler
 from mtlab.model.projection import Embeddings, Projections, apply_gate, project
+from mtlab.plugin_errors import describe_error
 from mtlab.towers.base import Features, TowerShape
 
 _PAIRS: tuple[tuple[Modality, Modality], ...] = (("text", "image"), ("image", "text"))
@@ -68,8 +70,23 @@ def places(
             other_class_token=other.class_token,
             grid=shape.grid,
         )
-        if depth < layers or (layers and entry.cls.mixes_output(config, place)):
+        if depth < layers or (layers and mixes_output(entry, config, place)):
             yield place
+
+
+def mixes_output(entry: Entry[Manager], config: Any, place: Place) -> bool:
+    """Ask a manager whether it also mixes what leaves the last layer, see `Manager.mixes_output`.
+
+    Raises:
+        UserError: it fails to say so.
+
+    """
+    try:
+        return entry.cls.mixes_output(config, place)
+    except UserError:
+        raise
+    except Exception as error:  # a plug-in's
+        raise UserError(f"manager {entry.name!r}: mixes_output raises {describe_error(error)}", key="manager") from None
 
 
 def levels_read(

@@ -1,7 +1,8 @@
 """Validation metrics under interventions: with other weights of the managers, and without each expert.
 
 A level is removed from all that reads it at once: its projected states are filled with `Manager.neutral`, and in every
-manager that has weights its weight is 0 and the rest renormalised. What the level held can no longer move the output.
+manager that has weights its weight is 0 and the rest renormalised, unless weights are raw. What the level held can no
+longer move the output.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def measure_interventions(
         with_weights = partial(_with_weights, model, runtime, modality)
         of_weights = {
             "by": "weights" if is_weighted else "input",
-            "uniform": value(with_weights(lambda _: uniform)) if is_weighted else None,
-            "token_mean": value(with_weights(token_mean)) if is_weighted else None,
+            "uniform": value(with_weights(lambda *_: uniform)) if is_weighted else None,
+            "token_mean": value(with_weights(lambda _, mask: token_mean(mask))) if is_weighted else None,
         }
         removed = {
             str(level): evaluated(replace(with_weights(partial(_without, expert)), removed={_TOWERS[modality]: expert}))
@@ -149,16 +150,16 @@ def _with_weights(
     model: TaskModel,
     runtime: Runtime,
     modality: Modality,
-    intervention: Callable[[torch.Tensor | None], Intervention],
+    intervention: Callable[[Manager, torch.Tensor | None], Intervention],
 ) -> ForwardContext:
     """Change the weights of all managers of a modality, knowing which of its tokens are real."""
 
     def everywhere(masks: Masks) -> dict[ManagerKey, Intervention]:
-        keys = (key for key, _ in model.encoder.managers() if key[0] == modality)
-        return {key: intervention(masks[modality]) for key in keys}
+        own = ((key, manager) for key, manager in model.encoder.managers() if key[0] == modality)
+        return {key: intervention(manager, masks[modality]) for key, manager in own}
 
     return ForwardContext(model, runtime, intervene=everywhere)
 
 
-def _without(expert: int, _mask: torch.Tensor | None) -> Intervention:
-    return without(expert)
+def _without(expert: int, manager: Manager, _mask: torch.Tensor | None) -> Intervention:
+    return without(expert, raw=manager.raw_weights)

@@ -248,7 +248,7 @@ def test_an_unknown_picture_is_a_key_error(key: str) -> None:
         ({"families": ["ring", "ring"]}, "families", "once"),
         ({"families": ["rings"]}, "families", "not one of"),
         ({"difficulty": "extreme"}, "difficulty", "easy"),
-        ({"image_size": 8}, "image_size", "at least 32"),
+        ({"image_size": 8}, "image_size", "at least 56"),
         ({"clutter": 0.5}, "clutter", "unknown key"),
     ],
 )

@@ -152,7 +152,9 @@ def test_shared_images_and_answers_that_differ_in_case_are_remarked(tmp_path: Pa
     write_folder(tmp_path)
     write_rows(tmp_path / "train.jsonl", [row(0, answer="Red"), row(1), row(3)])
     write_rows(tmp_path / "test.jsonl", [row(0, answer="red"), row(9)])
+    write_rows(tmp_path / "val.jsonl", [row(9)])
     remarks = opened(tmp_path).remarks(opened(tmp_path).config)
+    assert "1 images of test are in val, too: its scores may be flattering" in remarks
     assert "1 images of test are in train, too: its scores may be flattering" in remarks
     assert "answers 'Red' and 'red' differ in case alone, and are two answers" in remarks
     write_rows(tmp_path / "train.jsonl", [row(n, answer=word) for n, word in enumerate(("Red", "red", "Blue", "blue"))])

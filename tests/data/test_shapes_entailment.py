@@ -137,6 +137,7 @@ def test_the_world_of_this_version_stays_as_it_is() -> None:
     [
         ({"objects": [4, 2]}, "objects", "swap"),
         ({"objects": [2, 2]}, "objects", "number needs pictures of up to 3"),
+        ({"objects": [4, 5]}, "objects", "shape has pictures of up to 3 shapes beside the lid"),
         ({"families": []}, "families", "at least one"),
         ({"families": ["shapes"]}, "families", "not one of"),
     ],

@@ -207,6 +207,22 @@ def test_a_split_whose_questions_have_no_answer_of_training_is_refused(tmp_path:
         resolve(written(name="shards", folder=str(tmp_path / "shards")))
 
 
+def test_answers_that_cannot_be_chosen_are_not_trained_on_and_like_ones_are_told(tmp_path: Path) -> None:
+    (tmp_path / "raw/images").mkdir(parents=True)
+    for name in "abc":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"raw/images/{name}.png")
+    for split, image, answers in (("train", "a", "Red Red red red rare"), ("val", "b", "red"), ("test", "c", "Red")):
+        lines = [json.dumps({"image": f"{image}.png", "question": "?", "answer": each}) for each in answers.split()]
+        (tmp_path / f"raw/{split}.jsonl").write_text("\n".join(lines))
+    convert("jsonl", tmp_path / "raw", tmp_path / "shards", {"kind": "questions", "min_count": 2})
+    data = made("shards", folder=tmp_path / "shards")
+    assert data.remarks(data.config) == ["answers 'Red' and 'red' differ in case alone, and are two answers"]
+    assert len(data.examples("train")) == 4
+    data = made("shards", folder=tmp_path / "shards", train="train")
+    with pytest.raises(UserError, match="train: 1 of 5 questions have an answer that cannot be chosen: leave"):
+        data.remarks(data.config)
+
+
 @pytest.mark.parametrize(
     ("chosen", "told"),
     [

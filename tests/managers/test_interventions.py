@@ -25,6 +25,7 @@ RAW = torch.tensor([0.5, -0.2, 0.0]).view(1, 3, 1, 1)
 def test_raw_weights_keep_their_sum_or_their_values() -> None:
     torch.testing.assert_close(uniform(RAW).flatten(), torch.tensor([0.15, 0.15, 0.0]))
     torch.testing.assert_close(without(1)(RAW).flatten(), torch.tensor([0.0, -0.2, 0.0]))
+    torch.testing.assert_close(without(3, raw=True)(WEIGHTS).flatten(), torch.tensor([0.2, 0.3, 0.0]))
 
 
 def test_token_mean_leaves_padding_out() -> None:

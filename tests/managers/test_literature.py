@@ -12,7 +12,7 @@ from mtlab.contract.case import EXPERTS, LAYERS, WIDTH, draw_inputs, randomise
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS, Experts, Manager, Place
 from mtlab.managers.connectors.base import expert_groups
-from mtlab.managers.interventions import without
+from mtlab.managers.interventions import token_mean, without
 from mtlab.towers.base import TokenGrid
 
 TOP = EXPERTS - 1  #: index of the top expert
@@ -185,6 +185,18 @@ def test_mmfuser_samples_the_grid_bilinearly() -> None:
     torch.testing.assert_close(answer[0, 2], torch.zeros(WIDTH))
     given = replace(draw_inputs(place), experts=Experts(states))
     assert torch.equal(manager(given).hidden[:, 0], states[:, 1, 0]), "the class token passes"
+
+
+def test_a_class_token_before_the_grid_moves_no_mean_of_mmfusers_weights() -> None:
+    place = image(3, TokenGrid(2, 2, prefix=1))
+    manager = built("mmfuser", place, heads=1)
+    with torch.no_grad():
+        manager.cross_gate.fill_(1.0)
+        manager.cross_attention.attention_weight.zero_()  # all tokens weigh the levels alike
+    given = draw_inputs(place)
+    plain, meant = (manager(given, intervene=each, record=True) for each in (None, token_mean()))
+    torch.testing.assert_close(meant.hidden, plain.hidden)
+    torch.testing.assert_close(meant.weights.expand_as(plain.weights), plain.weights)
 
 
 def test_deepstack_adds_each_level_once() -> None:

@@ -121,6 +121,17 @@ def test_what_cannot_be_registered(plugin: Callable[..., Path], told: Callable[.
     assert expected in line
 
 
+def test_a_class_method_that_fails_is_told_in_one_line(plugin: Callable[..., Path], told: Callable[..., tuple]) -> None:
+    asked = (
+        "    @classmethod\n    def mixes_output(cls, config, place):\n        return place.nothing\n\n    def forward"
+    )
+    study = plugin("plug_asked", ("    def forward", asked))
+    for words in (("plan", study), ("check", "plug_asked", "--plugin", "plug_asked")):
+        code, _, errors = told(*words)
+        assert (code, errors.count("error: "), "Traceback" in errors) == (2, 1, False)
+        assert "manager 'plug_asked': mixes_output raises AttributeError: 'Place' object has no attribute" in errors
+
+
 @pytest.mark.parametrize("case", AT_PLAN)
 def test_what_no_run_could_use(plugin: Callable[..., Path], told: Callable[..., tuple], case: str) -> None:
     old, new, expected = AT_PLAN[case]

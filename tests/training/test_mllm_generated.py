@@ -16,7 +16,7 @@ from mtlab.inference.api import load
 from mtlab.inference.evaluation import evaluate_run, parse_request
 from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.runs.find_run import find_run
-from mtlab.tasks.answers.generated import credit
+from mtlab.tasks.answers.generated import _predicted, credit, number_answers
 
 COLOURS = {"red": (200, 20, 20), "blue": (20, 20, 200)}
 WORDS = ["<pad>", "<end>", "Question:", "Answer:", "colour", "The", "red", "blue", "dark", "a", "?"]
@@ -105,11 +105,17 @@ def test_on_other_data_a_model_chooses_among_its_own_answers(make_run: RunMaker,
 
 
 def test_credit_is_the_benchmarks_own() -> None:
-    numbers = {"cat": 0, "2": 1}
+    numbers = number_answers(["cat", "2"])
     plain = Example("0", "?", "i", 0, "f")
     assert [credit(generated, plain, "cat", numbers) for generated in ("The cat.", "CAT", "cats", "")] == [1, 1, 0, 0]
     scored = Example("0", "?", "i", 1, "f", scores=((0, 0.3), (1, 0.9)))
     assert [credit(generated, scored, "2", numbers) for generated in ("two", "a cat", "dog")] == [0.9, 0.3, 0]
+    alike = number_answers(["blue", "red", "Red", "two", "2"])
+    for number, right in ((1, "red"), (2, "Red"), (3, "two"), (4, "2")):
+        one = Example("0", "?", "i", number, "f", scores=((number, 1.0),))
+        assert credit(right, one, right, alike) == 1.0
+        assert _predicted(right, ["blue", "red", "Red", "two", "2"], alike) == number
+    assert _predicted("a RED", ["blue", "red", "Red", "two", "2"], alike) == 1
     seen = Example("0", "?", "i", -1, "f", annotators=("dog",) * 10)
     assert credit("the dog", seen, "", numbers) == 1.0
     assert [credit(generated, plain, "A", numbers) for generated in ("A", "a", "the", "B", "")] == [1, 1, 0, 0, 0]

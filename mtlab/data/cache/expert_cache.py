@@ -1,8 +1,9 @@
 """The expert cache: features of frozen towers for each text and image, computed once and shared by all runs.
 
-The name of an entry is a hash of everything that can change a number in it, so that it is never stale. Each text and
-image is stored once, without padding. The file is mapped into memory, and a batch is gathered in one step, or in one
-step for each level where the entry holds more than are offered.
+The name of an entry is a hash of all settings, weights and data that decide what is in it. An upgrade of torch, timm or
+transformers, or another device, does not change it. Each text and image is stored once, without padding. The file is
+mapped into memory, and a batch is gathered in one step, or in one step for each level where the entry holds more than
+are offered.
 
 Shapes: B examples, L tokens, D_n width of level n, T tokens of all items, W the sum of the D_n of all stored levels.
 """

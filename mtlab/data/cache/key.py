@@ -1,4 +1,7 @@
-"""The key of an entry of the expert cache: a hash of everything that can change a stored number."""
+"""The key of an entry of the expert cache: a hash of all settings, weights and data that decide what is stored.
+
+Not in it: the device, and the versions of libraries; the index holds these for information.
+"""
 
 from __future__ import annotations
 

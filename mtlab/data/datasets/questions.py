@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
-from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
+from mtlab.data.base import SPLITS, Dataset, Example, Split, alike_answers, register_dataset
 from mtlab.data.datasets.questions_file import QuestionLine, check_shares, jsonl_files, read_questions
 from mtlab.data.file_digests import content_digest
 from mtlab.data.image_files import check_image, read_image
@@ -261,14 +262,10 @@ def _remarks(
                 f"{len(unknown):,} of {whole:,} {split} questions ({100 * len(unknown) / whole:.1f} %) have an answer "
                 f"that cannot be chosen, such as {commonest!r}: they count as wrong, unless answers are generated"
             )
-        if shared := {one.image for one in kept[split]} & {one.image for one in kept["train"]}:
-            remarks.append(f"{len(shared):,} images of {split} are in train, too: its scores may be flattering")
-        elif shared := {one.group for one in kept[split]} & {one.group for one in kept["train"]}:
-            remarks.append(f"{len(shared):,} groups of {split} are in train, too: its scores may be flattering")
-    folded: dict[str, list[str]] = {}
-    for answer in sorted(known):
-        folded.setdefault(answer.casefold(), []).append(answer)
-    if alike := [same for same in folded.values() if len(same) > 1]:
-        more = f" (and those of {len(alike) - 1} more)" if len(alike) > 1 else ""
-        remarks.append(f"answers {' and '.join(map(repr, alike[0]))} differ in case alone, and are two answers{more}")
-    return remarks
+    for one, other in combinations(SPLITS, 2):
+        flattering = f" are in {one}, too: its scores may be flattering"
+        if shared := {line.image for line in kept[other]} & {line.image for line in kept[one]}:
+            remarks.append(f"{len(shared):,} images of {other}{flattering}")
+        elif shared := {line.group for line in kept[other]} & {line.group for line in kept[one]}:
+            remarks.append(f"{len(shared):,} groups of {other}{flattering}")
+    return remarks + alike_answers(known)

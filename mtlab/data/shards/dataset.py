@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mtlab.config.hashing import digest
 from mtlab.config.options import option
-from mtlab.data.base import SPLITS, Dataset, Example, Split, register_dataset
+from mtlab.data.base import SPLITS, Dataset, Example, Split, alike_answers, register_dataset
 from mtlab.data.progress import track
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import INDEX, Kind
@@ -258,6 +258,12 @@ class OwnShards(ShardedDataset):
         if not cls.locations(config):
             return remarks
         sources = {split: source for split, (source,) in cls.split_sources(config).items()}
+        chosen = parse_selection(config.train) if config.train else None
+        if chosen is not None and chosen.subset != "answerable" and (unknown := _count_unknown(sources["train"])):
+            problem = f"{unknown:,} of {_size(sources['train']):,} questions have an answer that cannot be chosen"
+            raise UserError(f"{problem}: leave them out, as {chosen.part}/answerable does", key="train")
+        if sources["train"].shards.kind == "questions":
+            remarks += alike_answers(sources["train"].shards.answers)
         remarks += [
             f"{unknown:,} of {_size(sources[split]):,} {split} questions have an answer that cannot be chosen: they "
             "count as wrong, unless answers are generated"

@@ -40,7 +40,7 @@ class Layered(Dataset):
         train: int = option(24000, "training examples", minimum=1, maximum=MOST)
         val: int = option(2400, "validation examples", minimum=1, maximum=MOST)
         test: int = option(4800, "test examples", minimum=1, maximum=MOST)
-        image_size: int = option(126, "side of a picture, in pixels; best as the tower's", minimum=32, maximum=512)
+        image_size: int = option(126, "side of a picture, in pixels; best as the tower's", minimum=56, maximum=512)
         families: tuple[str, ...] = option(tuple(ANSWERS), "the kinds of question", choices=tuple(ANSWERS))
         difficulty: Literal["easy", "medium", "hard"] = option("medium", "how small, faint and close are differences")
         tiles: Literal["different", "alike"] = option("different", "show all answers, or the same one")

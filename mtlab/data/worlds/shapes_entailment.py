@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mtlab.config.options import option
 from mtlab.data.base import Example, Split, register_dataset
 from mtlab.data.worlds.scenes.entailment import FAMILIES, FEWEST, LABELS, LidScene
+from mtlab.data.worlds.scenes.scene import COLOURS
 from mtlab.data.worlds.scenes.world import (
     MOST,
     ShapesOptions,
@@ -19,6 +20,7 @@ from mtlab.data.worlds.scenes.world import (
     check_objects,
     parse_image_key,
 )
+from mtlab.errors import UserError
 
 VERSION = 1  #: raise it when the same options give other images or sentences
 
@@ -47,6 +49,11 @@ class ShapesEntailment(ShapesWorld):
             super().__post_init__()
             check_choices(self.families, "families")
             check_objects(self.families, self.objects[1], FEWEST)
+            if "shape" in self.families and self.objects[0] >= len(COLOURS):
+                problem = (
+                    f"shape has pictures of up to {len(COLOURS) - 1} shapes beside the lid, each of another colour"
+                )
+                raise UserError(f"{problem}: not from {self.objects[0]} on", key="objects")
 
     config: Config
     seed_key = ("shapes_entailment", VERSION)

@@ -78,7 +78,9 @@ class MMFuser(Connector):
         sampled, shares = self.cross_attention.sample(query, keys, size, on_grid)
         weights: Tensor | None = None
         if intervene is not None or record:
-            rows = F.pad(torch.stack(shares, 1), (0, 0, prefix, 0))  # [B, n, L, 1]
+            of_grid = torch.stack(shares, 1)  # [B, n, L - prefix, 1]
+            # Tokens before the grid ask nothing: theirs are means, which act nowhere and move no mean over tokens.
+            rows = torch.cat([of_grid.mean(2, keepdim=True).expand(-1, -1, prefix, -1), of_grid], 2)  # [B, n, L, 1]
             of_top = rows.new_ones(1, 1, 1, 1).expand(len(rows), 1, rows.shape[2], 1)
             weights = torch.cat([rows, of_top], 1) if len(levels) > 1 else of_top
         if intervene is not None and weights is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,11 +32,14 @@ class Sparse(Adaptive):
         """Options in the YAML."""
 
         k: int = option(2, "experts that a token keeps; more than are offered keep all", minimum=1)
+        start: Literal["uniform", "top", "spread"] = option(
+            "uniform", "as of `adaptive`; by `slices` each dimension would keep levels of its own"
+        )
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:
-        """As `adaptive`, and how many are kept."""
-        return {**super().search_space(), "k": {"int": [1, 4]}}
+        """As `adaptive`, but for a start that differs by dimension, and how many are kept."""
+        return {**super().search_space(), "start": {"choice": ["uniform", "top", "spread"]}, "k": {"int": [1, 4]}}
 
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)

@@ -54,7 +54,7 @@ def evaluate(
     known = encoder.answers.words
     generated = encoder.decode(output.in_order("generated"))
     right = [example.answer or (known[example.target] if example.target >= 0 else "") for example in examples]
-    numbers = {_normalise(answer): number for number, answer in reversed(list(enumerate(known)))}
+    numbers = number_answers(known)
     scores = {"accuracy": np.array([credit(*each, numbers) for each in zip(generated, examples, right, strict=True)])}
     guesses = [known[answer] for answer in blind]
     floors = {"accuracy": np.array([credit(*each, numbers) for each in zip(guesses, examples, right, strict=True)])}
@@ -68,13 +68,21 @@ def evaluate(
         clusters=[example.cluster for example in examples],
         scores=scores,
         targets=np.array([example.target for example in examples], np.int64),
-        predictions=np.array([numbers.get(_normalise(answer), NO_ANSWER) for answer in generated], np.int64),
+        predictions=np.array([_predicted(answer, known, numbers) for answer in generated], np.int64),
         answer_texts=list(zip([answer or "none of the answers" for answer in right], generated, strict=True)),
         blind_scores=floors,
     )
 
 
-def credit(generated: str, example: Example, right: str, numbers: Mapping[str, int]) -> float:
+def number_answers(known: Sequence[str]) -> dict[str, list[int]]:
+    """Return normalised answer → the numbers of the answers that it may stand for, such as those of `2` and `two`."""
+    numbers: dict[str, list[int]] = {}
+    for number, answer in enumerate(known):
+        numbers.setdefault(_normalise(answer), []).append(number)
+    return numbers
+
+
+def credit(generated: str, example: Example, right: str, numbers: Mapping[str, Sequence[int]]) -> float:
     """Score an answer in words: agreement with annotators, or else its score in the data, or else exact match.
 
     All answers are normalised first: case, articles, punctuation, spaces, numbers in words (`vqa_answers.normalise`).
@@ -84,7 +92,7 @@ def credit(generated: str, example: Example, right: str, numbers: Mapping[str, i
         generated: the answer.
         example: the question's.
         right: the right answer in words.
-        numbers: normalised answers of training questions → their numbers.
+        numbers: see `number_answers`.
 
     """
     if example.annotators:
@@ -98,8 +106,15 @@ def _normalise(answer: str) -> str:
     return normalise(answer) or answer.strip().lower()
 
 
-def _score(generated: str, example: Example, numbers: Mapping[str, int]) -> float:
-    return dict(example.scores).get(numbers.get(_normalise(generated), NO_ANSWER), 0.0)
+def _score(generated: str, example: Example, numbers: Mapping[str, Sequence[int]]) -> float:
+    scores = dict(example.scores)
+    return max((scores.get(number, 0.0) for number in numbers.get(_normalise(generated), ())), default=0.0)
+
+
+def _predicted(generated: str, known: Sequence[str], numbers: Mapping[str, Sequence[int]]) -> int:
+    """Return the number of an answer: of the one in the same words, or else of the first that it may stand for."""
+    alike = numbers.get(_normalise(generated), ())
+    return next((number for number in alike if known[number] == generated.strip()), alike[0] if alike else NO_ANSWER)
 
 
 def _encoder(context: ForwardContext) -> LanguageModelEncoder:

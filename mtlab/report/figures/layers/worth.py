@@ -95,7 +95,7 @@ def _lost(metric: str) -> str:
 
 def _explain(worths: Mapping[StudyRun, Worth]) -> str:
     how = {
-        "weights": "its projected states and its weight set to 0 in all layers, the rest renormalised",
+        "weights": "its projected states and weight set to 0 in all layers, the rest renormalised if they sum to one",
         "input": "its projected states set to 0, to 1 in a product, where managers have no weights",
     }
     by = sorted({how for each in worths.values() for how in each.by.values()})
