@@ -56,6 +56,19 @@ def test_the_same_settings_and_seed_give_the_same_model_however_they_are_written
     assert all(not module.training for model in models for module in model.network.modules())
 
 
+def test_a_model_of_bfloat16_is_run_as_it_was_validated() -> None:
+    whole, half = mtlab.build(TINY), mtlab.build(TINY, ["train.precision=bf16"])
+    seen = []
+    half.network.encoder.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    outputs = [model.encode([IMAGE], ["a cat"], record=True) for model in (whole, half)]
+    assert seen == [True]
+    assert outputs[1].pooled.dtype == torch.float32
+    assert not torch.equal(outputs[0].pooled, outputs[1].pooled)
+    torch.testing.assert_close(outputs[0].pooled, outputs[1].pooled, rtol=0.05, atol=0.05)
+    assert outputs[1].recorded is not None
+    assert all(each.weights is None or each.weights.dtype == torch.float32 for each in outputs[1].recorded.values())
+
+
 def test_images_may_be_arrays_pictures_or_paths(tmp_path: Path) -> None:
     from PIL import Image
 

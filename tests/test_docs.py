@@ -81,7 +81,16 @@ def test_files_that_the_docs_name_exist(name: str) -> None:
 
 ENTRY_POINT_GROUPS = {  #: of plug-ins: they are no modules, though some are called like one
     f"mtlab.{kind}"
-    for kind in ("converters", "datasets", "managers", "tasks", "text_towers", "trackers", "vision_towers")
+    for kind in (
+        "converters",
+        "datasets",
+        "managers",
+        "tasks",
+        "text_towers",
+        "trackers",
+        "transforms",
+        "vision_towers",
+    )
 }
 
 

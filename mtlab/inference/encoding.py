@@ -6,6 +6,7 @@ Shapes: B pairs of an image and a text, L text tokens, M image tokens, N experts
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from mtlab.data.image_files import read_image, to_array
 from mtlab.errors import UserError
 from mtlab.managers.base import Aggregated, Modality
 from mtlab.model.base import ManagerKey
+from mtlab.model.forward import Runtime
 from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.base import Features
@@ -60,6 +62,11 @@ class Model:
         """The device of its weights."""
         return next(self.network.parameters()).device
 
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return the context of a forward pass, in the precision that the model was trained and validated in."""
+        precision = (self.config.get("train") or {}).get("precision", "fp32")
+        return Runtime(self.device, precision).autocast()
+
     @property
     def levels(self) -> dict[Modality, tuple[int, ...]]:
         """The levels that each tower offers, counted from 1: the first rows of recorded weights, in order.
@@ -91,12 +98,14 @@ class Model:
         """
         _check_counts(images, texts)
         text, vision = self.encode_towers(images, texts)
-        fused = self.network.encoder(text, vision, record=record)
+        with self.autocast():
+            fused = self.network.encoder(text, vision, record=record)
         recorded = fused.recorded
         if recorded is not None:
             recorded = {key: _on_cpu(aggregated) for key, aggregated in recorded.items()}
         mask = None if text.mask is None else text.mask.cpu()
-        return Encoded(fused.pooled.cpu(), fused.text.cpu(), fused.image.cpu(), mask, recorded)
+        pooled, words, patches = (states.float().cpu() for states in (fused.pooled, fused.text, fused.image))
+        return Encoded(pooled, words, patches, mask, recorded)
 
     @torch.inference_mode()
     def answer(self, images: Sequence[Any], texts: Sequence[str]) -> list[str]:
@@ -112,14 +121,17 @@ class Model:
         """
         if (encoder := self.generator) is not None:
             _check_counts(images, texts)
-            return encoder.decode(encoder.generate(*self.encode_towers(images, texts)))
+            levels = self.encode_towers(images, texts)
+            with self.autocast():
+                return encoder.decode(encoder.generate(*levels))
         if not self.network.task.answering:
             raise UserError("this model answers no questions; `match` scores pairs of an image and a text")
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
         _check_counts(images, texts)
         levels = self.encode_towers(self._flatten_images(images), texts)
-        logits = self.network(*levels).logits
+        with self.autocast():
+            logits = self.network(*levels).logits
         return [self.answers[index] for index in logits.argmax(-1).tolist()]
 
     @torch.inference_mode()
@@ -134,8 +146,10 @@ class Model:
         if head is None:
             raise UserError("this model was not trained to match texts and images")
         _check_counts(images, texts)
-        fused = self.network.encoder(*self.encode_towers(images, texts))
-        probabilities: list[float] = head(fused.pooled).softmax(-1)[:, 1].tolist()
+        levels = self.encode_towers(images, texts)
+        with self.autocast():
+            logits = head(self.network.encoder(*levels).pooled)
+        probabilities: list[float] = logits.float().softmax(-1)[:, 1].tolist()
         return probabilities
 
     def _flatten_images(self, images: Sequence[Any]) -> Sequence[Any]:
@@ -157,7 +171,8 @@ class Model:
                 prepared = tower.prepare(raw)
             except ValueError as error:  # towers of synthetic worlds read only their own data
                 raise UserError(f"the {kind} tower cannot read this: {error}") from None
-            features.append(self.network.features(kind, tuple(tensor.to(self.device) for tensor in prepared)))
+            with self.autocast():
+                features.append(self.network.features(kind, tuple(tensor.to(self.device) for tensor in prepared)))
         return features[0], features[1]
 
 
@@ -203,8 +218,8 @@ def pixels(image: Any) -> NDArray[np.uint8]:
 def _on_cpu(aggregated: Aggregated) -> Aggregated:
     weights, contributions = aggregated.weights, aggregated.contributions
     return Aggregated(
-        aggregated.hidden.cpu(),
-        None if weights is None else weights.cpu(),
-        None if contributions is None else contributions.cpu(),
+        aggregated.hidden.float().cpu(),
+        None if weights is None else weights.float().cpu(),
+        None if contributions is None else contributions.float().cpu(),
         by_removal=aggregated.by_removal,
     )

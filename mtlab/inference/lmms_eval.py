@@ -95,8 +95,9 @@ class LmmsEvalModel(_Base):  # type: ignore[misc] # lmms-eval has no types
         ids = [*encoder.tower.encode_answer(words.strip()), encoder.answers.end]
         levels = self.model.encode_towers([self._image(visual, *where)], [question])
         continuation = torch.tensor([ids], device=self.model.device)
-        (likelihood,) = encoder(*levels, continuation=continuation).likelihoods.flatten().tolist()
-        generated = [token for token in encoder.generate(*levels)[0].tolist() if token != IGNORE_INDEX]
+        with self.model.autocast():
+            (likelihood,) = encoder(*levels, continuation=continuation).likelihoods.flatten().tolist()
+            generated = [token for token in encoder.generate(*levels)[0].tolist() if token != IGNORE_INDEX]
         return likelihood, generated == ids
 
     def _row(self, number: int, task: str, split: str) -> Any:

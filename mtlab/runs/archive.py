@@ -49,14 +49,24 @@ def read_about(path: Path) -> dict[str, Any]:
         return _about(archive, path)
 
 
-@lru_cache(maxsize=8)
 def unpacked(path: Path) -> Path:
     """Unpack the store of an archive into a temporary folder, which is removed when this process ends; return it.
+
+    An archive that was written anew is unpacked anew.
 
     Raises:
         UserError: as `unpack`.
 
     """
+    try:
+        status = path.stat()
+    except OSError:  # which unpacking tells
+        return _unpacked(path, 0, 0)
+    return _unpacked(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _unpacked(path: Path, _size: int, _modified: int) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="mtlab-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _UNPACKED[folder] = path

@@ -90,7 +90,7 @@ def find_run(name: str | Path, root: Path) -> FinishedRun:
     path = Path(name).expanduser()
     checkpoint = path.absolute() if path.suffix == ".safetensors" and path.is_file() else None
     folder = find_run_folder(name, root)
-    config = _config(folder)
+    config = read_config(folder)
     if not (folder / "result.json").is_file():
         raise UserError(
             "this run is not finished: `mtlab run` goes on with its study, `mtlab status` tells", file=folder
@@ -145,7 +145,13 @@ def find_run_folders(name: str | Path, root: Path) -> dict[str, Path]:
     return _in_store(str(name), root)
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the `config.json` of a run.
+
+    Raises:
+        UserError: there is none, or it is damaged, or no run's.
+
+    """
     try:
         config: dict[str, Any] = files.read_json(folder / "config.json")
     except (FileNotFoundError, NotADirectoryError):

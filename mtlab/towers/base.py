@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -42,6 +43,14 @@ class TowerOptions:
         False,
         "add to the top offered level a learned, gated sum of those below it, before projection (METER's fusion gate)",
     )
+
+    path_options: ClassVar[tuple[str, ...]] = ()  #: options that may be the path of a file or folder
+
+    def __post_init__(self) -> None:
+        for name in self.path_options:  # absolute, so that a run can be gone on with from anywhere
+            path = Path(getattr(self, name)).expanduser()
+            if getattr(self, name) not in ("pretrained", "random") and path.exists():
+                object.__setattr__(self, name, str(path.absolute()))
 
 
 @dataclass(frozen=True)

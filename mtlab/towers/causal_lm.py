@@ -54,7 +54,10 @@ class CausalLanguageModel(Tower[str]):
         max_length: int = option(48, "longest prompt, in tokens; longer texts are cut", minimum=2)
         embeddings: bool = option(False, "train the token embeddings and the output map too, if it is trainable")
 
+        path_options = ("model",)
+
         def __post_init__(self) -> None:
+            super().__post_init__()
             if self.prompt.count("{}") != 1:
                 raise UserError(f"expected one {{}} for the text, found {self.prompt!r}", key="prompt")
             if self.embeddings and self.lora_rank is not None:

@@ -47,7 +47,10 @@ class ClipViT(TimmBased):
         weights: str = option(RANDOM, "random, or a file of weights under timm's names (`mtlab import` writes one)")
         seed: int = option(0, "seed of random weights", minimum=0)
 
+        path_options = ("weights",)
+
         def __post_init__(self) -> None:
+            super().__post_init__()
             if self.width % self.heads:
                 raise UserError(f"{self.heads} heads do not divide the width {self.width}", key="heads")
             if self.image_size % self.patch:

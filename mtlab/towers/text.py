@@ -117,6 +117,8 @@ class TransformersTower(EncoderBased):
             False, "zero mean, unit variance on every level: for pre-norm encoders (t5, gpt2, modernbert)"
         )
 
+        path_options = ("model",)
+
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
         pretrained = weights and config.weights == "pretrained"

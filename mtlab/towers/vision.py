@@ -112,6 +112,8 @@ class TimmTower(TimmBased):
             "smooth positions as they are resized from weights of another image size, as timm does (published: false)",
         )
 
+        path_options = ("weights",)
+
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)
         with seeded_init(config.seed):

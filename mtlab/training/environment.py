@@ -57,7 +57,7 @@ def choose_device(wanted: str, number: int = 0, processes: int = 1) -> torch.dev
         raise UserError(f"{wanted!r} is not supported (expected auto, cpu, cuda or cuda:N)", key="train.device")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UserError(f"there is no {wanted} here ({torch.cuda.device_count()} CUDA devices)", key="train.device")
-    return chosen
+    return torch.device("cuda", chosen.index or 0) if chosen.type == "cuda" else chosen  # torch asks for the index
 
 
 def describe_attempt(attempt: int, chosen: torch.device, threads: int, processes: int = 1) -> dict[str, Any]:

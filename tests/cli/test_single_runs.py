@@ -127,6 +127,24 @@ def test_wrong_input_is_one_line(words: tuple[str, ...], expected: str, told: To
     assert len(err.strip().splitlines()) == 1
 
 
+def test_diff_refuses_a_folder_that_is_no_runs(tmp_path: Path, told: Told) -> None:
+    (tmp_path / "imported").mkdir()
+    (tmp_path / "imported" / "config.json").write_text('{"text": {}}')
+    code, out, err = told("diff", tmp_path / "imported", "study:bridge:0")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "is not the configuration of a run" in err
+
+
+def test_open_names_what_was_computed_in_the_store_of_the_run(store: Store, tmp_path: Path, told: Told) -> None:
+    run = folder(store, "bridge")
+    other = tmp_path / "other"
+    shutil.copytree(store.root, other)
+    for root in (store.root, other):
+        (root / "derived" / run.parent.name / run.name).mkdir(parents=True, exist_ok=True)
+    files = json.loads(told("open", other / run.relative_to(store.root), "--json")[1])["files"]
+    assert files["derived"] == str(other / "derived" / run.parent.name / run.name)
+
+
 def test_status_is_watched_until_all_runs_have_ended(store: Store, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
 

@@ -390,3 +390,5 @@ def test_no_more_runs_than_gpus_unless_asked_for() -> None:
     assert default_workers(configs, ("0",)) == 1
     configs["aaa/s0"]["config"]["train"]["device"] = "cpu"
     assert default_workers(configs, ("0",)) == default_workers(configs)
+    configs["aaa/s0"]["config"]["train"]["device"] = "cuda:3"
+    assert default_workers(configs) == 1, "it names one"

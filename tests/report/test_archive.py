@@ -171,6 +171,20 @@ def test_an_archive_without_checkpoints_says_so(small: Path) -> None:
         restore(nn.Linear(1, 1), found)  # type: ignore[arg-type]
 
 
+def test_an_archive_that_is_written_anew_is_read_anew(small: Path) -> None:
+    def add(opened: zipfile.ZipFile) -> None:
+        opened.writestr("store/cells/x-1/s0/result.json", "{}")
+
+    path = small.with_name("again.zip")
+    shutil.copy(small, path)
+    before = archive.unpacked(path)
+    assert archive.unpacked(path) == before
+    rewritten(small, path, add)
+    after = archive.unpacked(path)
+    assert after != before
+    assert (after / "cells/x-1/s0/result.json").read_text() == "{}"
+
+
 def test_a_run_in_an_archive_knows_its_store(small: Path) -> None:
     def add(opened: zipfile.ZipFile) -> None:
         config = {"cell": "x-1", "seed": 0, "label": "x", "config": {}}

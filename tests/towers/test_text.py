@@ -1,5 +1,6 @@
 """transformers towers of several families, and MiniLM."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,11 @@ import time
 import pytest
 import torch
 
+from mtlab.config.check import check_config
 from mtlab.errors import UserError
+from mtlab.towers.base import TEXT_TOWERS
 from mtlab.towers.build import build_tower, fetch_tower, token_strings, tower_digest, tower_shape
+from mtlab.towers.loading import text_encoders
 from mtlab.towers.text import _minilm_folder
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
@@ -172,6 +176,27 @@ def test_models_that_are_not_there(model, told):
     with pytest.raises(UserError):
         fetch_tower("text", node(model))
     assert time.monotonic() - started < 45
+
+
+def test_a_download_that_was_broken_off_has_no_digest(tmp_path):
+    folder = model_folder(tmp_path / "words", "bert")
+    names = {f"layer.{number}": f"model-0000{number}-of-00002.safetensors" for number in (1, 2)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    (folder / names["layer.1"]).write_bytes(b"1")
+    assert text_encoders.digest(folder, weights=True) is None
+    with pytest.raises(UserError, match="holds not all files of weights that its index names"):
+        text_encoders.find_or_download(str(folder), weights=True)
+    (folder / names["layer.2"]).write_bytes(b"2")
+    assert text_encoders.digest(folder, weights=True)
+    assert text_encoders.find_or_download(str(folder), weights=True) == folder
+
+
+def test_relative_folders_of_models_are_stored_absolute(tmp_path, monkeypatch):
+    model_folder(tmp_path / "words", "bert")
+    monkeypatch.chdir(tmp_path)
+    entry = TEXT_TOWERS.get("transformers")
+    assert check_config(entry.config, {"model": "words"}).model == str(tmp_path / "words")
+    assert check_config(entry.config, {"model": "owner/words"}).model == "owner/words"
 
 
 def test_a_hub_name_has_no_digest_before_it_is_here():

@@ -17,6 +17,14 @@ def test_auto_takes_what_there_is() -> None:
     assert environment.choose_device("cpu") == torch.device("cpu")
 
 
+@pytest.mark.parametrize(("wanted", "index"), [("auto", 0), ("cuda", 0), ("cuda:1", 1)])
+def test_a_gpu_has_its_number_which_torch_asks_for(wanted: str, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert environment.choose_device(wanted) == torch.device("cuda", index)
+    assert environment.choose_device(wanted).index == index
+
+
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", "cuda:x"])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(UserError) as caught:

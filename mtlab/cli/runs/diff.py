@@ -49,8 +49,7 @@ def diff(
 def _settings(name: str, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the flat settings of a run, with its seed (of a variant, without), and what else makes its id."""
     from mtlab.config.load import flatten
-    from mtlab.files import read_json
-    from mtlab.runs.find_run import find_run_folders
+    from mtlab.runs.find_run import find_run_folders, read_config
 
     found = find_run_folders(name, root)
     if len({folder.parent for folder in found.values()}) > 1:
@@ -58,7 +57,7 @@ def _settings(name: str, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     begun = [folder / "config.json" for folder in found.values() if (folder / "config.json").is_file()]
     if not begun:
         raise UserError(f"{name!r} has not begun: `mtlab plan FILE` shows in what its variants differ")
-    content = read_json(begun[0])
+    content = read_config(begun[0].parent)
     seed = {"seed": content["seed"]} if len(found) == 1 else {}
-    identity = {key: value for key, value in content["identity"].items() if key != "config"}
+    identity = {key: value for key, value in (content.get("identity") or {}).items() if key != "config"}
     return flatten(content["config"]) | seed, flatten(identity)

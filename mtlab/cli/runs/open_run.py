@@ -21,7 +21,7 @@ CONTENTS = {  #: file or folder of a run → what it holds
     "metrics.jsonl": "loss and metrics, a line per logged step",
     "result.json": "metrics of the best checkpoint, and costs",
     "failure.json": "why the last attempt failed",
-    "examples.parquet": "the outcome of every test example",
+    "examples.parquet": "the outcome of every validation and test example",
     "checkpoints": "best and last weights: mtlab.load, mtlab export",
     "layers.safetensors": "weights and contributions of the managers at the end",
     "trace.safetensors": "the same during training",
@@ -74,7 +74,8 @@ def _run_files(name: str, root: Path) -> tuple[Path, dict[str, tuple[Path, str]]
     if not folder.is_dir():
         raise UserError("has not begun: `mtlab run` begins it", file=folder)
     found = _existing(folder, CONTENTS)
-    derived = root / "derived" / folder.parent.name / folder.name
+    own = next((parent for parent in folder.resolve().parents if (parent / "store.json").is_file()), root)
+    derived = own / "derived" / folder.parent.name / folder.name
     if derived.is_dir():
         found["derived"] = (derived, f"what was computed from the finished run, in {derived}")
     return folder, found

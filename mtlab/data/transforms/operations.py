@@ -67,7 +67,7 @@ def identity(image: Tensor) -> Tensor:
 
 def solarize(image: Tensor, threshold: float) -> Tensor:
     """Invert grey levels from a threshold on; torchvision refuses the threshold 256."""
-    return torch.where(image < threshold, image, 255 - image)
+    return torch.where(image < float(threshold), image, 255 - image)  # the integer 256 would be 0 in uint8
 
 
 def solarize_add(image: Tensor, addition: int) -> Tensor:

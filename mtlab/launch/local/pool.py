@@ -30,11 +30,15 @@ def usable_cpus() -> int:
 
 def takes_gpu(config: Mapping[str, Any]) -> bool:
     """Does a run (its `config.json`) use the GPU that it is given?"""
-    return config["config"]["train"].get("device", "cpu") in ("auto", "cuda")
+    return _device(config) in ("auto", "cuda")
+
+
+def _device(config: Mapping[str, Any]) -> str:
+    return str(config["config"]["train"].get("device", "cpu"))
 
 
 def default_workers(configs: Mapping[str, Mapping[str, Any]], gpus: Sequence[str] = (), processes: int = 1) -> int:
-    """Return as many workers as there are CPUs for their threads; where runs use GPUs, no more than there are.
+    """Return as many workers as there are CPUs for their threads; where runs use GPUs, no more than these are.
 
     Args:
         configs: run id → content of its `config.json`.
@@ -43,8 +47,9 @@ def default_workers(configs: Mapping[str, Mapping[str, Any]], gpus: Sequence[str
 
     """
     fitting = max(1, usable_cpus() // (processes * max((threads_of(config) for config in configs.values()), default=1)))
-    uses_gpus = gpus and any(map(takes_gpu, configs.values()))
-    return max(1, min(fitting, len(gpus) // processes)) if uses_gpus else fitting
+    named = {device for device in map(_device, configs.values()) if device.startswith("cuda:")}  # of one card each
+    given = len(gpus) // processes if any(map(takes_gpu, configs.values())) else 0
+    return max(1, min(fitting, given + len(named))) if named or (gpus and given) else fitting
 
 
 class LocalPool:
@@ -91,7 +96,9 @@ class LocalPool:
         gpus = sorted(self.gpus, key=self._load.__getitem__)[: self.gpus_per_run] if takes_gpu(config) else []
         if gpus:
             variables[VISIBLE_DEVICES] = ",".join(gpus)
-        elif self.forks and threads_of(config) == 1:  # with more, libraries have begun threads that a fork would lack
+        elif (
+            self.forks and threads_of(config) == 1 and not _device(config).startswith("cuda")
+        ):  # with more, libraries have begun threads that a fork would lack
             os.close(open_log(run))  # if it cannot be written, that is told here
             self._server = self._server or ForkServer(environment)
             if (forked := await self._server.fork(run, environment)) is not None:

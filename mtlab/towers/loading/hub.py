@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtlab import files
 from mtlab.errors import UserError
 from mtlab.time_limit import call_within
 
@@ -35,6 +36,21 @@ def weight_files(folder: Path) -> list[Path]:
         if found:
             return found
     return []
+
+
+def has_all_weights(folder: Path) -> bool:
+    """Return whether a model folder holds weights, and all files of them that its index names.
+
+    A download that was broken off leaves some of them.
+    """
+    found = {path.name for path in weight_files(folder)}
+    kinds = {Path(name).suffix for name in found}
+    named = {
+        str(name)
+        for index in folder.glob("*.index.json")
+        for name in (files.read_json(index).get("weight_map") or {}).values()
+    }
+    return bool(found) and all(name in found for name in named if Path(name).suffix in kinds)
 
 
 def download(repository: str, *, weights: bool) -> Path:

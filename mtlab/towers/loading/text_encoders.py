@@ -46,10 +46,13 @@ def find_or_download(model: str, *, weights: bool) -> Path:
 
     """
     folder = find(model)
-    if folder is not None and (not weights or hub.weight_files(folder)):
+    if folder is not None and (not weights or hub.has_all_weights(folder)):
         return folder
     if folder is not None and folder == Path(model).expanduser():
-        raise UserError("the model folder holds no weights (*.safetensors or *.bin)", file=folder, key="model")
+        problem = (
+            "holds not all files of weights that its index names" if hub.weight_files(folder) else "holds no weights"
+        )
+        raise UserError(f"the model folder {problem} (*.safetensors or *.bin)", file=folder, key="model")
     return hub.download(model, weights=weights)
 
 
@@ -58,8 +61,7 @@ def digest(folder: Path, *, weights: bool) -> str | None:
     described = files_digest(_text_files(folder))
     if not weights:
         return f"random on {described}"
-    found = hub.weight_files(folder)
-    return files_digest([*_text_files(folder), *found]) if found else None
+    return files_digest([*_text_files(folder), *hub.weight_files(folder)]) if hub.has_all_weights(folder) else None
 
 
 def describe(folder: Path, max_length: int) -> TowerInfo:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from raw_trees import copied
 from tiny_shards import write_raw
 
 from mtlab.data.shards.folder import ShardFolder
@@ -226,6 +227,15 @@ class TestYourOwn:
         kept.rename(raw / "images/sub/1.png")
         index = convert("jsonl", raw, tmp_path / "out", OPTIONS)
         assert [(part.images, part.bad) for part in index.parts.values()] == [(4, 0)] * 3
+
+    def test_pictures_that_come_later_are_read_when_it_goes_on(self, tmp_path: Path) -> None:
+        root = copied("sbu", tmp_path / "sbu")
+        pictures = (root / "SBU").rename(tmp_path / "elsewhere")
+        for _ in range(2):
+            with pytest.raises(UserError, match="no image can be used"):
+                convert("sbu", root, tmp_path / "out")
+        pictures.rename(root / "SBU")
+        assert convert("sbu", root, tmp_path / "out").parts["train"].images
 
     def test_ids_of_several_captions(self, raw: Path, tmp_path: Path) -> None:
         for split in ("train", "val", "test"):

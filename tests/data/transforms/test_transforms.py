@@ -56,6 +56,11 @@ def test_sharpness_on_arrays_is_clipped_where_theirs_wraps_around() -> None:
     assert bool(((wrapped < 0) | (wrapped > 255)).all())
 
 
+def test_solarize_at_its_highest_level_changes_nothing() -> None:
+    (solarize,) = op.ARRAY_COLOUR_OPERATIONS["Solarize"].at(1.0)
+    assert torch.equal(solarize(IMAGE), IMAGE)
+
+
 def test_solarize_add_brightens_the_darker_half() -> None:
     found = pil_policy(9, 2).pool["SolarizeAdd"][0](IMAGE)
     assert torch.equal(found[IMAGE >= 128], IMAGE[IMAGE >= 128])

@@ -239,15 +239,16 @@ def _finish(
     conversion: Conversion, staged: StagedAnnotations, shards: Mapping[str, Sequence[Shard]], rejects: RejectLog
 ) -> ShardIndex:
     """Write the files beside the shards, the index last."""
+    for part, written in shards.items():
+        if not any(shard.samples for shard in written):
+            raise UserError(f"{part}: no image can be used: {rejects.first(part)}", file=conversion.converter.root)
     parts = {}
     for part, written in shards.items():
         kept = tuple(shard for shard in written if shard.samples)
-        if not kept:
-            raise UserError(f"{part}: no image can be used: {rejects.first(part)}", file=conversion.converter.root)
         for shard in written:
             if not shard.samples:
-                (conversion.out / shard.file).unlink()
-                (conversion.out / shard.rows).unlink()
+                (conversion.out / shard.file).unlink(missing_ok=True)
+                (conversion.out / shard.rows).unlink(missing_ok=True)
         parts[part] = Part(kept, rejects.count(part, missing=False), rejects.count(part, missing=True))
     index = replace(conversion.made_from, parts=parts)
     if staged.answers is not None:

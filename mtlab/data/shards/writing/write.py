@@ -60,14 +60,15 @@ class WrittenShard:
 def write_shard(job: ShardJob) -> WrittenShard:
     """Write a shard, or return the entry of one that is finished.
 
-    One with rejected rows is written anew, as their images may have been repaired, unless losses are expected.
+    One with rejected rows is written anew, as their images may have been repaired, unless losses are expected; one
+    without any sample in any case.
 
     Raises:
         UserError: the disk is full or may not be written.
 
     """
     finished = read_entry(job.entry)
-    if finished is not None and all(row.missing for row in finished.bad):
+    if finished is not None and finished.shard.samples and all(row.missing for row in finished.bad):
         return finished
     bad: list[RejectedRow] = []
     target, lines = job.out / job.file, job.out / f"{Path(job.file).stem}.jsonl"
