@@ -1,8 +1,9 @@
-"""Tables and tests behind the section of docs/results-tables.md on counting, from the tables of analysis/results.
+"""Tables and tests behind the sections of docs/ on counting and on hard shapes, from the tables of analysis/results.
 
 `python tools/counting.py worth` prints what questions lose without an image level, by family;
-`python tools/counting.py bridges` what bridges on three image levels have on validation data; and
-`python tools/counting.py tests` each row less each other, over seeds alone.
+`python tools/counting.py bridges` what bridges on three image levels have on validation data;
+`python tools/counting.py tests` each row less each other, over seeds alone; and
+`python tools/counting.py hard` what rows on hard questions have by rate, on validation data.
 """
 
 from __future__ import annotations
@@ -46,6 +47,18 @@ def bridges() -> Iterator[str]:
         yield f"| {levels} | {' | '.join(f'{100 * float(run[score]):.1f}' for score in scores)} |"
 
 
+def hard() -> Iterator[str]:
+    """Write what each row on hard questions has by rate, and the families that are learned last: validation data."""
+    families = ("count", "comparison", "spatial")
+    yield f"| | rate | all | {' | '.join(families)} | area |"
+    yield f"|---|--:|--:|{'--:|' * len(families)}--:|"
+    for run in read_table("shapes_hard_rates", "runs"):
+        scores = ("val/accuracy", *(f"val/accuracy/{family}" for family in families), "area")
+        cells = (f"{100 * float(run[score]):.1f}" for score in scores)
+        label, _, lower = run["label"].partition(", ")  # the other rate has no words of its own
+        yield f"| {label} | {lower or '2e-3'} | {' | '.join(cells)} |"
+
+
 def tests() -> Iterator[str]:
     """Write each row less each other: in counting, in all, without counting, in spatial relations, and in area."""
     of = {metric: by_seed(metric, BRIDGES) for metric in (f"{METRIC}/count", METRIC, f"{METRIC}/spatial", "area")}
@@ -59,4 +72,4 @@ def tests() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join({"worth": worth, "bridges": bridges, "tests": tests}[sys.argv[1]]()))
+    print("\n".join({"worth": worth, "bridges": bridges, "hard": hard, "tests": tests}[sys.argv[1]]()))
