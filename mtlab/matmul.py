@@ -18,9 +18,12 @@ def fast_matmul() -> Iterator[None]:
     """Let oneDNN take matrix products in float32 where MKL reaches half of its speed: on AMD processors from Zen 5 on.
 
     Their units are twice as wide as what MKL uses on AMD. Those of Zen 4 are not, and small models gain nothing there.
-    Where there is CUDA, all stays as it is.
+    Where there is CUDA, TF32 is off: float32 is float32 there, too.
     """
-    if _is_mkl_slow():
+    if torch.cuda.is_available():
+        with default_matmul():
+            yield
+    elif _is_mkl_slow():
         with onednn_matmul():
             yield
     else:

@@ -65,6 +65,8 @@ def test_a_model_of_bfloat16_is_run_as_it_was_validated() -> None:
     assert outputs[1].pooled.dtype == torch.float32
     assert not torch.equal(outputs[0].pooled, outputs[1].pooled)
     torch.testing.assert_close(outputs[0].pooled, outputs[1].pooled, rtol=0.05, atol=0.05)
+    levels = [model.encode_towers([IMAGE], ["a cat"])[1].levels[-1] for model in (whole, half)]
+    assert torch.equal(*levels), "levels that the cache holds were computed in float32"
     assert outputs[1].recorded is not None
     assert all(each.weights is None or each.weights.dtype == torch.float32 for each in outputs[1].recorded.values())
 

@@ -73,6 +73,15 @@ def test_cached_features_have_the_same_bits_in_workers_as_elsewhere(monkeypatch:
     assert settings() == ("medium", True)
 
 
+def test_float32_is_float32_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    before = torch.backends.cudnn.allow_tf32
+    with matmul.fast_matmul():
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_settings_come_back_after_an_error() -> None:
     with pytest.raises(KeyError), matmul.default_matmul():
         raise KeyError

@@ -78,7 +78,7 @@ class Sharding:
         whole: Any = self._shards[id(shard)][1]
         stride = whole.stride()
         held = DTensor.from_local(tensor, whole.device_mesh, whole.placements, shape=whole.shape, stride=stride)
-        gathered: Tensor = held.full_tensor()
+        gathered: Tensor = held.full_tensor().cpu()  # at once: a GPU has no room for all of them
         return gathered
 
     def shard(self, shard: nn.Parameter, tensor: Tensor) -> Tensor:
@@ -122,9 +122,9 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def full(tensor: Tensor) -> Tensor:
-    """Return a tensor as a whole; if it is sharded, all processes must call this."""
+    """Return a tensor as a whole; if it is sharded, all processes must call this, and it is on the CPU."""
     sharded: Any = tensor
-    gathered: Tensor = sharded.full_tensor() if is_sharded(tensor) else tensor
+    gathered: Tensor = sharded.full_tensor().cpu() if is_sharded(tensor) else tensor
     return gathered
 
 

@@ -56,7 +56,8 @@ def init_process_group(environment: Mapping[str, str] = os.environ) -> Iterator[
         ranks = Ranks(numbers["RANK"], numbers["WORLD_SIZE"])
         yield TorchProcessGroup(ranks, numbers["LOCAL_RANK"], numbers["LOCAL_WORLD_SIZE"])
     finally:
-        dist.destroy_process_group()
+        if backend == "gloo":  # NCCL's end waits for all processes, for ever where this one has failed; it ends with it
+            dist.destroy_process_group()
 
 
 def read_environment(environment: Mapping[str, str]) -> dict[str, int] | None:
@@ -220,4 +221,6 @@ def _peer_errors() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # of gloo, and DistError
+        if "out of memory" in str(error):  # of a CUDA context
+            raise
         raise PeerLostError(" ".join(str(error).split())) from error

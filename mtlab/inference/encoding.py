@@ -5,8 +5,8 @@ Shapes: B pairs of an image and a text, L text tokens, M image tokens, N experts
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Sized
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,13 @@ from torch import Tensor
 from mtlab.data.image_files import read_image, to_array
 from mtlab.errors import UserError
 from mtlab.managers.base import Aggregated, Modality
+from mtlab.matmul import fast_matmul
 from mtlab.model.base import ManagerKey
 from mtlab.model.forward import Runtime
 from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.base import Features
+from mtlab.towers.build import TowerKind, is_cached
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -62,10 +64,19 @@ class Model:
         """The device of its weights."""
         return next(self.network.parameters()).device
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """Return the context of a forward pass, in the precision that the model was trained and validated in."""
+    @contextmanager
+    def autocast(self, tower: TowerKind | None = None) -> Iterator[None]:
+        """Enter the context of a forward pass, in the precision that the model was trained and validated in.
+
+        Args:
+            tower: the one that runs, if one does: the levels of those that are cached were computed in float32.
+
+        """
         precision = (self.config.get("train") or {}).get("precision", "fp32")
-        return Runtime(self.device, precision).autocast()
+        if tower is not None and "train" in self.config and is_cached(tower, self.config):
+            precision = "fp32"
+        with fast_matmul(), Runtime(self.device, precision).autocast():
+            yield
 
     @property
     def levels(self) -> dict[Modality, tuple[int, ...]]:
@@ -163,7 +174,7 @@ class Model:
 
     def encode_towers(self, images: Sequence[Any], texts: Sequence[str]) -> tuple[Features, Features]:
         """Run the towers: the offered levels of texts and of images, see `encode`."""
-        inputs = {"text": list(texts), "vision": [pixels(image) for image in images]}
+        inputs: dict[TowerKind, Any] = {"text": list(texts), "vision": [pixels(image) for image in images]}
         features = []
         for kind, raw in inputs.items():
             tower: Any = self.network.towers[kind]
@@ -171,7 +182,7 @@ class Model:
                 prepared = tower.prepare(raw)
             except ValueError as error:  # towers of synthetic worlds read only their own data
                 raise UserError(f"the {kind} tower cannot read this: {error}") from None
-            with self.autocast():
+            with self.autocast(kind):
                 features.append(self.network.features(kind, tuple(tensor.to(self.device) for tensor in prepared)))
         return features[0], features[1]
 

@@ -12,6 +12,10 @@ from mtlab.files import DiskError, as_user_error
 Kind = Literal["oom", "nan", "disk", "input", "bug"]
 
 
+#: Words of errors of other types: of torch's CPU allocator, of contexts and pinned memory, and of CUDA's libraries.
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_ALLOC_FAILED")
+
+
 class DivergedError(Exception):
     """The loss is not a finite number."""
 
@@ -20,8 +24,8 @@ def classify(error: BaseException) -> Kind:
     """Classify an exception by its type."""
     import torch
 
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-        return "oom"  # torch's CPU allocator raises a bare RuntimeError
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        return "oom"
     if isinstance(error, DivergedError):
         return "nan"
     if isinstance(error, DiskError):

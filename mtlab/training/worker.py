@@ -194,6 +194,8 @@ def _train(
     if config["init_from"] is not None:
         initial = find_checkpoint(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
     run = assemble(config, seed, group)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # of filling the expert cache
     if initial is not None:
         for line in load_initial_weights(run.model, initial):
             print(line, flush=True)

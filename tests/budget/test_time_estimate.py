@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_study import write_study
 
 from mtlab.launch.prepare import plan_study
@@ -118,6 +119,14 @@ def test_pre_training_is_timed_by_itself(tmp_path: Path, monkeypatch: pytest.Mon
     evaluated = (masked + (1 - masked) / 3) / 2 * 2 * (2 * 16 + 16 + 16)  # two forward passes each, and the tower once
     child = 6 * 8 + (2 * 16 + 16 + 16) / 3
     assert found.seconds == pytest.approx(2 * (0.07 * (6 * 8 + evaluated) + 0.01 * child))
+
+
+def test_a_card_that_is_full_hides_no_plan(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def calibrate(*_: object, **__: object) -> Speed:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(time_estimate, "calibrate", calibrate)
+    assert estimate_time(plan, {run.id: "new" for run in plan.runs}, at_once=2) is None
 
 
 def test_on_a_cpu_other_programs_do_not_count(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,13 @@ def test_a_loss_that_is_no_number_fails_as_nan(make_run: RunMaker, capsys: pytes
             "out of memory (Default",
         ),
         (torch.OutOfMemoryError("CUDA out of memory"), "oom", 3, "out of memory (CUDA"),
+        (RuntimeError("CUDA error: out of memory"), "oom", 3, "out of memory (CUDA error"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+            "oom",
+            3,
+            "out of memory (CU",
+        ),
         (ZeroDivisionError("division by zero"), "bug", 3, "ZeroDivisionError: division by zero"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk", 74, "the disk is full (mounted at /"),
         (OSError(errno.ESTALE, "Stale file handle"), "disk", 74, "the disk does not answer (Stale file handle)"),

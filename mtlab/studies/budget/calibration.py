@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Mapping
@@ -126,6 +127,8 @@ def _timed(
 
 def _free_bytes(chosen: torch.device) -> int:
     if chosen.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()  # of the steps of other cells
         free: int = torch.cuda.mem_get_info(chosen)[0]
         return free
     pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"  # macOS has the latter

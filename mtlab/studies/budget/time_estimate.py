@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtlab.config.hashing import canonical_json
-from mtlab.errors import UserError
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.interventions import intervention_forwards
 from mtlab.resolution.training_code import training_code_digest
@@ -27,6 +26,8 @@ from mtlab.studies.cost_cache import architecture_digest
 from mtlab.studies.plan import Plan
 from mtlab.tasks.base import lookup_task
 from mtlab.towers.loading.disk_cache import library_version, load_or_compute
+from mtlab.training.environment import choose_device, device_name
+from mtlab.training.failures import classify
 from mtlab.training.sources import cached_towers, towers_to_run
 from mtlab.units import format_duration
 
@@ -86,8 +87,10 @@ def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEs
     timed = {kind: sorted(cells, key=_flops_of_step)[len(cells) // 2] for kind, cells in alike.items()}
     try:
         speeds = {kind: _speed(cell) for kind, cell in timed.items()}
-    except UserError:  # a device that is not here, or a model that cannot be built here
-        return None
+    except Exception as error:
+        if classify(error) not in ("input", "oom"):
+            raise
+        return None  # a device that is not here or full, or a model that cannot be built here
     largest = max(
         timed, key=lambda kind: _flops_of_step(timed[kind])
     )  # the measure of kinds that are too large to time
@@ -115,6 +118,7 @@ def _speed(cell: Cell) -> Speed:
         "tokens": tokens,
         "train": {name: train[name] for name in (*OF_A_STEP, "threads", "device")},
         "machine": platform.node(),
+        "card": device_name(choose_device(train["device"])),
         "torch": library_version("torch"),
         "code": training_code_digest(),
     }
