@@ -13,6 +13,7 @@ from mtlab.dashboard.server import bind, is_foreign, is_local, protect
 from mtlab.dashboard.sweep import trial_artifacts
 from mtlab.dashboard.sweep.trial_artifacts import BATCH
 from mtlab.errors import UserError, missing_extra
+from mtlab.report.sweep_report import build_sweep_report
 from mtlab.runs.store import Store
 from mtlab.sweeps.stored import load_searches, open_sweep
 
@@ -105,7 +106,6 @@ def combine(searches: Application, ours: Any, *, local: bool) -> Application:
 def add_page(server: Any, store: Store, name: str) -> None:
     """Add the sweep's own page, which is drawn for each request."""
     from mtlab.report.page.sweep_page import sweep_page
-    from mtlab.report.sweep_report import build_sweep_report
 
     def page() -> str:
         plan = store.plan(name)
