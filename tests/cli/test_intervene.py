@@ -104,8 +104,8 @@ def test_families_have_a_table_of_what_they_lose_without_each_level(tmp_path: Pa
     measured = recordings.interventions()
     table = _family_table(found, {"standard": measured})
     assert table is not None
-    assert [column.header for column in table.columns] == ["without", "colour", "count"]
-    rows = list(zip(*(column.cells for column in table.columns), strict=True))
+    assert [str(column.header) for column in table.columns] == ["without", "colour", "count"]
+    rows = list(zip(*(map(str, column.cells) for column in table.columns), strict=True))
     value = measured["image"]["families"]["5"]["count"]
     shown = next(row for row in rows if row[0] == "image level 5")
     assert shown[2] == f"{100 * (value - 0.6):+.1f}".replace("-", "−")
