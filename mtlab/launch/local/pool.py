@@ -37,6 +37,11 @@ def _device(config: Mapping[str, Any]) -> str:
     return str(config["config"]["train"].get("device", "cpu"))
 
 
+def _may_fork(config: Mapping[str, Any]) -> bool:
+    """May its worker be forked? With more threads, libraries have begun some that a fork would lack; CUDA forbids it."""
+    return threads_of(config) == 1 and not _device(config).startswith("cuda")
+
+
 def default_workers(configs: Mapping[str, Mapping[str, Any]], gpus: Sequence[str] = (), processes: int = 1) -> int:
     """Return as many workers as there are CPUs for their threads; where runs use GPUs, no more than these are.
 
@@ -96,9 +101,7 @@ class LocalPool:
         gpus = sorted(self.gpus, key=self._load.__getitem__)[: self.gpus_per_run] if takes_gpu(config) else []
         if gpus:
             variables[VISIBLE_DEVICES] = ",".join(gpus)
-        elif (
-            self.forks and threads_of(config) == 1 and not _device(config).startswith("cuda")
-        ):  # with more, libraries have begun threads that a fork would lack
+        elif self.forks and _may_fork(config):
             os.close(open_log(run))  # if it cannot be written, that is told here
             self._server = self._server or ForkServer(environment)
             if (forked := await self._server.fork(run, environment)) is not None:

@@ -88,7 +88,7 @@ def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEs
     try:
         speeds = {kind: _speed(cell) for kind, cell in timed.items()}
     except Exception as error:
-        if classify(error) not in ("input", "oom"):
+        if classify(error) == "bug":
             raise
         return None  # a device that is not here or full, or a model that cannot be built here
     largest = max(
