@@ -38,7 +38,7 @@ def _device(config: Mapping[str, Any]) -> str:
 
 
 def _may_fork(config: Mapping[str, Any]) -> bool:
-    """May its worker be forked? With more threads, libraries have begun some that a fork would lack; CUDA forbids it."""
+    """May its worker be forked? Libraries have begun more threads, which a fork would lack; and CUDA forbids it."""
     return threads_of(config) == 1 and not _device(config).startswith("cuda")
 
 
