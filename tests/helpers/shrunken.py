@@ -64,7 +64,7 @@ def _data(data: Any) -> Any:
     """Take fewer examples and smaller images; `pictograms` has no number of examples."""
     if data == "pictograms":
         return {"name": "pictograms", "image_size": 32}
-    return {**data, **EXAMPLES} if data.get("name") == "planted" else {**data, **EXAMPLES, "image_size": 32}
+    return {**data, **EXAMPLES} if data.get("name") == "planted" else {**data, **EXAMPLES, "image_size": 56}
 
 
 def _axis(path: str, axis: Any, listed: int, zipped: int) -> Any:
