@@ -25,7 +25,7 @@ def main() -> None:
     else:
         model = mtlab.load(arguments.run)
         if ":" in arguments.run:  # the results of its study
-            print(mtlab.frame(study=arguments.run.partition(":")[0]).select("label", "seed", "test/accuracy"))
+            print(mtlab.frame(study=arguments.run.partition(":")[0]).select("label", "seed", "test/primary"))
 
     entry, options = lookup_options(DATASETS, model.config["data"], "data")
     data = entry.cls(options)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mtlab.files import read_text
-
 if TYPE_CHECKING:
     from mtlab.runs.store import Store
 
@@ -40,11 +38,12 @@ def detach(words: Sequence[str], store: Store, name: str, status: Sequence[str],
     from mtlab.runs.shell_command import shell_command
     from mtlab.workflow.detached import LOG, start_detached
 
-    process = start_detached(words, store, name)
     log = store.study(name) / LOG
+    before = log.stat().st_size if log.exists() else 0
+    process = start_detached(words, store, name)
     code = process.poll()
     if code is not None:  # nothing was left to do, or something is wrong
-        typer.echo(read_text(log), nl=False, err=code != 0)
+        typer.echo(log.read_bytes()[before:].decode(errors="replace"), nl=False, err=code != 0)
     elif not quiet:
         typer.echo(f"{name} goes on in the background (process {process.pid}); what it prints: {log}")
         following = [shell_command(*each, store=store) for each in (status, ("logs", "RUN", "-f"), ("cancel", name))]

@@ -142,7 +142,7 @@ class StudyStatus:
 
     @property
     def trials(self) -> dict[str, int]:
-        """Trials of a sweep by state: those of its cells, as `mtlab sweep status` counts them."""
+        """Trials of a sweep by state; those with the same settings, which are one cell, count once."""
         found: Counter[str] = Counter()
         for runs in self.cells.values():
             states = {run.state for run in runs}

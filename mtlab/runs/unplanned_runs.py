@@ -13,7 +13,7 @@ from mtlab.data.cache import size_limit
 from mtlab.errors import UserError
 from mtlab.runs.cleanup import Cleanup, InUseError, Removable, hold_idle_run, is_settled, remove_path
 from mtlab.runs.lock import lock_state
-from mtlab.runs.store import Store, run_id
+from mtlab.runs.store import PLAN_ANEW, Store, run_id
 
 
 def find_unplanned_runs(
@@ -72,8 +72,7 @@ class PlannedRuns:
         if signature != self._signature:
             for folder, (_, stamp) in zip(folders, signature, strict=True):
                 if stamp is None and (folder / "spec.yaml").exists():
-                    problem = "has no plan, so its runs are unknown: `mtlab plan` its spec.yaml first"
-                    raise UserError(problem, file=folder)
+                    raise UserError(f"has no plan, so its runs are unknown: {PLAN_ANEW}", file=folder)
             plans = [self.store.plan(name) for name, stamp in signature if stamp is not None]
             planned = {run["id"] for plan in plans for run in plan["runs"]}
             sequential = [plan for plan in plans if plan.get("sequential") is not None]

@@ -105,6 +105,8 @@ class Driver:
             self.active.append(fresh)
             free -= self._start_seeds(fresh, add, free)
             self._settle(board, pause)
+        else:
+            self._others = True  # those trials were all known: there may be more, at the next poll
         return RunChanges(add, pause, open=bool(self.active) or self._others)
 
     def finish(self) -> None:

@@ -127,14 +127,20 @@ def add_trial(plan: dict[str, Any], trial: TrialRuns) -> bool:
 
 
 def with_stored_trials(store: Store, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plan with the trials of the stored one, if that is of the same sweep and whole."""
-    if plan["study"] not in store.study_names():
-        return dict(plan)
+    """Return the plan with the trials of the stored one, if that is of a sweep and whole."""
+    stored = _stored_plan(store, plan["study"])
+    return dict(plan) if stored is None else {**plan, "rows": stored["rows"], "runs": stored["runs"]}
+
+
+def _stored_plan(store: Store, name: str) -> dict[str, Any] | None:
+    """Return the stored plan of a sweep; None if there is none, it is damaged, or that of a study."""
+    if name not in store.study_names():
+        return None
     try:
-        stored = store.plan(plan["study"])
+        stored = store.plan(name)
     except UserError:  # damaged
-        return dict(plan)
-    return {**plan, **{key: stored[key] for key in ("rows", "runs") if is_sweep(stored)}}
+        return None
+    return stored if is_sweep(stored) else None
 
 
 def lost_trials(
@@ -161,6 +167,8 @@ def store_plan(prepared: PreparedSweep, storage: SweepStorage, store: Store, pri
 class PlanFile:
     """The stored plan, to which several launchers add trials, each within `SweepStorage.exclusive`.
 
+    The launcher that began last has set budgets and variants: others add to what is stored.
+
     Args:
         store: the run store.
         plan: the plan without trials.
@@ -175,7 +183,7 @@ class PlanFile:
     def add(self, *trials: TrialRuns) -> None:
         """Add the runs of trials."""
         if self._version() != self._last_version:
-            self.plan = with_stored_trials(self.store, self.plan)
+            self.plan = _stored_plan(self.store, self.plan["study"]) or self.plan
         if sum(add_trial(self.plan, trial) for trial in trials):
             self._write()
 

@@ -111,16 +111,42 @@ def claim_storage(prepared: PreparedSweep, store: Store, *, replace: bool) -> It
     """
     sweep, text = prepared.sweep, composed_text(prepared.sweep.path)
     store.check_claim(sweep.name, sweep.path, text, replace=replace)
-    try:
-        storage = open_storage(sweep.keys.storage, sweep.name, store.study(sweep.name))
-    except UserError as error:
-        raise (sweep.error(error.problem, error.key) if error.file is None else error) from None
+    storage = _open(prepared, store)
     try:
         check_searches(prepared, storage)
         store.claim_study(sweep.name, sweep.path, text, replace=replace)
         yield storage
     finally:
         storage.close()
+
+
+@contextmanager
+def view_storage(prepared: PreparedSweep, store: Store, *, replace: bool) -> Iterator[SweepStorage | None]:
+    """Open a sweep's storage as `claim_storage` does, but write nothing to the store; None if the sweep has not begun.
+
+    Raises:
+        UserError: as `claim_storage`.
+
+    """
+    sweep, folder = prepared.sweep, store.study(prepared.sweep.name)
+    store.check_claim(sweep.name, sweep.path, composed_text(sweep.path), replace=replace)
+    if not folder.exists():
+        yield None
+        return
+    storage = _open(prepared, store, create=False)
+    try:
+        check_searches(prepared, storage)
+        yield storage
+    finally:
+        storage.close()
+
+
+def _open(prepared: PreparedSweep, store: Store, *, create: bool = True) -> SweepStorage:
+    sweep = prepared.sweep
+    try:
+        return open_storage(sweep.keys.storage, sweep.name, store.study(sweep.name), create=create)
+    except UserError as error:
+        raise (sweep.error(error.problem, error.key) if error.file is None else error) from None
 
 
 def open_searches(prepared: PreparedSweep, storage: SweepStorage) -> tuple[Search, ...]:

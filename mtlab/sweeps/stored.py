@@ -94,28 +94,22 @@ def open_sweep(store: Store, plan: Mapping[str, Any]) -> Iterator[tuple[SweepSto
         storage.close()
 
 
-def load_searches(storage: SweepStorage, plan: Mapping[str, Any]) -> tuple[StoredSearch, ...]:
-    """Load the searches of a plan's variants, in order."""
+def load_searches(storage: SweepStorage | None, plan: Mapping[str, Any]) -> tuple[StoredSearch, ...]:
+    """Load the searches of a plan's variants, in order; without a storage none has begun."""
     import optuna
 
     objectives = tuple(Objective(**objective) for objective in plan["objectives"])
     budget = check_config(SearchBudget, plan["budget"])
-    with silence_optuna():
-        begun = {
-            summary.study_name
-            for summary in optuna.get_all_study_summaries(storage.optuna_storage, include_best_trial=False)
-        }
-        return tuple(
-            StoredSearch(
-                variant,
-                objectives,
-                budget,
-                optuna.load_study(study_name=variant["search"], storage=storage.optuna_storage)
-                if variant["search"] in begun
-                else None,
-            )
-            for variant in plan["variants"]
-        )
+    studies: dict[str, optuna.Study] = {}
+    if storage is not None:
+        with silence_optuna():
+            optuna_storage = storage.optuna_storage
+            begun = optuna.get_all_study_names(optuna_storage)
+            names = [name for variant in plan["variants"] if (name := variant["search"]) in begun]
+            studies = {name: optuna.load_study(study_name=name, storage=optuna_storage) for name in names}
+    return tuple(
+        StoredSearch(variant, objectives, budget, studies.get(variant["search"])) for variant in plan["variants"]
+    )
 
 
 def describe_sweep(

@@ -68,13 +68,19 @@ def measure_interventions(
     for modality in MODALITIES:
         is_weighted = modality in weighted
         with_weights = partial(_with_weights, model, runtime, modality)
+        undisturbed = ForwardContext(model, runtime)
         of_weights = {
             "by": "weights" if is_weighted else "input",
             "uniform": value(with_weights(lambda *_: uniform)) if is_weighted else None,
             "token_mean": value(with_weights(lambda _, mask: token_mean(mask))) if is_weighted else None,
         }
         removed = {
-            str(level): evaluated(replace(with_weights(partial(_without, expert)), removed={_TOWERS[modality]: expert}))
+            str(level): evaluated(
+                replace(
+                    with_weights(partial(_without, expert)) if is_weighted else undisturbed,
+                    removed={_TOWERS[modality]: expert},
+                )
+            )
             for expert, level in enumerate(levels[modality], 1)
             if level in model.encoder.offered_levels(modality)
         }

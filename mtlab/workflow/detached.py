@@ -37,12 +37,12 @@ def start_detached(words: Sequence[str], store: Store, study: str) -> subprocess
         study: its name.
 
     Returns:
-        The process, once it launches runs or has ended; `LOG` holds what it prints.
+        The process, once it launches runs or has ended; what it prints is added to `LOG`.
 
     """
     log = store.study(study) / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with log.open("ab") as output:  # that of a launcher that still runs is gone on with
         process = _spawn(words, output)
     while process.poll() is None and process.pid not in {each.pid for each in find_launchers(store, study).here}:
         time.sleep(POLL)

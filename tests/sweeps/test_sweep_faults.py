@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import time
@@ -17,6 +19,7 @@ from optuna.study import StudyDirection
 from patience import wait_for
 
 from mtlab import files
+from mtlab.errors import UserError
 from mtlab.sweeps.status import PROBLEM
 from mtlab.sweeps.storage.base import open_storage
 
@@ -194,6 +197,39 @@ def test_a_launcher_that_stands_still_is_not_robbed(tmp_path: Path) -> None:
 def _ended(path: Path, root: Path) -> int:
     states = [state for variant in (0, 1) for _, state, *_ in told(path, root, variant)]
     return sum(state in ("COMPLETE", "PRUNED") for state in states)
+
+
+def test_an_account_without_rights_is_told_in_one_line(tmp_path: Path) -> None:
+    if postgres_server.programs() is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with postgres_server.running() as made:
+        with psycopg.connect(made.url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE guest LOGIN")
+        theirs = made.url.replace("postgres@", "guest@")
+        with pytest.raises(UserError, match="cannot keep a sweep: permission denied for schema public") as empty:
+            open_storage(theirs, "hunt", tmp_path)
+        open_storage(made.url, "hunt", tmp_path).close()
+        with pytest.raises(UserError, match="cannot keep a sweep: permission denied for table") as made_by_another:
+            open_storage(theirs, "hunt", tmp_path)
+    assert all(str(each.value).count("\n") == 0 for each in (empty, made_by_another))
+
+
+def test_launchers_are_known_on_nfs_which_locks_what_is_open_for_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        original(descriptor, operation)
+
+    original = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", flock)
+    storage = open_storage("journal", "hunt", tmp_path)
+    with storage.register_launcher("alive"):
+        assert not storage.launcher_is_gone("alive")
+        (tmp_path / "launchers" / "killed").touch()
+        assert storage.launcher_is_gone("killed")
+    storage.close()
 
 
 def test_a_journal_survives_half_a_line(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ from mtlab.report.formats import sweep_tables
 from mtlab.runs.store import final_name
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
+from mtlab.sweeps.plan import store_plan
 from mtlab.sweeps.run import SweepOutcome
 from mtlab.sweeps.spec import FinalRules
 from mtlab.sweeps.stored import open_sweep as reading
+from mtlab.sweeps.trials import trial_runs
 from mtlab.sweeps.winners import to_yaml, winners, winners_study
 
 TEXT = """
@@ -201,12 +203,33 @@ def test_a_plan_with_other_settings_changes_nothing(
     opened = searched(tmp_path, TEXT.replace("trials: 5", "trials: 2"))
     path = opened.store.study("hunt") / "plan.json"
     before = path.read_text()
-    words = ("sweep", "plan", opened.prepared.sweep.path, "study.budget.trials=7", "--store", opened.store.root)
-    code, shown, _ = here(monkeypatch, capsys)(*words)
-    assert code == 0
-    assert "budget: 7 trials of each variant" in shown
-    assert "not written: hunt stays as it is until `mtlab sweep` is given these settings" in shown
-    assert path.read_text() == before
+    (tmp_path / "copy").mkdir()
+    copy = write_sweep(tmp_path / "copy", f"{TEXT}\n# another file")
+    for file, store, options in (
+        (opened.prepared.sweep.path, opened.store.root, ()),
+        (copy, opened.store.root, ("--replace",)),
+        (copy, tmp_path / "fresh", ()),
+    ):
+        words = ("sweep", "plan", file, "study.budget.trials=7", "--store", store, *options)
+        code, shown, _ = here(monkeypatch, capsys)(*words)
+        assert code == 0
+        assert "budget: 7 trials of each variant" in shown
+        assert "not written: hunt stays as it is until `mtlab sweep` is given these settings" in shown
+        assert path.read_text() == before
+    assert not (tmp_path / "fresh" / "studies").exists()
+
+
+def test_launchers_with_older_files_leave_budget_and_variants_as_the_newest_has_set_them(tmp_path: Path) -> None:
+    older = Opened(write_sweep(tmp_path, TEXT.replace("trials: 5", "trials: 2")), tmp_path / "runs")
+    with older.storage.exclusive():
+        theirs = store_plan(older.prepared, older.storage, older.store, free)
+    newer = Opened(write_sweep(tmp_path, TEXT.replace("trials: 5", "trials: 3")), tmp_path / "runs")
+    with newer.storage.exclusive():
+        store_plan(newer.prepared, newer.storage, newer.store, free)
+    settings = {"train.lr": 1e-3, "text.layers": "all", "model.cross_layers": 1}
+    theirs.add(trial_runs(older.prepared, older.prepared.variants[0], 0, settings, free))
+    stored = older.store.plan("hunt")
+    assert (stored["budget"]["trials"], len(stored["rows"])) == (3, 1)
 
 
 @pytest.mark.parametrize("loss", ["damaged", "lost", "replaced"])

@@ -11,6 +11,7 @@ from calling import here
 from imagined import BEST, Opened, accuracy, write_sweep
 
 from mtlab.launch.status import study_statuses
+from mtlab.sweeps import driver
 from mtlab.sweeps.algorithms import trial_seed
 
 SPACE = "space:\n  train.lr: {float: [1e-4, 1e-1], log: true}\n  train.weight_decay: {float: [0.0, 1.0]}\n"
@@ -102,6 +103,7 @@ def test_what_the_store_has_changes_no_trial_and_costs_nothing(tmp_path: Path, m
     first.search()
     again = write_sweep(tmp_path, path.read_text().replace("name: hunt", "").partition("base: imagined")[2], "other")
     monkeypatch.setattr(imagined, "train", None)  # nothing may be run
+    monkeypatch.setattr(driver, "BURST", 3)  # known trials end at once: more than are proposed between two polls
     second = Opened(again, tmp_path / "runs")
     second.search()
     assert second.trials() == first.trials()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,6 +12,7 @@ from mtlab.cli.options import JsonOption, Overrides, PluginsOption, ReplaceOptio
 from mtlab.cli.output import estimate_time, make_table, print_json
 
 if TYPE_CHECKING:
+    from mtlab.sweeps.storage.base import SweepStorage
     from mtlab.sweeps.stored import StoredSearch
 
 
@@ -27,16 +29,19 @@ def plan(
     from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.plan import plan_left, store_plan, to_json, with_stored_trials
-    from mtlab.sweeps.run import claim_storage, prepare_file
+    from mtlab.sweeps.run import claim_storage, prepare_file, view_storage
     from mtlab.sweeps.stored import load_searches
 
     opened = Store.open(store_root(store), create=True)
     path = find_study_file(file, sweep_recipe_folders())
     prepared, costs = prepare_file(path, overrides or [], opened, plugins=not no_plugins)
-    with claim_storage(prepared, opened, replace=replace) as storage:
+    with ExitStack() as stack:
+        storage: SweepStorage | None
         if overrides:
+            storage = stack.enter_context(view_storage(prepared, opened, replace=replace))
             data = with_stored_trials(opened, to_json(prepared))
         else:
+            storage = stack.enter_context(claim_storage(prepared, opened, replace=replace))
             with storage.exclusive():
                 data = store_plan(prepared, storage, opened, costs).plan
         costs.save()

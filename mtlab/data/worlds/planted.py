@@ -19,7 +19,7 @@ class PlantedCodes(Dataset):
     """A code in the text, a code in the image; the answer is their sum modulo `classes`.
 
     One code alone says nothing about the answer. The towers `planted` turn text and image into levels of noise, of
-    which one known level carries the code: a manager must find it. All pairs of codes occur equally often.
+    which one known level carries the code: a manager must find it. All pairs of codes take turns.
     """
 
     @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,15 @@ class PlantedCodes(Dataset):
     def sizes(cls, config: Any) -> Mapping[Split, int]:
         """Number of examples of each split."""
         return {split: getattr(config, split) for split in SPLITS}
+
+    @classmethod
+    def remarks(cls, config: Any) -> Sequence[str]:
+        """Tell of splits in which one code alone tells something of the answer, as they do not show all pairs."""
+        few = [split for split, size in cls.sizes(config).items() if size < config.classes**2]
+        if not few:
+            return ()
+        pairs = f"{config.classes**2:,} pairs of {config.classes} codes"
+        return (f"{' and '.join(few)} cannot show all {pairs}: one code alone tells something of the answer",)
 
     @property
     def answers(self) -> Sequence[str]:

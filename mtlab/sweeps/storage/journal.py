@@ -142,7 +142,7 @@ class JournalSweepStorage:
         """Test whether its file is locked, see `SweepStorage.launcher_is_gone`."""
         path = self.folder / LAUNCHERS / token
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = _open_to_lock(path)
         except FileNotFoundError:
             return True
         try:
@@ -158,3 +158,13 @@ class JournalSweepStorage:
     def close(self) -> None:
         """Close the journal."""
         self.journal.close()
+
+
+def _open_to_lock(path: Path) -> int:
+    """Open a file for writing, as NFS locks none other exclusively; for reading alone where the store is read-only."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

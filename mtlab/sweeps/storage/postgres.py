@@ -42,20 +42,26 @@ class PostgresSweepStorage:
     def __init__(self, url: str, name: str) -> None:
         if find_spec("psycopg") is None:
             raise missing_extra("psycopg", "postgres", key="storage")
+        from optuna.exceptions import StorageInternalError
         from optuna.storages import RDBStorage
+        from sqlalchemy.exc import SQLAlchemyError
 
         self.name = name
         self.url = url
         parts = urlsplit(url)
         self.connection = _connect(urlunsplit(parts._replace(scheme="postgresql")))
-        with self._lock(TABLES):
-            self.optuna_storage = RDBStorage(
-                urlunsplit(parts._replace(scheme="postgresql+psycopg")),
-                engine_kwargs={
-                    "connect_args": {"connect_timeout": PATIENCE, "options": f"{KEEPALIVE} {ASYNCHRONOUS}"},
-                    "pool_pre_ping": True,
-                },
-            )
+        try:
+            with self._lock(TABLES):
+                self.optuna_storage = RDBStorage(
+                    urlunsplit(parts._replace(scheme="postgresql+psycopg")),
+                    engine_kwargs={
+                        "connect_args": {"connect_timeout": PATIENCE, "options": f"{KEEPALIVE} {ASYNCHRONOUS}"},
+                        "pool_pre_ping": True,
+                    },
+                )
+        except (SQLAlchemyError, StorageInternalError) as error:  # such as a role without rights
+            self.connection.close()
+            raise UserError(f"cannot keep a sweep: {_first_line(_cause(error))}", file=redact(url)) from None
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -133,6 +139,13 @@ def redact(url: str) -> str:
 def _first_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0].strip() if lines else type(error).__name__
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what the driver raised: Optuna and SQLAlchemy say little of it in their first lines."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _key(name: str) -> int:
