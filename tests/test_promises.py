@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -49,6 +50,11 @@ def test_nothing_that_runs_what_a_file_holds_is_called() -> None:
     assert loads
     for file, call in loads:
         assert given(call, "weights_only") == "True" or given(call, "allow_pickle") == "False", file
+    folders = [(file, call) for file, name, call in found if re.match(r"Auto\w+\.from_pretrained", name)]
+    assert len(folders) > 5
+    for file, call in folders:  # transformers would ask the terminal whether to run a folder's code
+        told = ast.unparse(call)
+        assert "NO_CODE" in told or "**source" in told or given(call, "trust_remote_code") == "False", file
 
 
 def test_no_shell_is_started_but_for_a_pipe() -> None:

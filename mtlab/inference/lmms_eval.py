@@ -107,7 +107,7 @@ class LmmsEvalModel(_Base):  # type: ignore[misc] # lmms-eval has no types
         found = list(_flat(visual(self._row(number, task, split))))
         if len(found) != 1:
             raise UserError(f"task {task!r} has {len(found)} images to a question: a run reads one")
-        return found[0].convert("RGB") if hasattr(found[0], "convert") else found[0]
+        return found[0]
 
 
 def _flat(visuals: Any) -> Iterator[Any]:

@@ -60,6 +60,9 @@ def notes(source: ExportSource, dialect: Dialect) -> tuple[str, ...]:
         found.append(
             f"the cross-modal LayerNorms have epsilon {theirs:g} there and {eps:g} here: outputs differ by about 1e-5"
         )
+    own, published = source.vision.blocks[0].attn.num_heads, source.vision.embed_dim // CLIP_HEAD
+    if dialect == "official" and own != published:
+        found.append(f"the authors' vision tower has {published} heads, one for 64 channels, and {own} here")
     if source.resized is not None:
         found.append("positions of image patches are those of {1} pixels, not of {0}".format(*source.resized))
     return tuple(found)

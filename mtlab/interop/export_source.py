@@ -14,7 +14,7 @@ from mtlab import files
 from mtlab.errors import UserError
 from mtlab.interop.weight_names import CheckpointLayout
 from mtlab.runs import imported_checkpoint
-from mtlab.runs.checkpoints import CorruptError, load
+from mtlab.runs.checkpoints import ADVICE, CorruptError, load
 from mtlab.runs.find_run import check_unchanged
 from mtlab.towers.build import build_tower
 from mtlab.towers.images import ImagePreprocessing
@@ -56,6 +56,8 @@ def read_source(path: Path) -> ExportSource:
         return _imported(path)
     if (path / "result.json").is_file() and (path / BEST).is_file():
         return _run(path)
+    if (path / "result.json").is_file():
+        raise UserError(f"the checkpoint is missing: {ADVICE}", file=path / BEST)
     if (path / "state.json").is_file():
         raise UserError("is a run that is not finished", file=path)
     raise UserError("is neither the folder of an imported checkpoint nor that of a finished run", file=path)

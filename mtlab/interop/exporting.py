@@ -69,7 +69,9 @@ def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None)
             if read.preprocessing is not None:
                 files.write_json(scratch / "preprocessor_config.json", huggingface.image_processor(read.preprocessing))
             huggingface.copy_tokeniser(read.text_folder, scratch)
-    kinds = set(HEADS[read.task]) | set(read.layout.heads if read.layout is not None else ())
+    kinds = set(read.layout.heads) if read.layout is not None else set()
+    if not exact:
+        kinds |= set(HEADS[read.task])
     there = {kind for kind in kinds if kind in layout.heads}
     return ExportSummary(
         family=FAMILIES[layout.family],

@@ -102,6 +102,11 @@ def _import(
     name = options.task or architecture.guess_task(layout)
     if name not in HEADS:
         raise UserError(f"no published head goes with the task {name!r}; {nearest(name, HEADS)}", key="--task")
+    if name == "reasoning" and layout.type_rows == 2:
+        raise UserError(
+            "was pre-trained for one image: import it without --task, and `init_from` of a study enlarges it",
+            key="--task",
+        )
     tokeniser = _text_folder(scratch, read, options, layout, sizes, hyperparameters)
     config, answers = _config(layout, shapes, sizes, hyperparameters, name)
 

@@ -6,21 +6,16 @@ classes; everything else that is neither a tensor nor plain data is refused.
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mtlab.errors import UserError
 from mtlab.interop.architecture import Hyperparameters
-from mtlab.towers.loading.weights import is_pickle, read_tensors
+from mtlab.towers.loading.weights import read_tensors, unpickle
 
 #: Classes that a file may name; each is replaced by a class that does nothing, and none is imported.
 ALLOWED = (
@@ -56,7 +51,7 @@ def read_file(path: Path) -> LightningFile:
         raise UserError("no such checkpoint" if not path.exists() else "is a folder, not a checkpoint file", file=path)
     if path.suffix == ".safetensors":
         return LightningFile(read_tensors(path), {})
-    data = _unpickle(path)
+    data = unpickle(path, [(type(name.rpartition(".")[2], (_Inert,), {}), name) for name in ALLOWED])
     state = data.get("state_dict", data) if isinstance(data, Mapping) else None
     named = state if isinstance(state, Mapping) else {}
     tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
@@ -74,39 +69,6 @@ def hyperparameters(options: Mapping[str, Any]) -> Hyperparameters:
 
 
 _SETTINGS = {"num_heads": "heads", "drop_rate": "dropout", "max_text_len": "max_length"}
-
-
-def _unpickle(path: Path) -> Any:
-    stand_ins: list[Any] = [(type(name.rpartition(".")[2], (_Inert,), {}), name) for name in ALLOWED]
-    mapped = {"mmap": True} if zipfile.is_zipfile(path) else {}
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
-            warnings.simplefilter("ignore")  # of pickles of another protocol: read or refused below
-            return torch.load(path, map_location="cpu", weights_only=True, **mapped)
-    except pickle.UnpicklingError as error:
-        name = re.search(r"(?i)unsupported (?:global: GLOBAL|GLOBAL|class) ([\w.]+)", str(error))
-        if name is not None:
-            problem = f"holds code ({name[1]}) and is refused: save the state_dict alone, or as safetensors"
-        elif "weights_only" in str(error).lower() and is_pickle(path):
-            problem = "holds code or other things than tensors, and is refused: save the state_dict alone"
-        else:
-            problem = "is not a readable checkpoint (damaged, cut off, or another format)"
-        raise UserError(problem, file=path) from None
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        AssertionError,
-    ) as error:
-        first = str(error).partition("\n")[0][:120]
-        words = f": {first}" if " " in first else ""  # of some errors a number, or nothing
-        raise UserError(
-            f"is not a readable checkpoint (damaged, cut off, or another format){words}", file=path
-        ) from None
 
 
 class _Inert:

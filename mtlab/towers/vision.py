@@ -177,6 +177,14 @@ def _describe(config: TimmTower.Config) -> TowerInfo:
     side = config.grid or min(min(level.grid.shape[-2:]) for level in levels)
     with torch.device("meta"):
         network = timm_models.create(config.model, config.image_size, config.blocks)
+    patch = timm_models.cutting_patch(network, config.image_size)
+    if patch is not None:
+        below = config.image_size // patch * patch
+        advice = f"{below} and {below + patch} would do" if below else f"{patch} would do"
+        raise UserError(
+            f"patches of {patch} pixels do not fill {config.image_size}, the rest would be cut off; {advice}",
+            key="image_size",
+        )
     # registers do not count: only a model's class token, which comes first, summarises the image
     class_token = prefix > 0 and getattr(network, "cls_token", None) is not None
     return TowerInfo(

@@ -52,7 +52,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(
     (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.iterdir())
     for arguments, line in [
-        ([tmp_path / "cut.ckpt"], "cut.ckpt: is not a readable checkpoint (damaged"),
+        ([tmp_path / "cut.ckpt"], "cut.ckpt: is not a readable PyTorch checkpoint (damaged"),
         ([tmp_path / "other.ckpt"], "other.ckpt: is no METER, BridgeTower or ManagerTower: 1 weights, features.0"),
         ([tmp_path / "empty"], "empty: is no model folder: it has no config.json"),
         ([tmp_path / "none.ckpt"], "none.ckpt: no such checkpoint"),

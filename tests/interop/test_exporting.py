@@ -18,7 +18,7 @@ from torch import Tensor
 
 import mtlab
 from mtlab.errors import UserError
-from mtlab.interop.export_layout import export_layout
+from mtlab.interop.export_layout import export_layout, notes
 from mtlab.interop.export_source import read_source
 from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, import_checkpoint
@@ -225,10 +225,34 @@ def test_what_no_published_model_has_is_refused(
         export_layout(replace(source, config=config), "official")
 
 
+def test_heads_of_the_vision_tower_that_the_authors_code_would_not_have_are_told(tmp_path: Path) -> None:
+    source = read_source(imported("bt", tmp_path))
+    heads, width = source.vision.blocks[0].attn.num_heads, source.vision.embed_dim
+    told = f"the authors' vision tower has {width // 64} heads, one for 64 channels, and {heads} here"
+    assert (told in notes(source, "official")) == (heads != width // 64)
+    source.vision.blocks[0].attn.num_heads = width // 64
+    assert not any("vision tower" in note for note in notes(source, "official"))
+
+
+def test_heads_that_were_drawn_at_the_import_are_none_that_the_format_lacks(tmp_path: Path) -> None:
+    def without(state: dict[str, Tensor]) -> None:
+        for name in [name for name in state if name.startswith("itm_score")]:
+            del state[name]
+
+    file = checkpoint("bt", tmp_path / "bare.ckpt", without)
+    wishes = ImportOptions(hyperparameters=hyperparameters("bt"), task="retrieval")
+    assert import_checkpoint(file, tmp_path / "ours", wishes).drawn
+    told = export(tmp_path / "ours", "official", tmp_path / "back.ckpt")
+    assert (told.exact, told.left_out) == (True, ())
+
+
 def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "there.ckpt").write_text("mine")
     with pytest.raises(UserError, match="exists already"):
         export(tmp_path, "official", tmp_path / "there.ckpt")
     with pytest.raises(UserError, match="neither the folder of an imported checkpoint nor that of a finished run"):
+        export(tmp_path, "official", tmp_path / "new.ckpt")
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(UserError, match=r"best\.safetensors: the checkpoint is missing: `mtlab clean --yes` sets"):
         export(tmp_path, "official", tmp_path / "new.ckpt")
     assert (tmp_path / "there.ckpt").read_text() == "mine"

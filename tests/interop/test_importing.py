@@ -100,6 +100,18 @@ def test_a_checkpoint_without_heads_gets_drawn_ones(tmp_path: Path) -> None:
     loaded(tmp_path / "ours")
 
 
+def test_a_checkpoint_for_one_image_becomes_none_for_two(tmp_path: Path) -> None:
+    def for_one_image(state: dict[str, Tensor]) -> None:
+        state["token_type_embeddings.weight"] = state["token_type_embeddings.weight"][:2].clone()
+        for name in [name for name in state if name.startswith("nlvr2")]:
+            del state[name]
+
+    file = checkpoint("bt", tmp_path / "one.ckpt", for_one_image)
+    wishes = ImportOptions(hyperparameters=hyperparameters("bt"), task="reasoning")
+    with pytest.raises(UserError, match="--task: was pre-trained for one image: import it without --task"):
+        import_checkpoint(file, tmp_path / "ours", wishes)
+
+
 def _renamed(state: dict[str, Tensor]) -> None:
     state["cross_modal_text_pooler.dense.wieght"] = state.pop("cross_modal_text_pooler.dense.weight")
 

@@ -86,7 +86,7 @@ def test_damaged_files_are_told(tmp_path: Path) -> None:
     damaged = {"cut": whole.getvalue()[:-200], "empty": b"", "words": b"no checkpoint"}
     for name, data in (damaged | {"reference": tensor_without_storage.getvalue()}).items():
         (tmp_path / f"{name}.ckpt").write_bytes(data)
-        with pytest.raises(UserError, match=rf"{name}\.ckpt: is not a readable checkpoint .*\w\)?$"):
+        with pytest.raises(UserError, match=rf"{name}\.ckpt: is not a readable PyTorch checkpoint .*\w\)?$"):
             read_file(tmp_path / f"{name}.ckpt")
     with pytest.raises(UserError, match="no such checkpoint"):
         read_file(tmp_path / "none.ckpt")

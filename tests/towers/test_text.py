@@ -1,5 +1,6 @@
 """transformers towers of several families, and MiniLM."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -133,6 +134,11 @@ def spoil(folder, how):
         (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{ no }")
     elif how == "not a text model":
         (folder / "config.json").write_text('{"model_type": "clip"}')
+    elif how == "own code":
+        config = json.loads((folder / "config.json").read_text())
+        own = {"model_type": "mine", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
+        (folder / "config.json").write_text(json.dumps(config | own))
+        (folder / "own.py").write_text("print('the weights file ran code')")
     elif how == "not a model":
         (folder / "config.json").write_text("{")
 
@@ -146,9 +152,11 @@ def spoil(folder, how):
         ("damaged", "transformers cannot read the model"),
         ("not a text model", "no text encoder"),
         ("not a model", "transformers cannot read the model"),
+        ("own code", "the model needs code of its own, which is not run"),
     ],
 )
-def test_folders_that_are_refused(tmp_path, capsys, how, told):
+def test_folders_that_are_refused(tmp_path, capsys, monkeypatch, how, told):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))  # nobody is asked
     folder = model_folder(tmp_path, "bert")
     spoil(folder, how)
     with pytest.raises(UserError) as caught:
@@ -189,6 +197,19 @@ def test_a_download_that_was_broken_off_has_no_digest(tmp_path):
     (folder / names["layer.2"]).write_bytes(b"2")
     assert text_encoders.digest(folder, weights=True)
     assert text_encoders.find_or_download(str(folder), weights=True) == folder
+
+
+def test_what_others_left_in_the_cache_of_the_hub_is_no_whole_model(tmp_path, monkeypatch):
+    cached = model_folder(tmp_path / "cached", "bert")
+    monkeypatch.setattr(text_encoders.hub, "find_cached", lambda _: cached)
+    monkeypatch.setattr(text_encoders.hub, "download", lambda _, weights: tmp_path / f"with weights: {weights}")
+    assert text_encoders.find_or_download("me/words", weights=False) == cached
+    assert text_encoders.find_or_download("me/words", weights=True) == tmp_path / "with weights: True"
+    for name in text_encoders._TOKENISER_FILES:
+        (cached / name).unlink(missing_ok=True)
+    assert text_encoders.find_or_download("me/words", weights=False) == tmp_path / "with weights: False"
+    (cached / "config.json").unlink()
+    assert text_encoders.find("me/words") is None
 
 
 def test_relative_folders_of_models_are_stored_absolute(tmp_path, monkeypatch):

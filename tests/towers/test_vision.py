@@ -244,6 +244,14 @@ def test_files_that_are_refused(tmp_path, capsys, how, told, suffix):
             "vision.norm: 'swin_tiny_patch4_window7",
         ),
         (timm_node("test_vit", image_size=4), "vision.image_size: 4"),
+        (
+            timm_node("vit_tiny_patch16_224", image_size=60),
+            "vision.image_size: patches of 16 pixels do not fill 60, the rest would be cut off; 48 and 64 would do",
+        ),
+        (
+            timm_node("test_vit.r160"),
+            "vision.model: timm has no weights 'r160' of 'test_vit'; did you mean 'r160_in1k'?",
+        ),
         (timm_node("test_vit", weights="pretrained"), "vision.model: 'timm/test_vit.r160_in1k' is not in the hub's"),
     ],
 )

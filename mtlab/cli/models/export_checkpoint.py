@@ -96,13 +96,17 @@ def _write_card(source: Path, study: str | None, out: Path, log: Callable[[str],
     return write_card(store, plan, run.id, out)
 
 
+def differences(done: ExportSummary) -> list[str]:
+    """Describe what the written model lacks, and where it is another."""
+    dropped = f"heads that this format has no place for are left out: {', '.join(done.left_out)}"
+    return [*([dropped] if done.left_out else ()), *done.notes]
+
+
 def _print_result(done: ExportSummary, out: Path, to: str) -> None:
     exact = ", as it was imported" if done.exact else ""
     typer.echo(f"{done.family}: {done.weights} weights{exact}")
-    if done.left_out:
-        typer.echo(f"  heads that this format has no place for are left out: {', '.join(done.left_out)}")
-    for note in done.notes:
-        typer.echo(f"  {note}")
+    for line in differences(done):
+        typer.echo(f"  {line}")
     of_transformers = "from_pretrained of BridgeTowerModel and BridgeTowerProcessor"
     following = of_transformers if to == "hf" else "load_path= of the authors' code"
     typer.echo(f"written to {out}; next: {following}")

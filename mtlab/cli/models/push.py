@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mtlab.cli.models.export_checkpoint import export_model
+from mtlab.cli.models.export_checkpoint import differences, export_model
 from mtlab.cli.options import JsonOption, StoreOption
 from mtlab.cli.output import format_bytes, print_json, status_line
 
@@ -49,24 +50,28 @@ def push(
     """
     from mtlab.interop.publishing import find_repository, is_exported, publish
 
+    lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="mtlab-push-") as scratch, status_line() as log:
         log("asking the hub")
         name = find_repository(repository, update=update)
         folder = source
         if not is_exported(source):
             folder = Path(scratch) / "model"
-            export_model(source, "hf", folder, store, log)
+            written, _ = export_model(source, "hf", folder, store, log)
+            lines = differences(written)
         log(f"sending to {name}")
         said = message or f"mtlab: {source.name if source.exists() else source}"
         done = publish(folder, name, said, public=public, update=update)
     if as_json:
-        print_json(dataclasses.asdict(done))
+        print_json(dataclasses.asdict(done) | {"differences": lines})
     else:
-        _print(done)
+        _print(done, lines)
 
 
-def _print(done: Published) -> None:
+def _print(done: Published, lines: Sequence[str]) -> None:
     typer.echo(f"sent {len(done.files)} files to {done.url} ({done.visibility}), commit {done.commit}:")
     for name, size in done.files.items():
         typer.echo(f"  {name}  {format_bytes(size)}")
+    for line in lines:
+        typer.echo(line)
     typer.echo(f'next: BridgeTowerModel.from_pretrained("{done.repository}")')

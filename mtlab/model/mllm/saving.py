@@ -49,7 +49,7 @@ def load(folder: Path, model: Any = None) -> ManagedModel:
         raise UserError("expected the keys manager and injection", file=folder / OPTIONS)
     tensors = read_tensors(folder / WEIGHTS)
     if model is None:
-        model = AutoModelForImageTextToText.from_pretrained(folder)
+        model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=False)
     with place_errors(file=folder / OPTIONS):
         managed = ManagedModel(model, stored["manager"], check_config(Injection, stored["injection"]))
     try:

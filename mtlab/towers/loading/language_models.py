@@ -37,8 +37,8 @@ def load_language_model(name: str, *, layers: int | None = None) -> tuple[Any, A
 
     source = _smollm2(weights=True) if name == SMOLLM2 else name
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype="float32")
+        tokenizer = AutoTokenizer.from_pretrained(source, **text_encoders.NO_CODE)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype="float32", **text_encoders.NO_CODE)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load {name!r}: {' '.join(str(error).split())[:160]}", key="model") from None
     if tokenizer.pad_token_id is None:
@@ -152,14 +152,19 @@ def build_causal(folder: Path, *, layers: int, weights: bool) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM  # here: their import takes a second
 
     with text_encoders.explain_errors(folder), text_encoders.quiet():
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, **text_encoders.NO_CODE)
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
         if not weights:
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            folder,
+            config=config,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **text_encoders.NO_CODE,
         )
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"the weights do not fit the model: {', '.join(missing[:3])} missing", file=folder, key="model")
@@ -192,7 +197,7 @@ def _smollm2(*, weights: bool) -> Path:
 def _convert(file: Path, folder: Path, *, weights: bool) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # here: their import takes a second
 
-    source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    source = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name, **text_encoders.NO_CODE}
     with torch.device("cpu"), text_encoders.quiet():
         AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
         if not weights:

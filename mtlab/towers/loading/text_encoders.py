@@ -20,6 +20,8 @@ from mtlab.towers.base import TowerInfo, Vocabulary
 from mtlab.towers.loading import hub
 from mtlab.towers.loading.disk_cache import files_digest, load_or_describe
 
+NO_CODE = {"trust_remote_code": False}  #: code in a model's folder is never run; else transformers asks the terminal
+
 
 def find(model: str) -> Path | None:
     """Return the folder of a model if it is on this disk: a path, or a hub name in the hub's cache.
@@ -35,7 +37,8 @@ def find(model: str) -> Path | None:
         raise UserError("is no model folder (it has no config.json)", file=folder, key="model")
     if model.startswith((".", "/", "~")):
         raise UserError("no such model folder", file=folder, key="model")
-    return hub.find_cached(model)
+    cached = hub.find_cached(model)
+    return cached if cached is not None and (cached / "config.json").is_file() else None
 
 
 def find_or_download(model: str, *, weights: bool) -> Path:
@@ -46,9 +49,10 @@ def find_or_download(model: str, *, weights: bool) -> Path:
 
     """
     folder = find(model)
-    if folder is not None and (not weights or hub.has_all_weights(folder)):
+    own = folder is not None and folder == Path(model).expanduser()
+    if folder is not None and (not weights or hub.has_all_weights(folder)) and (own or has_tokeniser(folder)):
         return folder
-    if folder is not None and folder == Path(model).expanduser():
+    if folder is not None and own:
         problem = (
             "holds not all files of weights that its index names" if hub.weight_files(folder) else "holds no weights"
         )
@@ -106,7 +110,7 @@ def load(folder: Path) -> Any:
     options = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
     with explain_errors(folder), quiet():
         network, report = kind.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **NO_CODE, **options
         )
     missing = sorted(report["missing_keys"]) + [str(key) for key in report["mismatched_keys"]]
     if missing:
@@ -130,7 +134,7 @@ def load_tokeniser(folder: Path) -> Any:
     if not has_tokeniser(folder):
         raise UserError("holds no tokeniser: copy the files of the model's own here", file=folder, key="model")
     with explain_errors(folder), quiet():
-        tokeniser = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
+        tokeniser = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right", **NO_CODE)
     if tokeniser.pad_token is None:  # padding is masked: any token will do
         tokeniser.pad_token = tokeniser.eos_token
     return tokeniser
@@ -236,7 +240,7 @@ def _read_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     with explain_errors(folder):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, **NO_CODE)
     if not isinstance(getattr(config, "hidden_size", None), int) or not hasattr(config, "num_hidden_layers"):
         raise UserError(f"a model of type {config.model_type!r} is no text encoder", file=folder, key="model")
     return config
@@ -280,6 +284,10 @@ def explain_errors(folder: Path) -> Iterator[None]:
 
 def _unreadable_error(error: Exception, folder: Path) -> UserError:
     first = " ".join(str(error).split())[:200]
+    if "trust_remote_code" in str(error):
+        return UserError(
+            "the model needs code of its own, which is not run: take one of transformers", file=folder, key="model"
+        )
     return UserError(f"transformers cannot read the model: {first}", file=folder, key="model")
 
 

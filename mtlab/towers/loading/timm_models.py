@@ -105,6 +105,17 @@ def level_shapes(model: str, image_size: int, blocks: int | None = None) -> list
             raise _build_error(model, image_size, error) from error
 
 
+def cutting_patch(network: Any, image_size: int) -> int | None:
+    """Return the side of the patches if they do not fill the image: its right and lower edge would be cut off."""
+    from timm.layers import PatchEmbed
+
+    embed = getattr(network, "patch_embed", None)
+    if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
+        return None
+    sides = [int(side) for side in embed.patch_size]
+    return next((side for side in sides if image_size % side), None)
+
+
 def has_own_norm(network: Any, widths: Sequence[int]) -> bool:
     """Return True if the model ends in a norm that fits every level: a ViT does, a pyramid does not."""
     last = getattr(network, "norm", None)
@@ -191,6 +202,9 @@ def _check_model_name(model: str) -> None:
         suggestion = nearest(model, names)
         advice = suggestion if suggestion.startswith("did") else "see timm.list_models()"
         raise UserError(f"timm has no model {model!r}; {advice}", key="model")
+    name, _, tag = model.partition(".")
+    if tag and tag not in _tags(name):
+        raise UserError(f"timm has no weights {tag!r} of {name!r}; {nearest(tag, _tags(name))}", key="model")
 
 
 @cache
@@ -198,6 +212,14 @@ def _model_names() -> frozenset[str]:
     import timm
 
     return frozenset(timm.list_models())
+
+
+@cache
+def _tags(model: str) -> frozenset[str]:
+    """Return the tags of a model's pre-trained weights."""
+    import timm
+
+    return frozenset(name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*"))
 
 
 def _hub_name(model: str) -> str:
@@ -210,7 +232,7 @@ def _hub_name(model: str) -> str:
 
     name = str(load_or_compute("timm-hub", [model, library_version("timm")], compute))
     if not name:
-        raise UserError(f"timm has no pre-trained weights of {model!r}; use `weights: random` or a file", key="weights")
+        raise UserError(f"the hub has no weights of timm's {model!r}; use `weights: random` or a file", key="weights")
     return name
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from mtlab.errors import UserError, missing_extra
 
 WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_state_dict")  #: keys under which trainers store tensors
 
-SIGNS_OF_CODE = ("Unsupported global", "Unsupported class", "GLOBAL")  #: in PyTorch's refusal to unpickle
+CHECKPOINT = "a readable PyTorch checkpoint (damaged, cut off, or another format)"
+#: What PyTorch raises for damaged files.
+_ERRORS = (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, AssertionError)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -31,7 +35,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError("no such weights file" if not path.exists() else "is a folder, not a weights file", file=path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    data = _read_pickled(path)
+    data = unpickle(path)
     for wrapper in WRAPPERS:
         if isinstance(data, Mapping) and isinstance(data.get(wrapper), Mapping):
             data = data[wrapper]
@@ -82,18 +86,32 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"is not a readable safetensors file: {error}", file=path) from None
 
 
-def _read_pickled(path: Path) -> Any:
+def unpickle(path: Path, stand_ins: Sequence[tuple[type, str]] = ()) -> Any:
+    """Read what a PyTorch file holds, memory-mapped if possible: tensors and plain data only.
+
+    Args:
+        path: of the file.
+        stand_ins: classes that take the place of those that the file may name.
+
+    Raises:
+        UserError: the file is damaged, or holds code or other things.
+
+    """
+    mapped = {"mmap": True} if zipfile.is_zipfile(path) else {}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(stand_ins)):
             warnings.simplefilter("ignore")  # about pickles of another protocol: they are read or refused below
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, **mapped)
     except pickle.UnpicklingError as error:
+        name = re.search(r"(?i)unsupported (?:global: GLOBAL|GLOBAL|class) ([\w.]+)", str(error))
         # A pickle that cannot be read is one of other things than tensors, or written by another library.
-        if is_pickle(path) or any(sign in str(error) for sign in SIGNS_OF_CODE):
-            problem = "holds code or other things than tensors, and is refused: save the state_dict, or as safetensors"
+        if name is not None or is_pickle(path):
+            what = "code or other things than tensors" if name is None else f"code ({name[1]})"
+            problem = f"holds {what} and is refused: save the state_dict alone, or as safetensors"
         else:
-            problem = "is not a readable PyTorch checkpoint (damaged, or another format)"
+            problem = f"is not {CHECKPOINT}"
         raise UserError(problem, file=path) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = str(error).partition("\n")[0]
-        raise UserError(f"is not a readable PyTorch checkpoint: {first}", file=path) from None
+    except _ERRORS as error:
+        first = str(error).partition("\n")[0][:120]
+        words = f": {first}" if " " in first else ""  # of some errors a number, or nothing
+        raise UserError(f"is not {CHECKPOINT}{words}", file=path) from None
