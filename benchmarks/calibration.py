@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -178,15 +178,20 @@ INTERVALS: dict[str, Callable[[Floats], tuple[float, float]]] = {
 }
 
 
-def coverage(name: str, mean: float, sd: float, seeds: int, studies: int, seed: int = 0) -> dict[str, float]:
-    """Return how often each interval covers the true mean, and under `width of …` how wide it is in the middle."""
+def coverage(
+    name: str, mean: float, sd: float, seeds: int, studies: int, seed: int = 0, methods: Collection[str] = ()
+) -> dict[str, float]:
+    """Return how often intervals cover the true mean, and under `width of …` how wide they are in the middle.
+
+    `methods` names the intervals; by default all.
+    """
     rng = np.random.default_rng(seed)
     true = float(draw_accuracies(name, mean, sd, (1_000_000,), rng).mean())
     covered: dict[str, int] = defaultdict(int)
     widths: dict[str, list[float]] = defaultdict(list)
     for accuracies in draw_accuracies(name, mean, sd, (studies, seeds), rng):
-        for method, interval in INTERVALS.items():
-            low, high = interval(accuracies)
+        for method in methods or INTERVALS:
+            low, high = INTERVALS[method](accuracies)
             covered[method] += low <= true <= high
             widths[method].append(high - low)
     shares = {method: count / studies for method, count in covered.items()}

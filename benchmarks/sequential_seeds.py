@@ -157,9 +157,10 @@ def decide_all(rule: StoppingRule, paired: Floats, examples: Floats, df: float =
         seeds = (squares[:, n - 1][still] - n * mean**2) / (n - 1) / n
         sample = np.broadcast_to(examples[:, min(look, examples.shape[1] - 1)], ended.shape)[still]
         nearer = np.where(mean >= 0, rule.margin, -rule.margin)
-        both_sides = _p_values(mean - nearer, seeds, n, sample, df)
+        levels = [boundaries.at(rule.alpha)[look] for boundaries in (rule.difference, rule.equivalence)]
+        both_sides = _p_values(mean - nearer, seeds, n, sample, df, 2 * levels[1])
         within = np.where(abs(mean) < rule.margin, both_sides / 2, 1 - both_sides / 2)
-        nominal = (_p_values(mean, seeds, n, sample, df), within)
+        nominal = (_p_values(mean, seeds, n, sample, df, levels[0]), within)
         for row, (boundaries, p) in enumerate(zip((rule.difference, rule.equivalence), nominal, strict=True)):
             evidence[row][still] = np.minimum(evidence[row][still], _count_looks(boundaries, look, p))
         different, equivalent = (_holm(each) <= rule.alpha for each in evidence)
@@ -173,19 +174,31 @@ def decide_all(rule: StoppingRule, paired: Floats, examples: Floats, df: float =
     return Decided(ended, numbers, differences, widths)
 
 
-def _p_values(distance: Floats, seeds: Floats, n: int, examples: Floats, df: float) -> Floats:
-    """Return two-sided p-values as `ErrorParts.p_value` does, by the regula falsi on the logarithm of p."""
+def _p_values(distance: Floats, seeds: Floats, n: int, examples: Floats, df: float, below: float) -> Floats:
+    """Return two-sided p-values as `ErrorParts.p_value` does; above `below`, which decides nothing, a lower bound."""
     distance = np.maximum(abs(distance), 1e-12)  # the logarithm of 0 is none
     t = distance / np.sqrt(seeds + examples)
     ends = [2 * special.stdtr(each, -t) for each in (n - 1, df)]
     if not examples.any():
         return np.asarray(ends[0])
+    p = np.minimum(*ends)
+    low = p <= below
+    if low.any():
+        bounds = p[low], np.maximum(*ends)[low]
+        p[low] = _exact_p_values(distance[low], seeds[low], n, np.broadcast_to(examples, p.shape)[low], df, bounds)
+    return p
+
+
+def _exact_p_values(
+    distance: Floats, seeds: Floats, n: int, examples: Floats, df: float, ends: tuple[Floats, Floats]
+) -> Floats:
+    """Find p-values between two bounds by the regula falsi on the logarithm of p."""
 
     def gap(log_p: Floats) -> Floats:
         half = [special.stdtrit(each, np.exp(log_p) / 2) for each in (n - 1, df)]
         return np.log(np.maximum(half[0] ** 2 * seeds + half[1] ** 2 * examples, 1e-300)) / 2 - np.log(distance)
 
-    low, high = (np.log(np.maximum(end, 1e-300)) for end in (np.minimum(*ends), np.maximum(*ends)))
+    low, high = (np.log(np.maximum(end, 1e-300)) for end in ends)
     at_low, at_high = gap(low), gap(high)
     middle = low
     for _ in range(40):

@@ -73,11 +73,11 @@ class Case:
         initialise(manager, 0)
         return randomise(manager, seed).eval()
 
-    def encoder(self) -> CrossModalEncoder:
+    def encoder(self, layers: int = LAYERS) -> CrossModalEncoder:
         """Build a whole encoder around the manager, for the levels of `draw_features`."""
         text = TowerShape((8, 8), (5, 6), 6, LENGTH, class_token=True, positions=True)
         vision = TowerShape((4, 6, 8, 10, 12), (1, 2, 3, 4, 5), 5, OTHER, class_token=False, positions=False, grid=GRID)
-        model = ModelConfig(width=WIDTH, heads=2, cross_layers=LAYERS, mlp_ratio=1, dropout=0.0)
+        model = ModelConfig(width=WIDTH, heads=2, cross_layers=layers, mlp_ratio=1, dropout=0.0)
         encoder = CrossModalEncoder(model, {"name": self.entry.name, **self.options}, text, vision)
         initialise(encoder, 0)
         return encoder.eval()

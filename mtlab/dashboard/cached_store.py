@@ -65,6 +65,11 @@ class FileCache:
         value: T = held[1]
         return value
 
+    def forget(self, name: Any) -> None:
+        """Drop the value cached under `name`, if there is one."""
+        with self._lock:
+            self._held.pop(name, None)
+
 
 @dataclass
 class JsonlTail:

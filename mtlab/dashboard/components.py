@@ -13,7 +13,7 @@ from dash import dcc, html
 from mtlab.dashboard.address import PageAddress, run_href
 from mtlab.dashboard.summaries import CONDITION_ORDER, DAMAGED, RunSummary
 from mtlab.report.figures import theme
-from mtlab.report.figures.arrangement import arrangements
+from mtlab.report.figures.arrangement import arrangements, panel_names
 from mtlab.report.formats import numbers
 
 if TYPE_CHECKING:
@@ -286,7 +286,8 @@ def figure_component(figure: go.Figure, name: str, dark: bool, *, caption: bool 
         return html.Div([html.H3(meta["title"]), empty_notice(why)], className="figure")
     fitted = theme.without_title(theme.dark(figure) if dark else figure)
     arranged = [{"width": each.width, "layout": each.layout} for each in arrangements(figure)]
-    fitted.update_layout(uirevision=meta["title"], meta={"arrangements": arranged})  # pages.js chooses one
+    kept = {"arrangements": arranged, "panels": panel_names(figure)}  # pages.js chooses one, figures.js names numbers
+    fitted.update_layout(uirevision=meta["title"], meta=kept)
     graph = dcc.Graph(
         figure=fitted,
         id=f"figure-{name}",

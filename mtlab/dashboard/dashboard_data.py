@@ -158,7 +158,10 @@ class DashboardData:
         """Open the data set of a run; runs on the same data share it."""
         config = self.store.config(run) or {}
         node = json.dumps((config.get("config") or {}).get("data"), sort_keys=True)
-        return self.store.cache.get(("data", node), None, lambda: run_dataset.open_dataset(config))
+        found = self.store.cache.get(("data", node), None, lambda: run_dataset.open_dataset(config))
+        if isinstance(found, Missing):  # it may be there later
+            self.store.cache.forget(("data", node))
+        return found
 
     def _recorded(self, run: str, name: str, read: Callable[[Path], T]) -> T:
         folder = self.store.run(run)

@@ -197,8 +197,8 @@ def test_the_memory_is_that_of_the_settings_that_are_given(
     command: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def row(*overrides: str) -> dict[str, Any]:
-        assert command("--json", *overrides) == 0
-        found: dict[str, Any] = json.loads(capsys.readouterr().out)["rows"][1]
+        assert command("--json", "study.axes={manager: [static]}", *overrides) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)["rows"][0]
         return found
 
     plain = row()

@@ -80,8 +80,9 @@ def test_commands_of_figures_run(
     pytest.importorskip("kaleido")
     monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
     assert main() == 0, capsys.readouterr().err
-    for written in re.findall(r"written to (\S+?):?(?:\s|$)", capsys.readouterr().out):
-        assert Path(written).stat().st_size > 1000
+    written = re.findall(r"written to (\S+?):?(?:\s|$)", capsys.readouterr().out)
+    assert written or "--out" not in line
+    assert all(Path(file).stat().st_size > 1000 for file in written)
 
 
 def test_every_figure_has_a_file_of_its_own(tmp_path: Path) -> None:

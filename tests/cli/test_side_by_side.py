@@ -16,7 +16,7 @@ def test_equal_steps_and_equal_flops_from_file_to_table(
 ) -> None:
     text = (
         "axes:\n  manager: [bridge, static]\n"
-        "  train.length: [{steps: 60, label: equal steps}, {flops: FLOPS, label: equal FLOPs}]\n"
+        "  train.length: [{steps: 20, label: equal steps}, {flops: FLOPS, label: equal FLOPs}]\n"
         "baseline: {manager: bridge}\nseeds: 2\n"
         "published: [{match: 'static · length equal steps', test/accuracy: 81.3, source: 'A et al., table 1'}]"
     )
@@ -30,8 +30,8 @@ def test_equal_steps_and_equal_flops_from_file_to_table(
     report = json.loads(mtlab("report", file, "--store", store, "--json").stdout)
     assert [block["label"] for block in report["side_by_side"]["blocks"]] == ["equal steps", "equal FLOPs"]
     used = {row["label"]: (row["cost"]["steps"], row["n"]) for row in report["rows"]}
-    assert used["bridge · length equal steps"] == used["bridge · length equal FLOPs"] == (60, 2)
-    assert used["static · length equal FLOPs"][0] < 60
+    assert used["bridge · length equal steps"] == used["bridge · length equal FLOPs"] == (20, 2)
+    assert used["static · length equal FLOPs"][0] < 20
     assert report["published_rows"][0]["n"] == 2
     assert report["runs"] == {"asked": 6, "done": 6}
     lines = list(csv.DictReader(io.StringIO(mtlab("report", file, "--store", store, "--format", "csv").stdout)))

@@ -98,16 +98,6 @@ def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tm
 
 
 @pytest.mark.slow
-def test_two_stores_give_the_same_numbers(study: Callable[..., Path], mtlab: Command, tmp_path: Path) -> None:
-    file = study("axes: {manager: [static, adaptive]}")
-    for name in ("one", "two"):
-        run = mtlab("run", file, "--store", tmp_path / name, MTLAB_CACHE=str(tmp_path / f"cache-{name}"))
-        assert run.returncode == 0, run.stderr
-    assert results(tmp_path / "one") == results(tmp_path / "two")
-    assert len(results(tmp_path / "one")) == 2
-
-
-@pytest.mark.slow
 def test_children_start_from_their_parents_and_are_blocked_by_failed_ones(
     study: Callable[..., Path], mtlab: Command, tmp_path: Path
 ) -> None:

@@ -101,12 +101,12 @@ def test_a_sweep_from_its_plan_to_its_winners(mtlab: Command, sweep: Callable[..
     assert json.loads(ok(mtlab("sweep", "report", path, "--format", "json"))) == data
     assert ok(mtlab("sweep", "report", "tune", "--format", "md")).startswith("# tune\n")
 
-    for command in ("status", "best", "report"):
-        script = (
-            f"import sys; sys.argv = ['mtlab', 'sweep', {command!r}, 'tune']; import mtlab.cli as cli;"
-            "assert not cli.main(); assert 'torch' not in sys.modules"
-        )
-        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    script = (
+        "import sys; import mtlab.cli as cli\n"
+        "for command in ('status', 'best', 'report'):\n"
+        "    sys.argv = ['mtlab', 'sweep', command, 'tune']; assert not cli.main(); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
     other = sweep(TEXT.replace("1e-2", "1e-1"))
     assert "begun with another space.train.lr" in refused(mtlab("sweep", other))

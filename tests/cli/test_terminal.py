@@ -16,23 +16,21 @@ from mtlab import cli
 from mtlab.cli import terminal
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_output_falls_back_to_what_the_terminal_can_show(encoding: str, tmp_path: Path) -> None:
+def test_output_falls_back_to_what_the_terminal_can_show(tmp_path: Path) -> None:
     """The study file is read as UTF-8 all the same."""
     file = write_study(tmp_path, "why: Größer als 5 → π?\naxes: {manager: [bridge, static]}\nseeds: 2")
-    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": encoding}
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "latin-1"}
     command = [sys.executable, "-m", "mtlab", "plan", str(file)]
     done = subprocess.run(command, env={**os.environ, **locale}, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
-    shown = "Größer als 5 -> ?" if encoding == "latin-1" else "Grosser als 5 -> ?"
-    assert shown in done.stdout.decode(encoding)
+    assert "Größer als 5 -> ?" in done.stdout.decode("latin-1")
 
 
 def test_letters_of_tables_have_a_replacement() -> None:
     terminal.encode_everything()
-    letters = "6.2 ± 0.1 · 3 × 4 – – ★ ●"
+    letters = "6.2 ± 0.1 · 3 × 4 – – ★ ● ß"
     shown = letters.encode("ascii", "mtlab").decode()
-    assert shown == "6.2 +- 0.1 - 3 x 4 - - * o"
+    assert shown == "6.2 +- 0.1 - 3 x 4 - - * o ss"
 
 
 def test_a_working_folder_that_was_removed_is_one_line(tmp_path: Path) -> None:

@@ -111,18 +111,20 @@ class Rows:
         return tuple(tensor[rows] for tensor in self.tensors)
 
 
+RANKED = {path.stem: root for root in reversed(ROOTS) for path in sorted((root / "retrieval").glob("*.json"))}
+BLOCKS = {"one block": 2**28, "blocks": 40_000}
+
+
 @pytest.mark.parametrize(
-    "block",
+    ("root", "name", "block"),
     [
-        pytest.param(2**28, id="one block"),
-        pytest.param(40_000, id="blocks"),
-        pytest.param(1, id="one at a time", marks=pytest.mark.slow),
+        *(
+            pytest.param(root, name, block, id=f"{name}, {label}")
+            for name, root in RANKED.items()
+            for label, block in BLOCKS.items()
+        ),
+        pytest.param(GOLDEN, "mt_aaue_vector", 1, id="mt_aaue_vector, one at a time", marks=pytest.mark.slow),
     ],
-)
-@pytest.mark.parametrize(
-    ("root", "name"),
-    [(root, path.stem) for root in ROOTS for path in sorted((root / "retrieval").glob("*.json"))],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
 @torch.no_grad()
 def test_retrieval_ranks_as_published(root: Path, name: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:

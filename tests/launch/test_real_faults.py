@@ -99,7 +99,7 @@ def test_killed_and_run_again(tmp_path: Path, undisturbed: dict[str, Any], targe
     launcher = mtlab_run(tmp_path)
     for _ in range(3):
         try:
-            launcher.wait(pick.uniform(4, 14))
+            launcher.wait(pick.uniform(3, 8))
             break
         except subprocess.TimeoutExpired:
             kept |= finished(tmp_path)

@@ -82,6 +82,7 @@ def test_concat_attention_without_an_expert_is_attention_over_the_others() -> No
 MAP = 2 * WIDTH * WIDTH  #: FLOPs of a linear map of one token
 CROSS = MAP * LENGTH * (1 + EXPERTS)  #: of the query and of all experts' keys; the rest is elementwise
 FUSED = MAP * LENGTH + MAP * (LENGTH + OTHER) + 4 * LENGTH * OTHER * WIDTH  #: the query's other half, and attention
+READ = 2 * LENGTH * 2 * WIDTH * EXPERTS  #: W [r ; c] of each token
 CONCAT = MAP * LENGTH * (1 + 2 * EXPERTS) + 4 * LENGTH * EXPERTS * LENGTH * WIDTH  #: query, keys, values, attention
 
 
@@ -92,6 +93,10 @@ CONCAT = MAP * LENGTH * (1 + 2 * EXPERTS) + 4 * LENGTH * EXPERTS * LENGTH * WIDT
         ("cross_attention", 0, {}, CROSS),
         ("cross_attention", 2, {"query": "own"}, CROSS),
         ("cross_attention", 2, {"query": "fused"}, CROSS + FUSED),
+        ("residual_adaptive", 0, {}, 0),
+        ("residual_adaptive", 2, {"query": "own"}, READ // 2),
+        ("residual_adaptive", 2, {"query": "average"}, READ),
+        ("residual_adaptive", 2, {"query": "cross"}, READ + MAP * (LENGTH + OTHER) + 4 * LENGTH * OTHER * WIDTH),
         ("concat_attention", 0, {}, 0),
         ("concat_attention", 0, {"first": "top"}, CONCAT),
         ("concat_attention", 2, {}, CONCAT),
@@ -100,7 +105,7 @@ CONCAT = MAP * LENGTH * (1 + 2 * EXPERTS) + 4 * LENGTH * EXPERTS * LENGTH * WIDT
 def test_the_cost_is_that_of_the_formula_however_it_is_computed(
     name: str, depth: int, options: dict[str, str], expected: int, heads: int
 ) -> None:
-    manager = make(name, depth, heads=heads, **options).eval()
+    manager = make(name, depth, **({} if name == "residual_adaptive" else {"heads": heads}), **options).eval()
     given = draw_inputs(manager.place)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         manager.to("meta")(_on_meta(given))

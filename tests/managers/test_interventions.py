@@ -13,6 +13,13 @@ def test_uniform_over_what_is_read() -> None:
     assert torch.equal(uniform(ONE), ONE)
 
 
+def test_uniform_takes_the_choice_of_tokens_away() -> None:
+    """Each token reads one expert of three (`sparse`, k = 1); the fourth is read by none."""
+    weights = torch.eye(4)[:, :3].view(1, 4, 3, 1)
+    expected = torch.tensor([1 / 3, 1 / 3, 1 / 3, 0.0]).view(1, 4, 1, 1).expand(1, 4, 3, 1)
+    torch.testing.assert_close(uniform(weights), expected)
+
+
 def test_without_one_renormalises_the_rest() -> None:
     torch.testing.assert_close(without(3)(WEIGHTS).flatten(), torch.tensor([0.4, 0.6, 0.0]))
     assert torch.equal(without(2)(ONE), torch.zeros_like(ONE))

@@ -20,6 +20,7 @@ from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS
 from mtlab.model.mllm.managed import Injection, ManagedModel
 from mtlab.model.mllm.saving import load, save
+from mtlab.towers.base import TokenGrid
 
 INJECTION = Injection(layers=(0, 2, 4), levels=(1, 2, 3))
 IDENTICAL: list[dict[str, Any]] = [
@@ -142,6 +143,13 @@ def test_beams_carry_the_levels_of_their_images() -> None:
         assert torch.equal(both[number, -len(found) :], found)
 
 
+def test_managers_know_the_grid_of_an_image_without_tiles() -> None:
+    sampling = managed({"name": "mmfuser"}).manager(0)
+    vision = tiny_llava().config.vision_config
+    side = vision.image_size // vision.patch_size
+    assert sampling.place.grid == TokenGrid(side, side)
+
+
 def test_images_in_tiles_of_llava_next() -> None:
     tiny = tiny_llava()
     config = LlavaNextConfig(
@@ -161,6 +169,7 @@ def test_images_in_tiles_of_llava_next() -> None:
     plain = model(**batch).logits
     built = ManagedModel(model, {"name": "residual_static"}, INJECTION).eval()
     assert torch.equal(built(**batch).output.logits, plain)
+    assert built.manager(2).place.grid is None
     with torch.no_grad():
         built.manager(2).gate.fill_(0.5)
     assert not torch.allclose(built(**batch).output.logits, plain)

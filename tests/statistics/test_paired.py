@@ -183,7 +183,7 @@ def test_it_finds_what_is_there():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [2, 3, 5, 10, 20])
+@pytest.mark.parametrize("seeds", [2, 3, 20])
 def test_error_rate_over_the_grid(seeds):
     """600 studies of each of 60 kinds; the largest of 60 shares of 5 % lies 2.3 standard errors above it, at 7.1 %."""
     found = [rates(scenario, 600, number)["mtlab"] for number, scenario in enumerate(null_grid((seeds,)))]

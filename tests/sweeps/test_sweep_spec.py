@@ -316,6 +316,8 @@ def test_a_space_reads_as_it_is_written(tmp_path: Path) -> None:
     from mtlab.sweeps.space import SearchParameter
 
     text = "space: {train.batch: {int: [2, 8], step: 2}, train.clip: {choice: [null, 1.0], unless: {train.batch: 2}}}"
-    for each in prepared(tmp_path, text).variants[0].space:
+    space = prepared(tmp_path, text).variants[0].space
+    assert len(space) == 2
+    for each in space:
         assert SearchParameter.from_json(each.path, each.to_json()) == each
         assert plain_label(each.to_json())

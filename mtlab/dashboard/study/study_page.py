@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dash import html
 
 from mtlab.dashboard import components, controls
+from mtlab.dashboard.cached_store import file_state
 from mtlab.dashboard.components import Component
 from mtlab.dashboard.page import Page, PageRequest, StudyRequest, StudyTab
 from mtlab.dashboard.selection import StudySelection, filter_controls
@@ -60,7 +61,9 @@ def draw_study_page(request: PageRequest) -> Page:
 def study_page_state(request: PageRequest) -> object:
     """Return what the page depends on."""
     summary = _summary(request)
-    return summary.state, request.data.verdict(summary), components.time_ago(summary.changed)
+    store = request.data.store
+    measured = [file_state(store.derived(run.id)) for run in summary.runs]  # by `mtlab intervene`, at any time
+    return summary.state, measured, request.data.verdict(summary), components.time_ago(summary.changed)
 
 
 def _summary(request: PageRequest) -> StudySummary:

@@ -81,13 +81,14 @@ class DepthSum(Manager):
         rows = weights.new_zeros(weights.shape[0], len(states), *weights.shape[2:]).index_copy(1, numbers, weights)
         experts, previous = rows[:, :count], rows[:, count:]
         if intervene is not None:
-            whole = 1.0 if self.raw_weights else experts.sum(1, keepdim=True)
-            experts = intervene(experts / whole) * whole
+            whole = torch.ones_like(experts[:, :1]) if self.raw_weights else experts.sum(1, keepdim=True)
+            shares = experts / whole.where(whole != 0, torch.ones_like(whole))  # a recency may leave levels no weight
+            experts = intervene(shares) * whole
         parts = [*experts.unbind(1), *previous.unbind(1)]
         terms = [part * state for part, state in zip(parts, states, strict=True)]
         hidden = torch.stack(terms).sum(0) if constant is None else torch.stack([constant, *terms]).sum(0)
-        shares = share_norms(stack_norms(terms[:count]), terms[count:])
-        return Aggregated(hidden, stack_weights(experts, previous), shares, auxiliary=auxiliary)
+        contributions = share_norms(stack_norms(terms[:count]), terms[count:])
+        return Aggregated(hidden, stack_weights(experts, previous), contributions, auxiliary=auxiliary)
 
 
 def _add_up(states: Sequence[Tensor], weights: Tensor, constant: Tensor | None) -> Tensor:

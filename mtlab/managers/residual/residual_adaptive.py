@@ -80,6 +80,14 @@ class ResidualAdaptive(Residual):
         attendable = None if mask is None else mask.unsqueeze(1)
         return fused_attention(self.query(own), key, values, attendable)
 
+    def skipped_flops(self, own: int, other: int) -> int:
+        """Count what is avoided as values have N dimensions in place of D, and are mapped before they are read."""
+        if not self.place.depth or self.config.query == "own":
+            return 0
+        width, experts = self.place.width, self.place.experts
+        skipped = 2 * width * experts * (own - other)
+        return skipped + (2 * own * other * (width - experts) if self.config.query == "cross" else 0)
+
     def noise_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of the scores times the weights, but for the first cross-modal layer's."""
         if not self.place.depth:

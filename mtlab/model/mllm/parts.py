@@ -14,6 +14,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from mtlab.errors import UserError
+from mtlab.towers.base import TokenGrid
 
 KNOWN = "LLaVA, LLaVA-NeXT, LLaVA-OneVision, Idefics3, SmolVLM, Qwen2.5-VL, Qwen3-VL"
 
@@ -75,6 +76,11 @@ class Parts(ABC):
         if name != "all":
             raise UserError(f"{self.model_name} has no images in tiles: leave it out", key="part")
         return slice(None)
+
+    def grid(self, part: Literal["all", "base", "tiles"]) -> TokenGrid | None:
+        """Return how the tokens of an image lie; None where that differs from image to image."""
+        del part
+        return None
 
     def project_per_level(self, levels: Sequence[int]) -> None:
         """Use the projector that the model has for each of these levels, in place of the one of its last state.
@@ -151,11 +157,27 @@ class LlavaParts(Parts):
 
     def part(self, name: Literal["all", "base", "tiles"]) -> slice:
         """Return the tokens in front of an image's tiles, those of tiles, or all."""
-        if name == "all":
-            return slice(None)
-        vision = self.model.config.vision_config
-        base = (vision.image_size // vision.patch_size) ** 2
+        if not self._has_tiles or name == "all":
+            return super().part(name)
+        base = self._side**2
         return slice(base) if name == "base" else slice(base, None)
+
+    def grid(self, part: Literal["all", "base", "tiles"]) -> TokenGrid | None:
+        """Return the grid of the whole image, where no tiles take part."""
+        if self._has_tiles and part != "base":
+            return None
+        kept = self.model.config.vision_feature_select_strategy == "full" and has_class_token(self.tower)
+        return TokenGrid(self._side, self._side, prefix=int(kept))
+
+    @property
+    def _has_tiles(self) -> bool:
+        return getattr(self.model.config, "image_grid_pinpoints", None) is not None
+
+    @property
+    def _side(self) -> int:
+        vision = self.model.config.vision_config
+        side: int = vision.image_size // vision.patch_size
+        return side
 
 
 class PixelShuffleParts(Parts):
@@ -236,6 +258,12 @@ class PatchMergerParts(Parts):
         sizes = {name: getattr(self.tower, name) for name in ("spatial_merge_size", "window_size", "patch_size")}
         order: Tensor = get_vision_window_index(grids, **sizes)[0]
         return order
+
+
+def has_class_token(vision: nn.Module) -> bool:
+    """Tell whether the first token of a level is none of the image's patches."""
+    names = [name.rpartition(".")[2] for name, _ in vision.named_parameters()]
+    return any(name in ("cls_token", "class_embedding") for name in names)
 
 
 FAMILIES: dict[str, type[PixelShuffleParts] | type[PatchMergerParts]] = {

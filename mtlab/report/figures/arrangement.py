@@ -57,6 +57,18 @@ def arrange(figure: go.Figure, width: int) -> go.Figure:
     return figure
 
 
+def panel_names(figure: go.Figure) -> dict[str, str]:
+    """Name the panels of a finished figure by their vertical axes, such as y2: column title, then row name."""
+    grid = _read_grid(figure)
+    if grid is None:
+        return {}
+    return {
+        f"y{_suffix(axis)}": ": ".join(part for part in (title, _axis(figure, "y", axis).title.text or name) if part)
+        for row, name in zip(grid.rows, grid.names, strict=True)
+        for axis, title in zip(row, grid.titles, strict=True)
+    }
+
+
 def _read_grid(figure: go.Figure) -> _Grid | None:
     """Read the grid of panels from the domains of the axes; None without one."""
     numbers = [int(axis.plotly_name.removeprefix("xaxis") or 1) for axis in figure.select_xaxes()]

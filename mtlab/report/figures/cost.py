@@ -51,7 +51,9 @@ def plot_cost(
                     y=seeds,
                     mode="markers",
                     marker={"color": style.colour, "size": 5, "opacity": 0.55},
-                    name=f"{name}, single seeds",
+                    name=name,
+                    meta={"x": value},  # dots lie beside it
+                    ids=[f"seed {seed}" for seed in row.results],
                     legendgroup=name,
                     showlegend=False,
                     customdata=list(row.results),

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mtlab.recording import run_dataset
+from mtlab.recording.reader import Missing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,7 +88,8 @@ def find_disagreements(
         for side in sides
     ]
     both = each[0].join(each[1], on=["id", "family"], suffix="_other", maintain_order="left")
-    both = both.with_columns(gap=pl.col("score") - pl.col("score_other"))
+    # rounded, as means of the same scores in another order of seeds differ in their last digits
+    both = both.with_columns(gap=(pl.col("score") - pl.col("score_other")).round(9))
     differ = both.filter(pl.col("gap") != 0).sort(pl.col("gap").abs(), descending=True, maintain_order=True)
     families = tuple(sorted(map(str, differ["family"].unique())))
     chosen = differ if family is None else differ.filter(family=family)
@@ -119,13 +121,25 @@ def shared_examples(
         if run["cell"] in cells and run["cell"] not in found and (config := store.config(run["id"])) is not None:
             found[run["cell"]] = config
     first, second = (found.get(cell, {}).get("config", {}).get("data") for cell in cells)
-    return _examples(json.dumps(first, sort_keys=True), split) if first == second else ((), {})
+    if first != second:
+        return (), {}
+    try:
+        return _examples(json.dumps(first, sort_keys=True), split)
+    except FileNotFoundError:  # they may be there later: nothing is cached
+        return (), {}
 
 
 @lru_cache(maxsize=4)
 def _examples(data: str, split: str) -> tuple[tuple[str, ...], dict[str, tuple[str, str]]]:
-    """Read what `shared_examples` returns, once for all pairs of variants on the same data."""
+    """Read what `shared_examples` returns, once for all pairs of variants on the same data.
+
+    Raises:
+        FileNotFoundError: the data cannot be read now; an error is not cached, and they may be there later.
+
+    """
     dataset = run_dataset.open_dataset({"config": {"data": json.loads(data)}})
+    if isinstance(dataset, Missing):
+        raise FileNotFoundError(dataset.why)
     return run_dataset.answer_names(dataset), run_dataset.example_texts(dataset, split)
 
 

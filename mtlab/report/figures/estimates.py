@@ -144,13 +144,14 @@ def plot_families(report: StudyReport) -> go.Figure:
     if not report.families:
         return theme.empty(title, captions.NO_FAMILIES)
     names, scale = list(report.families), metric_scale(report.metric)
-    labels, gaps, texts, told = [], [], [], []
+    labels, gaps, means, texts, told = [], [], [], [], []
     for rows in zip(*report.families.values(), strict=True):
         if all(row.mean is None for row in rows):
             continue
         labels.append(rows[0].label)
         found = [None if row.difference is None else row.difference.difference for row in rows]
         gaps.append([0 if gap is None else scale * gap for gap in found])
+        means.append([scale * row.mean.mean if row.mean else None for row in rows])
         signed = [numbers.format_score(gap, report.metric, sign=True) for gap in found]
         told.append(["" if gap == numbers.NONE else f" (difference {gap})" for gap in signed])
         texts.append(
@@ -168,7 +169,8 @@ def plot_families(report: StudyReport) -> go.Figure:
             x=[theme.axis_label(name) for name in names],
             y=[theme.axis_label(name) for name in labels],
             z=gaps,
-            name="difference to the baseline",
+            name="mean",
+            meta={"values": means},  # the colours are differences
             text=texts,
             texttemplate="%{text}",
             customdata=told,

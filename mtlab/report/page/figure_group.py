@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report.figures import theme
-from mtlab.report.figures.arrangement import arrangements
+from mtlab.report.figures.arrangement import arrangements, panel_names
 from mtlab.report.page.html_writer import Markup, element, json_script
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def _figure_data(figure: go.Figure) -> dict[str, Any]:
         return {"why": meta.get("why", "")}
     plain = json.loads(figure.to_json())  # `theme.without_title` would validate every number again
     layout = {key: value for key, value in plain["layout"].items() if key not in ("template", "meta", "title", "width")}
+    layout |= {"meta": {"panels": panel_names(figure)}}
     layout |= {"height": meta["height"], "margin": {**layout.get("margin", {}), "t": theme.top_margin(figure)}}
     arranged = [{"width": each.width, "layout": each.layout} for each in arrangements(figure)]
     return {"data": plain["data"], "layout": layout, "caption": meta["caption"], "arrangements": arranged}

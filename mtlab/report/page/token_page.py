@@ -147,9 +147,10 @@ def _levels_and_grid(tokens: Tokens) -> dict[str, Any]:
 
 
 def _parts(tokens: Tokens, example: int) -> dict[str, list[list[int | None]]]:
-    """Return parts in thousandths for each real token: KIND/MODALITY/DEPTH → [tokens][levels, then previous states].
+    """Return each real token's strongest level, its strength, and all parts: KIND/MODALITY/DEPTH → [tokens][numbers].
 
-    None: the manager is not offered the level.
+    The level is its place in the tower's list, None for previous states alone; strength and parts (of the levels, then
+    of the previous states) are thousandths, None where the manager is not offered a level.
     """
     parts = {}
     for modality, kind in product(MODALITIES, KINDS):
@@ -157,7 +158,8 @@ def _parts(tokens: Tokens, example: int) -> dict[str, list[list[int | None]]]:
             found = token_levels(tokens, example, modality, depth, kind)
             if found and np.isfinite([list(each.parts.values()) for each in found]).all():
                 parts[f"{kind}/{modality}/{depth}"] = [
-                    [_thousandths(share) for share in each.shares]
+                    [None if each.level is None else each.levels.index(each.level), _thousandths(each.strength)]
+                    + [_thousandths(share) for share in each.shares]
                     + ([] if each.previous is None else [_thousandths(each.previous)])
                     for each in found
                 ]

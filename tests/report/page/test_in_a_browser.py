@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -155,7 +157,29 @@ def test_the_numbers_that_are_shown_are_saved(visit: Callable[..., Any], file: P
     assert '"val/accuracy, points","bridge, seed 1",20,20' in lines
     with page.expect_download() as download:
         page.click("#comparison button.csv")
-    assert "mean and interval,bridge" in Path(download.value.path()).read_text(encoding="utf-8")
+    saved = Path(download.value.path()).read_text(encoding="utf-8")
+    assert re.search(r"^mean and interval,bridge,[\d.]+,bridge,[\d.]+,[\d.]+$", saved, re.MULTILINE)
+    assert re.search(r'^mean and interval,"bridge, seed 1",[\d.]+,bridge,,$', saved, re.MULTILINE)
+
+
+def test_numbers_that_are_saved_name_their_panels_and_are_those_shown(visit: Callable[..., Any], file: Path) -> None:
+    page = visit(file, width=380)  # panels lie below one another
+    scrolled(page)
+    saved = {}
+    for name in ("aggregation", "families", "cost", "agreement"):
+        with page.expect_download() as download:
+            page.click(f"#{name} button.csv")
+        text = Path(download.value.path()).read_text(encoding="utf-8")
+        saved[name] = [dict(row) for row in csv.DictReader(io.StringIO(text))]
+    panels = {row["panel"] for row in saved["aggregation"]}
+    assert panels == {f"layer {layer}: {of}: contribution" for layer in (1, 2, 3) for of in ("text", "image")}
+    shown = "document.querySelector('#families .plot').data[0].text.flat().map(parseFloat)"
+    assert [float(row["value"]) for row in saved["families"]] == pytest.approx(page.evaluate(shown), abs=0.051)
+    costs = {row["name"].partition(", seed")[0]: set() for row in saved["cost"]}
+    for row in saved["cost"]:
+        costs[row["name"].partition(", seed")[0]].add(row["x"])
+    assert all(len(found) == 1 for found in costs.values()), "seeds cost what their mean costs"
+    assert {row["name"] for row in saved["agreement"]} == {"chance", "two seeds", "mean of pairs of seeds"}
 
 
 def test_steps_may_be_logarithmic(visit: Callable[..., Any], file: Path) -> None:

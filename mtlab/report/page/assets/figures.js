@@ -20,36 +20,37 @@ window.mtlabFigures = (() => {
 
   const axisOf = (layout, name, letter) => layout[`${letter}axis${(name ?? letter).slice(1)}`] ?? {};
 
-  // The title above a panel: the annotation at the middle of its horizontal axis.
-  function panelOf(layout, trace) {
-    const [low, high] = axisOf(layout, trace.xaxis, "x").domain ?? [0, 1];
-    const above = (layout.annotations ?? []).filter((note) => note.xref === "paper" && note.yref === "paper");
-    const near = above.find((note) => Math.abs(note.x - (low + high) / 2) < 1e-3);
-    const row = axisOf(layout, trace.yaxis, "y").title?.text;
-    return [near?.text, row].filter(Boolean).join(": ");
+  // The name of the line at a place of a vertical axis; dots of single seeds lie a little below their line.
+  function lineAt(layout, trace, y) {
+    const { ticktext, tickvals } = axisOf(layout, trace.yaxis, "y");
+    if (!ticktext || typeof y !== "number" || values(tickvals).some((place, at) => place !== at)) return y;
+    return ticktext[Math.round(y - 0.01)] ?? y;
   }
 
   const plain = (value) => String(value ?? "").replace(/<br>/g, " ").replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
 
-  // The numbers that are shown, a line each: hidden variants and bands are left out.
+  // The numbers that are shown, a line each: hidden variants and bands are left out. Where places or colours are not
+  // the numbers, traces carry these in `meta`, and what single points are in `ids`.
   function rows(data, layout) {
     const lines = [["panel", "name", "x", "y", "value", "low", "high"]];
     for (const trace of data) {
       if (trace.visible === "legendonly" || trace.visible === false || trace.hoverinfo === "skip") continue;
-      const panel = panelOf(layout, trace);
+      const panel = layout.meta?.panels?.[trace.yaxis ?? "y"] ?? "";
       const [xs, ys] = [values(trace.x), values(trace.y)];
       if (trace.type === "heatmap") {
         values(trace.z).forEach((row, down) =>
-          values(row).forEach((value, across) => lines.push([panel, trace.name, xs[across], ys[down], value, "", ""])));
+          values(row).forEach((value, across) => {
+            const shown = trace.meta?.values ? trace.meta.values[down][across] : value;
+            lines.push([panel, trace.name, xs[across], ys[down], shown, "", ""]);
+          }));
         continue;
       }
-      const labels = axisOf(layout, trace.yaxis, "y");
       xs.forEach((x, at) => {
         if (x === null || ys[at] === null) return;
-        const named = labels.ticktext?.[labels.tickvals?.indexOf(ys[at])];
+        const name = [trace.name, trace.ids?.[at]].filter(Boolean).join(", ");
         const error = trace.error_x?.array ? [x, trace.error_x] : trace.error_y?.array ? [ys[at], trace.error_y] : null;
         const ends = error ? [error[0] - (error[1].arrayminus ?? error[1].array)[at], error[0] + error[1].array[at]] : ["", ""];
-        lines.push([panel, trace.name, x, named ?? ys[at], "", ...ends]);
+        lines.push([panel, name, trace.meta?.x ?? x, lineAt(layout, trace, ys[at]), "", ...ends]);
       });
     }
     return lines;

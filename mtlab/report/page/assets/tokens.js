@@ -7,7 +7,6 @@
     return element;
   };
   const chosenKind = () => document.querySelector("input[name=kind]:checked")?.value ?? "contributions";
-  const channels = (colour) => [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
 
   class Tokens {
     constructor(section) {
@@ -82,10 +81,10 @@
         return;
       }
       const levels = run.levels[modality], colours = run.colours[modality];
-      const tokens = parts.map((shares, number) => this.token(words[number] ?? `token ${number + 1}`, shares, levels, colours));
+      const tokens = parts.map((numbers, at) => this.token(words[at] ?? `token ${at + 1}`, numbers, levels, colours));
       for (const token of tokens.filter((each) => each.colour)) {
-        const [red, green, blue] = channels(token.colour);
-        token.button.style.background = `rgba(${red}, ${green}, ${blue}, ${0.15 + 0.7 * Math.sqrt(Math.max(0, token.strength))})`;
+        token.button.style.setProperty("--level", token.colour);
+        token.button.style.setProperty("--strength", `${100 * Math.sqrt(Math.max(0, token.strength))}%`);
       }
       const grid = modality === "image" ? run.grid : null;
       const within = (at) => grid !== null && at >= grid[2] && at < grid[2] + grid[0] * grid[1];
@@ -95,21 +94,17 @@
       place.append(this.key(levels, colours, tokens));
     }
 
-    token(word, shares, levels, colours) {
-      // as in recording/token_levels.py: colour and strength are of the levels, `shares` of the previous states too
-      const sizes = shares.slice(0, levels.length).map(Math.abs);
-      const total = sizes.reduce((sum, share) => sum + share, 0);
-      const offered = shares.slice(0, levels.length).filter((share) => share !== null).length;
-      const at = total > 0 ? sizes.indexOf(Math.max(...sizes)) : -1, even = 1 / offered;
-      const strength = offered < 2 || at < 0 ? 1 : (sizes[at] / total - even) / (1 - even);
-      const button = made("button", { type: "button", className: at < 0 ? "token previous" : "token", tabIndex: -1 });
-      button.append(made("span", { textContent: word }), made("sub", { textContent: at < 0 ? "–" : levels[at] }));
-      button.setAttribute("aria-label", `${word}: ${at < 0 ? "previous state alone" : `level ${levels[at]}`}`);
+    token(word, parts, levels, colours) {
+      // level and strength are of recording/token_levels.py; `shares` are of the levels, then of the previous states
+      const [at, strength, ...shares] = parts, previous = at === null;
+      const button = made("button", { type: "button", className: previous ? "token previous" : "token", tabIndex: -1 });
+      button.append(made("span", { textContent: word }), made("sub", { textContent: previous ? "–" : levels[at] }));
+      button.setAttribute("aria-label", `${word}: ${previous ? "previous state alone" : `level ${levels[at]}`}`);
       const show = () => this.show(word, shares, levels, colours);
       button.addEventListener("focus", show);
       button.addEventListener("mouseenter", show);
       button.addEventListener("click", show);
-      return { button, strength, colour: at < 0 ? null : colours[at], level: at < 0 ? null : levels[at], shares };
+      return { button, strength: strength / 1000, colour: previous ? null : colours[at], level: previous ? null : levels[at], shares };
     }
 
     group(buttons, className, columns) {
