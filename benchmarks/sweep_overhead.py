@@ -33,7 +33,6 @@ from mtlab.launch.board import Board, make_job
 from mtlab.matmul import fast_matmul
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
-from mtlab.studies.cost_cache import CostCache
 from mtlab.sweeps import driver as driving
 from mtlab.sweeps.driver import Driver
 from mtlab.sweeps.plan import PlanFile, to_json
@@ -189,14 +188,13 @@ def measured(kind: str, trials: int) -> Row:
         path, store = Path(folder) / "overhead.yaml", Store.open(Path(folder) / "runs", create=True)
         name = f"overhead-{os.getpid()}"
         path.write_text(SWEEP.format(name=name, steps=VALIDATIONS, trials=trials, storage=kind))
-        costs = CostCache(store.root / "costs.json")
-        prepared = prepare(read_sweep(path), costs)
+        prepared = prepare(read_sweep(path))
         storage = open_storage(kind, name, store.claim_study(name, path, path.read_text()))
         searches = open_searches(prepared, storage)
         with storage.register_launcher("here"):
             stored, board = PlanFile(store, to_json(prepared)), Board(name, "val/accuracy", {}, 1)
             driver = Driver(
-                prepared, searches, storage, store, costs, "here", on_trial=stored.add, on_event=lambda _: times.next()
+                prepared, searches, storage, store, "here", on_trial=stored.add, on_event=lambda _: times.next()
             )
             changes = driver.poll(board)
             while changes.add or changes.open:

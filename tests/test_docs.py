@@ -9,7 +9,6 @@ import pytest
 from packages import LANGUAGE_MODEL, LANGUAGE_MODELS, need_packages
 
 from mtlab.cli import COMMANDS
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
 from mtlab.sweeps.spec import read_sweep
@@ -24,28 +23,27 @@ RECIPES = sorted((ROOT / "experiments").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> CostCache:
-    return CostCache(tmp_path_factory.mktemp("shared") / "costs.json")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shared")
 
 
-@pytest.fixture
-def costs(shared: CostCache, own_folders: None, monkeypatch: pytest.MonkeyPatch) -> CostCache:
+@pytest.fixture(autouse=True)
+def one_cache(shared: Path, own_folders: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read each tower and count each architecture once for all pages and recipes."""
-    monkeypatch.setenv("MTLAB_CACHE", str(shared.path.parent))
-    return shared
+    monkeypatch.setenv("MTLAB_CACHE", str(shared))
 
 
 @pytest.mark.parametrize("text", STUDIES, ids=lambda text: text.split("name: ")[1].split()[0])
-def test_studies_in_the_docs_can_be_planned(text: str, costs: CostCache, tmp_path: Path) -> None:
+def test_studies_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
     need_packages(*(LANGUAGE_MODEL if "name: mllm\n" in text else ()))
     (tmp_path / "study.yaml").write_text(text)
-    assert make_plan(read_study(tmp_path / "study.yaml"), costs).runs
+    assert make_plan(read_study(tmp_path / "study.yaml")).runs
 
 
 @pytest.mark.parametrize("text", SWEEPS, ids=lambda text: text.split("name: ")[1].split()[0])
-def test_sweeps_in_the_docs_can_be_planned(text: str, costs: CostCache, tmp_path: Path) -> None:
+def test_sweeps_in_the_docs_can_be_planned(text: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(text)
-    assert prepare(read_sweep(tmp_path / "sweep.yaml"), costs).variants
+    assert prepare(read_sweep(tmp_path / "sweep.yaml")).variants
 
 
 @pytest.mark.parametrize(
@@ -53,9 +51,9 @@ def test_sweeps_in_the_docs_can_be_planned(text: str, costs: CostCache, tmp_path
     [pytest.param(path, marks=[pytest.mark.slow] if path.stem in LANGUAGE_MODELS else []) for path in RECIPES],
     ids=lambda path: path.stem,
 )
-def test_every_recipe_can_be_planned(recipe: Path, costs: CostCache) -> None:
+def test_every_recipe_can_be_planned(recipe: Path) -> None:
     need_packages(*(LANGUAGE_MODEL if recipe.stem in LANGUAGE_MODELS else ()))
-    plan = make_plan(read_study(recipe), costs)
+    plan = make_plan(read_study(recipe))
     assert plan.runs
     assert plan.study.keys.why
     assert plan.study.name == recipe.stem

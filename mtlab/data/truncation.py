@@ -12,9 +12,9 @@ import torch
 from mtlab.config.nodes import lookup_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset, Split
 from mtlab.data.progress import track
+from mtlab.disk_cache import load_or_compute
 from mtlab.towers.build import build_tower, tower_digest, tower_node, tower_shape
 from mtlab.towers.causal_lm import CausalLanguageModel
-from mtlab.towers.loading.disk_cache import load_or_compute
 
 BATCH = 4096  #: texts tokenised at once
 FEW = 20_000  #: texts, which take a second or two

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mtlab import files
+from mtlab.disk_cache import file_digest, files_digest
 from mtlab.errors import UserError, nearest, place_errors
 from mtlab.interop import architecture, huggingface, lightning
 from mtlab.interop.families import Shapes, detect_layout
@@ -31,7 +32,6 @@ from mtlab.runs.imported_checkpoint import TEXT_FOLDER
 from mtlab.tasks.build import build, construct
 from mtlab.towers.build import build_tower, tower_shape
 from mtlab.towers.loading import text_encoders
-from mtlab.towers.loading.disk_cache import file_digest, files_digest
 from mtlab.towers.loading.positions import resize_positions
 
 POSITIONS = "towers.vision.network.pos_embed"

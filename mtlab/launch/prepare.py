@@ -11,8 +11,6 @@ from mtlab.errors import UserError
 from mtlab.launch.backends import LocalSettings, Settings, launcher_settings, make_pool
 from mtlab.resolution.dataset_facts import clear_facts
 from mtlab.resolution.identity import clear_digests
-from mtlab.runs.store import Store
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import Plan, make_plan, run_configs
 from mtlab.studies.spec import StudySpec, read_study
 
@@ -20,15 +18,12 @@ if TYPE_CHECKING:
     from mtlab.studies.budget.time_estimate import TimeEstimate
 
 
-def plan_study(
-    path: Path, overrides: Sequence[str], store: Store, *, plugins: bool, plugin_folder: Path | None = None
-) -> Plan:
+def plan_study(path: Path, overrides: Sequence[str], *, plugins: bool, plugin_folder: Path | None = None) -> Plan:
     """Read, expand and price a study.
 
     Args:
         path: the study's file.
         overrides: KEY=VALUE each.
-        store: the run store, in which costs are cached.
         plugins: may the study's plug-ins be imported?
         plugin_folder: where they lie, if not beside the file.
 
@@ -42,10 +37,7 @@ def plan_study(
     if plugin_folder is not None:
         study = replace(study, plugin_folder=plugin_folder)
     study.import_plugins()
-    costs = CostCache(store.root / "costs.json")
-    plan = make_plan(study, costs)
-    costs.save()
-    return plan
+    return make_plan(study)
 
 
 def estimate_here(plan: Plan, states: Mapping[str, str]) -> TimeEstimate | None:

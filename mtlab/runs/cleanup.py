@@ -145,17 +145,14 @@ def _find_damage(run: Path) -> Iterator[Removable]:
 
 def _find_damaged_json(store: Store) -> Iterator[Removable]:
     """Find files of the store, and plans of studies, that cannot be read."""
-    marker, costs = store.root / "store.json", store.root / "costs.json"
-    for path, why, remove in (
-        (marker, "is written anew", partial(files.write_json, marker, {"format": FORMAT})),
-        (costs, "all costs are counted again", partial(remove_path, costs)),
-    ):
-        try:
-            files.read_json(path, advice=why)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except UserError as error:
-            yield Removable("damaged", path, _bytes(path), error.problem, remove)
+    marker = store.root / "store.json"
+    try:
+        files.read_json(marker, advice="is written anew")
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except UserError as error:
+        anew = partial(files.write_json, marker, {"format": FORMAT})
+        yield Removable("damaged", marker, _bytes(marker), error.problem, anew)
     for name in store.study_names():
         path = store.study(name) / "plan.json"
         try:

@@ -25,18 +25,10 @@ EndedBy = Literal["difference", "equivalence", "max"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the looks so far say of one comparison; p-values count the looks, and are not corrected for comparisons."""
+    """What the looks so far say of one comparison; p-values count the looks, `corrected` those of all comparisons."""
 
     p: float = 1.0  #: of no difference
     p_equivalence: float = 1.0  #: of a difference that is not within the margin
-
-
-@dataclass(frozen=True)
-class CorrectedEvidence:
-    """The evidence of a comparison, corrected for all comparisons."""
-
-    p: float
-    p_equivalence: float
 
 
 @dataclass(frozen=True)
@@ -80,13 +72,13 @@ class StoppingRule:
             known.p_equivalence if within is None else min(known.p_equivalence, self.equivalence.p_value(look, within)),
         )
 
-    def corrected(self, known: Sequence[Evidence]) -> list[CorrectedEvidence]:
+    def corrected(self, known: Sequence[Evidence]) -> list[Evidence]:
         """Correct the evidence of all comparisons of a study; those without a look yet count as p = 1."""
         families = ([each.p for each in known], [each.p_equivalence for each in known])
         pairs = zip(*(holm(family) if self.correct == "holm" else family for family in families), strict=True)
-        return [CorrectedEvidence(*pair) for pair in pairs]
+        return [Evidence(*pair) for pair in pairs]
 
-    def ended_by(self, look: int, evidence: CorrectedEvidence) -> EndedBy | None:
+    def ended_by(self, look: int, evidence: Evidence) -> EndedBy | None:
         """Return why a comparison ends at a look; None where it goes on.
 
         Args:

@@ -6,7 +6,7 @@ The seeds of a cell are its runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,9 @@ from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.identity import Identity, cell_identity
 from mtlab.studies.axes import equal, lookup
-from mtlab.studies.cost_cache import CellCost
+from mtlab.studies.cell_cost import CellCost, CostFunction, cell_cost
 from mtlab.studies.expand import StudyRow, expand
 from mtlab.studies.spec import StudySpec, read_study
-
-CostFunction = Callable[[Mapping[str, Any]], CellCost]  #: resolved configuration → what an example costs
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,9 @@ class ParentStudies:
     cells: dict[Path, tuple[Cell, ...]] = field(default_factory=dict)
 
 
-def make_cells(study: StudySpec, price: CostFunction, parents: ParentStudies | None = None) -> tuple[Cell, ...]:
+def make_cells(
+    study: StudySpec, price: CostFunction = cell_cost, parents: ParentStudies | None = None
+) -> tuple[Cell, ...]:
     """Make the cells of a study, in the order of its rows.
 
     Raises:

@@ -18,7 +18,8 @@ from mtlab.resolution.training_code import training_code_digest
 from mtlab.runs.store import run_id
 from mtlab.statistics.spending import spent_alpha
 from mtlab.statistics.stopping import StoppingRule
-from mtlab.studies.cells import Cell, CostFunction, make_cells
+from mtlab.studies.cell_cost import CostFunction, cell_cost
+from mtlab.studies.cells import Cell, make_cells
 from mtlab.studies.published_entries import PublishedEntry, parse_entries, parse_overall
 from mtlab.studies.spec import StudySpec
 from mtlab.tracking.settings import plain_tracking
@@ -61,7 +62,7 @@ class Plan:
         return tuple(sorted({name for cell in self.cells for name in cell.unresolved}))
 
 
-def make_plan(study: StudySpec, price: CostFunction) -> Plan:
+def make_plan(study: StudySpec, price: CostFunction = cell_cost) -> Plan:
     """Plan a study, without starting or writing anything.
 
     Raises:

@@ -137,11 +137,6 @@ class _Chosen:
 class Sampler(_Chosen):
     """A sampler with its options."""
 
-    @property
-    def startup(self) -> int:
-        """Trials that it draws at random before it learns; 0 for one that never learns."""
-        return int(getattr(self.options, "n_startup_trials", getattr(self.options, "population_size", 0)))
-
     def make(self, number: int, *, conditional: bool = False, refused: bool = False) -> BaseSampler:
         """Make Optuna's sampler for one trial.
 

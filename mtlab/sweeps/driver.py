@@ -28,7 +28,6 @@ from mtlab.sweeps.trial_metrics import (
 from mtlab.sweeps.trials import TrialRuns, trial_runs
 
 if TYPE_CHECKING:
-    from mtlab.studies.cells import CostFunction
     from mtlab.sweeps.search import ProposedTrial
     from mtlab.sweeps.storage.base import SweepStorage
     from mtlab.sweeps.variants import PreparedSweep
@@ -74,7 +73,6 @@ class Driver:
     searches: Sequence[Search]  #: one for each variant, in order
     storage: SweepStorage
     store: Store
-    cost: CostFunction  #: of an example
     token: str  #: the name under which this launcher is registered
     _: KW_ONLY
     on_trial: Callable[[TrialRuns], None]  #: called with every trial before its runs are created, to store it
@@ -157,7 +155,7 @@ class Driver:
     def _accept(self, search: Search, proposed: ProposedTrial) -> RunningTrial | None:
         """Make the runs of a trial, unless its settings or its known costs rule it out: then refuse it."""
         try:
-            runs = trial_runs(self.prepared, search.variant, proposed.number, proposed.params, self.cost)
+            runs = trial_runs(self.prepared, search.variant, proposed.number, proposed.params)
         except UserError as error:
             self._refuse(search, proposed, str(error))
             return None

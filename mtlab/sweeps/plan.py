@@ -10,7 +10,6 @@ from mtlab.config.check import to_plain
 from mtlab.errors import UserError
 from mtlab.runs.store import Store, final_name, is_sweep
 from mtlab.studies import plan as studies
-from mtlab.studies.cells import CostFunction
 from mtlab.studies.seeds import parse_seeds
 from mtlab.sweeps.optuna_helpers import study_name
 from mtlab.sweeps.spec import rules_to_json
@@ -144,7 +143,7 @@ def _stored_plan(store: Store, name: str) -> dict[str, Any] | None:
 
 
 def lost_trials(
-    prepared: PreparedSweep, searches: Sequence[StoredSearch], plan: Mapping[str, Any], price: CostFunction
+    prepared: PreparedSweep, searches: Sequence[StoredSearch], plan: Mapping[str, Any]
 ) -> Iterator[TrialRuns]:
     """Yield the trials of the searches that a plan lacks, as its file was lost, damaged or replaced."""
     known = {row["cell"] for row in plan["rows"]}
@@ -152,15 +151,15 @@ def lost_trials(
         for trial in search.trials:
             cell = trial.user_attrs.get(CELL)
             if cell is not None and cell not in known:
-                made = trial_runs(prepared, variant, trial.number, search.params(trial), price)
+                made = trial_runs(prepared, variant, trial.number, search.params(trial))
                 if made.cell.id == cell:  # not if its code has a new version since
                     yield made
 
 
-def store_plan(prepared: PreparedSweep, storage: SweepStorage, store: Store, price: CostFunction) -> PlanFile:
+def store_plan(prepared: PreparedSweep, storage: SweepStorage, store: Store) -> PlanFile:
     """Store the plan of a sweep with all trials of its searches. Call it within `SweepStorage.exclusive`."""
     stored = PlanFile(store, to_json(prepared))
-    stored.add(*lost_trials(prepared, load_searches(storage, stored.plan), stored.plan, price))
+    stored.add(*lost_trials(prepared, load_searches(storage, stored.plan), stored.plan))
     return stored
 
 

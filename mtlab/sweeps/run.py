@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mtlab.config.load import composed_text
 from mtlab.errors import UserError
@@ -18,7 +18,6 @@ from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.pool import Pool
 from mtlab.launch.prepare import choose_launcher, fetch_weights, refuse_unavailable, refuse_unreadable_data
 from mtlab.runs.store import Store
-from mtlab.studies.cost_cache import CostCache
 from mtlab.sweeps.driver import Driver, TrialEvent
 from mtlab.sweeps.plan import store_plan, to_json
 from mtlab.sweeps.search import Search, check_search, open_search
@@ -26,9 +25,6 @@ from mtlab.sweeps.spec import read_sweep
 from mtlab.sweeps.status import SearchStatus
 from mtlab.sweeps.storage.base import SweepStorage, open_storage
 from mtlab.sweeps.variants import PreparedSweep, prepare
-
-if TYPE_CHECKING:
-    from mtlab.studies.cells import CostFunction
 
 
 @dataclass(frozen=True)
@@ -53,15 +49,12 @@ class SweepOutcome:
         return 0 if self.complete and not given_up and not self.external_failures else 1
 
 
-def prepare_file(
-    path: Path, overrides: Sequence[str], store: Store, *, plugins: bool
-) -> tuple[PreparedSweep, CostCache]:
+def prepare_file(path: Path, overrides: Sequence[str], *, plugins: bool) -> PreparedSweep:
     """Read, expand and price a sweep.
 
     Args:
         path: the sweep's file.
         overrides: KEY=VALUE each.
-        store: the run store, in which costs are cached.
         plugins: may the sweep's plug-ins be imported?
 
     Raises:
@@ -71,20 +64,14 @@ def prepare_file(
     sweep = read_sweep(path, overrides)
     sweep = replace(sweep, study=replace(sweep.study, plugins_allowed=plugins))
     sweep.study.import_plugins()
-    costs = CostCache(store.root / "costs.json")
-    prepared = prepare(sweep, costs)
-    costs.save()
-    return prepared, costs
+    return prepare(sweep)
 
 
-def check_runnable(
-    prepared: PreparedSweep, costs: CostCache, launcher: str | None, log: Callable[[str], None]
-) -> PreparedSweep:
+def check_runnable(prepared: PreparedSweep, launcher: str | None, log: Callable[[str], None]) -> PreparedSweep:
     """Fetch missing weights, and refuse what cannot be run here.
 
     Args:
         prepared: the sweep.
-        costs: the cost of an example.
         launcher: a launcher that the command line names, if it does.
         log: prints a line.
 
@@ -95,8 +82,7 @@ def check_runnable(
     refuse_unreadable_data(prepared.as_plan)
     if prepared.as_plan.unresolved:
         fetch_weights(prepared.as_plan, log)
-        prepared = prepare(prepared.sweep, costs)
-        costs.save()
+        prepared = prepare(prepared.sweep)
     refuse_unavailable(prepared.as_plan, choose_launcher(prepared.sweep.study, launcher))
     return prepared
 
@@ -182,7 +168,6 @@ def run_searches(
     searches: Sequence[Search],
     storage: SweepStorage,
     store: Store,
-    price: CostFunction,
     *,
     pool: Pool | None = None,
     policy: LaunchPolicy | None = None,
@@ -196,7 +181,6 @@ def run_searches(
         searches: see `open_searches`.
         storage: the sweep's storage.
         store: the run store.
-        price: what an example costs.
         pool: where runs are executed; by default this machine, with the sweep's resources.
         policy: retries, time limits and what stops the sweep.
         view: shows the progress.
@@ -206,11 +190,11 @@ def run_searches(
     token = secrets.token_hex(8)
     with report_storage_loss(), storage.register_launcher(token):
         with storage.exclusive():
-            stored = store_plan(prepared, storage, store, price)
+            stored = store_plan(prepared, storage, store)
             for search in searches:
                 search.release_orphans(search.status(), token)
                 search.retry()
-        driver = Driver(prepared, searches, storage, store, price, token, on_trial=stored.add, on_event=on_event)
+        driver = Driver(prepared, searches, storage, store, token, on_trial=stored.add, on_event=on_event)
         try:
             outcome = launch(
                 store,

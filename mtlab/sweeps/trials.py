@@ -9,8 +9,8 @@ from typing import Any
 from mtlab.errors import UserError
 from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import Value, with_settings
-from mtlab.studies.cells import Cell, CostFunction, make_cell
-from mtlab.studies.cost_cache import known_costs
+from mtlab.studies.cell_cost import known_costs
+from mtlab.studies.cells import Cell, make_cell
 from mtlab.studies.expand import StudyRow
 from mtlab.studies.plan import Plan, entries, run_configs, runs_of, uneven_problem
 from mtlab.studies.spec import StudySpec
@@ -53,9 +53,7 @@ def _skip_interventions(config: Mapping[str, Any], study: StudySpec) -> dict[str
     return {**config, "record": config["record"] | {"interventions": bool(asked)}}
 
 
-def trial_runs(
-    prepared: PreparedSweep, variant: Variant, number: int, params: Mapping[str, Any], price: CostFunction
-) -> TrialRuns:
+def trial_runs(prepared: PreparedSweep, variant: Variant, number: int, params: Mapping[str, Any]) -> TrialRuns:
     """Make the cell and the runs of a trial.
 
     Args:
@@ -63,7 +61,6 @@ def trial_runs(
         variant: whose trial it is.
         number: of the trial, from 0.
         params: path → value of the setting.
-        price: what an example costs.
 
     Raises:
         UserError: these parameters do not go together.
@@ -72,7 +69,7 @@ def trial_runs(
     study, own = prepared.sweep.study, variant.cell.row
     resolved = resolve_cell(_skip_interventions(with_parameters(own.config, params), study))
     named = Value({TRIAL: number}, f"trial {number}", named=True)
-    cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, resolved), price, prepared.families)
+    cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, resolved), prepared.price, prepared.families)
     if problem := uneven_problem(study.keys.resources.processes, cell):
         raise UserError(problem, key="resources.processes")
     plan = Plan(study, (cell,), runs_of([cell], study.seeds))

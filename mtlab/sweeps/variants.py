@@ -18,7 +18,8 @@ from mtlab.resolution.metrics import direction, direction_problem, family_proble
 from mtlab.resolution.nodes import known_paths, node_entry
 from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import holds, lookup, plain_label, whole, with_settings
-from mtlab.studies.cells import Cell, CostFunction, ParentStudies, make_cell, make_cells
+from mtlab.studies.cell_cost import CostFunction, cell_cost
+from mtlab.studies.cells import Cell, ParentStudies, make_cell, make_cells
 from mtlab.studies.expand import StudyRow, narrowed, one_by_one
 from mtlab.studies.plan import Plan, check_metrics, refuse_duplicates, runs_of, uneven_problem
 from mtlab.sweeps.space import DEFAULT, SearchParameter, encode_point, overlap, parse_parameter
@@ -58,6 +59,7 @@ class PreparedSweep:
 
     sweep: Sweep
     variants: tuple[Variant, ...]
+    price: CostFunction = cell_cost  #: what an example of a trial costs
     families: ParentStudies = field(default_factory=ParentStudies)  #: parent studies, expanded once
 
     @property
@@ -75,7 +77,7 @@ class PreparedSweep:
         }
 
 
-def prepare(sweep: Sweep, price: CostFunction) -> PreparedSweep:
+def prepare(sweep: Sweep, price: CostFunction = cell_cost) -> PreparedSweep:
     """Expand a sweep into variants, and try the ends of their search spaces.
 
     Raises:
@@ -101,7 +103,7 @@ def prepare(sweep: Sweep, price: CostFunction) -> PreparedSweep:
         _refuse_uneven(sweep, cell, space)
     _check_points(sweep, spaces)
     variants = [Variant(cell, space, *_points(sweep, cell, space)) for cell, space in zip(cells, spaces, strict=True)]
-    return PreparedSweep(sweep, tuple(variants), families)
+    return PreparedSweep(sweep, tuple(variants), price, families)
 
 
 def _objectives(sweep: Sweep, cells: Sequence[Cell]) -> tuple[Objective, ...]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mtlab.config.options import option
+from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.images import ImagePreprocessing
-from mtlab.towers.loading.disk_cache import file_digest
 from mtlab.towers.loading.positions import resize_positions
 from mtlab.towers.loading.weights import read_tensors, seeded_init
 from mtlab.towers.vision import TimmBased

@@ -14,10 +14,10 @@ from typing import Any
 from torch import Tensor
 
 from mtlab.config.options import option
+from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.loading import timm_models
-from mtlab.towers.loading.disk_cache import file_digest
 from mtlab.towers.loading.licences import WeightsOrigin, package_origin
 from mtlab.towers.loading.weights import package_folder, read_tensors
 from mtlab.towers.vision import TimmBased

@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtlab.config.options import option
+from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
 from mtlab.towers.images import ImagePreprocessing, pool_to_grid
 from mtlab.towers.loading import timm_models
-from mtlab.towers.loading.disk_cache import file_digest, load_or_describe
+from mtlab.towers.loading.descriptions import load_or_describe
 from mtlab.towers.loading.licences import LOCAL_FILE, WeightsOrigin
 from mtlab.towers.loading.weights import read_tensors, seeded_init
 

@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mtlab import checksums
+from mtlab.disk_cache import file_digest, files_digest
 from mtlab.errors import UserError
 from mtlab.model.network import VisionLanguageModel
 from mtlab.runs import checkpoints
 from mtlab.runs.imported_checkpoint import is_imported_checkpoint, read_imported_checkpoint, weight_files
 from mtlab.towers.build import KINDS
-from mtlab.towers.loading.disk_cache import file_digest, files_digest
 from mtlab.towers.loading.positions import resize_positions
 from mtlab.towers.loading.weights import read_tensors
 

@@ -85,7 +85,7 @@ class Study:
         folder = Path.cwd() if isinstance(study, Mapping) else None
         path = _write(study, opened) if isinstance(study, Mapping) else find_study_file(str(study))
         settings = (overrides,) if isinstance(overrides, str) else tuple(overrides)
-        make_plan = partial(plan_study, path, settings, opened, plugins=plugins, plugin_folder=folder)
+        make_plan = partial(plan_study, path, settings, plugins=plugins, plugin_folder=folder)
         return cls(make_plan().study.name, path, opened, make_plan)
 
     def __repr__(self) -> str:

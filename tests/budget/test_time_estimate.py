@@ -14,7 +14,6 @@ from tiny_study import write_study
 
 from mtlab.launch.prepare import plan_study
 from mtlab.resolution.interventions import intervention_passes
-from mtlab.runs.store import Store
 from mtlab.studies.budget import calibration, time_estimate
 from mtlab.studies.budget.calibration import Speed
 from mtlab.studies.budget.flops import tower_cost
@@ -25,7 +24,7 @@ from mtlab.studies.plan import Plan
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     study = write_study(tmp_path, "axes: {train.batch: [4, 8]}\nseeds: 2")
-    return plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+    return plan_study(study, [], plugins=False)
 
 
 def test_missing_runs_count_by_their_examples(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +67,7 @@ def test_a_kind_of_step_that_is_too_large_to_time_goes_by_the_flops_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = write_study(tmp_path, "axes: {cache.enabled: [true, false]}\nset: {record: {interventions: false}}")
-    made = plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+    made = plan_study(study, [], plugins=False)
     monkeypatch.setattr(time_estimate, "calibrate", lambda *_, **__: Speed(0.01, 3, 8, "cpu", 1))
     cached, live = (run.cell.cost.flops_training for run in made.runs)
     assert cached < live
@@ -88,7 +87,7 @@ def test_an_evaluated_pair_is_a_ninth_of_an_example_trained_with_hard_negatives(
         f"set: {{{task}, record: {{interventions: false}}}}\nmetrics: {{choose: val/recall, verdict: test/recall}}"
     )
     study = write_study(tmp_path, settings)
-    made = plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+    made = plan_study(study, [], plugins=False)
     monkeypatch.setattr(time_estimate, "calibrate", lambda *_, **__: Speed(0.01, 3, 8, "cpu", 1))
     found = estimate_time(made, {run.id: "new" for run in made.runs}, at_once=1)
     assert found is not None
@@ -104,7 +103,7 @@ def test_pre_training_is_timed_by_itself(tmp_path: Path, monkeypatch: pytest.Mon
     metrics = "metrics: {choose: val/accuracy, verdict: test/accuracy}"
     write_study(tmp_path, f"set: {{{task}, record: {{interventions: false}}}}\n{metrics}\nseeds: 2", name="first")
     study = write_study(tmp_path, "set: {record: {interventions: false}}\ninit_from: {study: first}\nseeds: 2")
-    made = plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+    made = plan_study(study, [], plugins=False)
     monkeypatch.setattr(
         time_estimate,
         "calibrate",

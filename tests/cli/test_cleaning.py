@@ -219,7 +219,7 @@ def test_files_that_may_still_be_written_are_kept(call: Call, store: Store) -> N
     staging.mkdir(parents=True)
     table = store.root / "studies/one/report/.tmp-4-report.md"
     table.parent.mkdir()
-    for path in (fresh, old, table, staging / "config.json", store.root / ".tmp-3-costs.json"):
+    for path in (fresh, old, table, staging / "config.json", store.root / ".tmp-3-state.json"):
         path.write_text("x")
     age(old)
     age(table)
@@ -227,7 +227,7 @@ def test_files_that_may_still_be_written_are_kept(call: Call, store: Store) -> N
     code, told = call("--yes")
     assert code == 0
     assert {Path(item["path"]).name for item in told["items"]} == {".tmp-2-plan.json", ".tmp-4-report.md", ".tmp-s0"}
-    assert {Path(each["path"]).name for each in told["kept"]} == {".tmp-1-plan.json", ".tmp-3-costs.json"}
+    assert {Path(each["path"]).name for each in told["kept"]} == {".tmp-1-plan.json", ".tmp-3-state.json"}
     assert fresh.exists()
     assert not old.exists()
     assert not staging.exists()
@@ -320,8 +320,8 @@ def test_the_cache_is_brought_to_its_limit_without_what_is_held(
 def test_what_cannot_be_removed_is_told_and_the_code_is_1(
     call: Call, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (store.root / ".tmp-1-costs.json").write_text("x")
-    age(store.root / ".tmp-1-costs.json")
+    (store.root / ".tmp-1-state.json").write_text("x")
+    age(store.root / ".tmp-1-state.json")
 
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")

@@ -34,7 +34,6 @@ def commands(page: str) -> list[str]:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a finished study `quickstart`, of one seed."""
-    from mtlab.studies.cost_cache import CostCache
     from mtlab.studies.plan import make_plan, run_configs, to_json
     from mtlab.studies.spec import read_study
     from mtlab.training.worker import train
@@ -46,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MTLAB_CACHE", str(folder / "cache"))
         opened = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file), CostCache(folder / "costs.json"))
+        plan = make_plan(read_study(file))
         opened.claim_study("quickstart", file, file.read_text())
         opened.write_plan("quickstart", to_json(plan))
         for run, config in run_configs(plan).items():

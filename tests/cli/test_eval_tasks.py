@@ -31,7 +31,6 @@ metrics: {choose: val/primary, verdict: val/primary}
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mtlab.runs.store import Store
-    from mtlab.studies.cost_cache import CostCache
     from mtlab.studies.plan import make_plan, run_configs, to_json
     from mtlab.studies.spec import read_study
     from mtlab.training.worker import train
@@ -42,7 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MTLAB_CACHE", str(folder / "cache"))
         opened = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file), CostCache(folder / "costs.json"))
+        plan = make_plan(read_study(file))
         opened.claim_study("toys", file, file.read_text())
         opened.write_plan("toys", to_json(plan))
         for run, config in run_configs(plan).items():

@@ -21,7 +21,6 @@ from mtlab.runs.store import Store
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one finished study of two managers, and one run that has not been started."""
-    from mtlab.studies.cost_cache import CostCache
     from mtlab.studies.plan import make_plan, run_configs, to_json
     from mtlab.studies.spec import read_study
     from mtlab.training.worker import train
@@ -31,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MTLAB_CACHE", str(folder / "cache"))
         opened = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file), CostCache(folder / "costs.json"))
+        plan = make_plan(read_study(file))
         opened.claim_study("study", file, file.read_text())
         opened.write_plan("study", to_json(plan))
         for run, config in run_configs(plan).items():

@@ -42,7 +42,6 @@ TRAINED = {("static", 0), ("static", 1), ("adaptive", 0), ("adaptive", 1), ("las
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one study, of which seed 2 and one more run are not finished."""
-    from mtlab.studies.cost_cache import CostCache
     from mtlab.studies.plan import make_plan, run_configs, to_json
     from mtlab.studies.spec import read_study
     from mtlab.training.worker import train
@@ -53,7 +52,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MTLAB_CACHE", str(folder / "cache"))
         opened = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file), CostCache(folder / "costs.json"))
+        plan = make_plan(read_study(file))
         opened.claim_study("worth", file, file.read_text())
         opened.write_plan("worth", to_json(plan))
         for run, config in run_configs(plan).items():

@@ -10,7 +10,6 @@ from tiny_mllm import tiny_language_model
 
 from mtlab.data.worlds.shapes import Shapes
 from mtlab.launch.prepare import plan_study
-from mtlab.runs.store import Store
 from mtlab.studies.budget.study_budget import study_budget
 from mtlab.studies.expand import expand
 from mtlab.studies.spec import read_study
@@ -58,10 +57,8 @@ def test_the_axis_of_injection_names_its_rows(study: Path) -> None:
 
 
 def test_a_budget_suggests_shared_layers_where_they_are_not(study: Path) -> None:
-    opened = Store.open(study.parent / "budgets", create=True)
-
     def can_shard(*overrides: str) -> bool:
-        plan = plan_study(study, ["study.axes={manager: [last]}", *overrides], opened, plugins=False)
+        plan = plan_study(study, ["study.axes={manager: [last]}", *overrides], plugins=False)
         (row,) = study_budget(plan, timed=False, progress=lambda _: None)
         return row.can_shard
 

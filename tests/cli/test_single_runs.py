@@ -17,7 +17,6 @@ from mtlab.processes import current_process
 from mtlab.runs.find_run import find_run
 from mtlab.runs.lock import RunLock
 from mtlab.runs.store import Store
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
 
@@ -27,7 +26,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A study of which the runs of seed 0 have begun."""
     file = write_study(tmp_path, "axes: {manager: [bridge, static]}\nseeds: 2")
     opened = Store.open(tmp_path / "runs", create=True)
-    plan = make_plan(read_study(file), CostCache(tmp_path / "costs.json"))
+    plan = make_plan(read_study(file))
     opened.write_plan("study", to_json(plan))
     for run, config in run_configs(plan).items():
         if config["seed"] == 0:

@@ -12,7 +12,18 @@ PACKAGE = Path(mtlab.__file__).parent
 #: What a worker imports that decides nothing about examples, levels and gradients: settings, files, and the cache of
 #: what towers gave.
 ELSEWHERE = (
-    *("config/", "runs/", "data/", "__", "checksums.py", "errors.py", "files.py", "plugin_errors.py", "time_limit.py"),
+    *(
+        "config/",
+        "runs/",
+        "data/",
+        "__",
+        "checksums.py",
+        "disk_cache.py",
+        "errors.py",
+        "files.py",
+        "plugin_errors.py",
+        "time_limit.py",
+    ),
     *("processes.py", "units.py"),  # the latter formats lines of the log
     "resolution/",  # questions asked of settings, and the digest itself
     "statistics/",  # floors of metrics: reported, not trained on

@@ -18,8 +18,6 @@ from mtlab.data.datasets.questions import Questions
 from mtlab.errors import UserError
 from mtlab.launch.prepare import plan_study
 from mtlab.resolution.identity import clear_digests
-from mtlab.runs.store import Store
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
 
@@ -194,7 +192,7 @@ def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
         study = write_study(
             tmp_path, f"set: {{data: {json.dumps({'name': 'questions', 'folder': str(folder), **more})}}}"
         )
-        (made,) = make_plan(read_study(study, ["train.batch=4"]), CostCache(tmp_path / "costs.json")).cells
+        (made,) = make_plan(read_study(study, ["train.batch=4"])).cells
         return made.id
 
     here, there = write_folder(tmp_path / "here"), tmp_path / "there"
@@ -210,10 +208,9 @@ def test_a_moved_folder_is_the_same_run(tmp_path: Path) -> None:
 def test_a_study_that_is_planned_again_knows_changed_files(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "mine")
     study = write_study(tmp_path, f"set: {{data: {{name: questions, folder: {folder}}}}}")
-    store = Store.open(tmp_path / "runs", create=True)
 
     def planned() -> tuple[str, int]:
-        (cell,) = plan_study(study, ["train.batch=4", "train.length={epochs: 4}"], store, plugins=False).cells
+        (cell,) = plan_study(study, ["train.batch=4", "train.length={epochs: 4}"], plugins=False).cells
         return cell.id, cell.steps
 
     before = planned()

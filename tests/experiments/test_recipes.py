@@ -11,7 +11,7 @@ from mtlab.config import yaml
 from mtlab.config.load import compose, recipe_folders
 from mtlab.errors import UserError
 from mtlab.launch.prepare import refuse_unreadable_data
-from mtlab.studies.cost_cache import CellCost
+from mtlab.studies.cell_cost import CellCost
 from mtlab.studies.plan import Plan, make_plan, to_json
 from mtlab.studies.spec import read_study
 

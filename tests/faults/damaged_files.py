@@ -78,7 +78,7 @@ def rows(root: Path, kinds: Iterable[str]) -> Iterator[tuple[str, str, str, int 
     whole = root / "whole"
     finished_store(whole)
     run = next(path.parent for path in sorted(whole.glob("cells/*/s0/result.json")))
-    files = ["store.json", "costs.json", "studies/demo/plan.json", "studies/demo/spec.yaml"]
+    files = ["store.json", "studies/demo/plan.json", "studies/demo/spec.yaml"]
     files += [str(path.relative_to(whole)) for path in sorted(run.iterdir()) if path.is_file()]
     for file in files:
         for kind in kinds:

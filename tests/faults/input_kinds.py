@@ -32,14 +32,9 @@ TRIED = ("planted", "quickstart", "depth")  #: recipes; the last one's towers ta
 
 def fresh(judge: Judge) -> Path:
     """Give a new store; the last one must not hold a run."""
-    store, costs = judge.folder / "store", judge.folder / "store" / "costs.json"
+    store = judge.folder / "store"
     judge.check("a run was started", fine=not list(store.glob("cells/*/*")), shown="")
-    known = costs.read_bytes() if costs.is_file() else None
     shutil.rmtree(store, ignore_errors=True)
-    if known is not None:  # what steps take is timed once
-        store.mkdir()
-        (store / "store.json").write_text('{"format": 1}')
-        costs.write_bytes(known)
     return store
 
 

@@ -64,7 +64,7 @@ def write_hunt(folder: Path, storage: str, trials: int, name: str = "hunt") -> P
 
 def free(config: Any) -> Any:
     """Price little: as many parameters as there are layers, times a hundred."""
-    from mtlab.studies.cost_cache import CellCost
+    from mtlab.studies.cell_cost import CellCost
 
     layers = config["model"]["cross_layers"]
     return CellCost({"cross-modal layers": 100 * layers}, 100 * layers, 1000.0 * layers, 3000.0 * layers)
@@ -186,7 +186,6 @@ class Opened:
                 self.searches,
                 self.storage,
                 self.store,
-                free,
                 token,
                 on_trial=stored.add,
                 on_event=self.events.append,
@@ -233,7 +232,6 @@ def launch(path: Path, root: Path, workers: int) -> int:
         opened.searches,
         opened.storage,
         opened.store,
-        free,
         pool=LocalPool(workers, command=command),
         policy=LaunchPolicy(patience=PATIENCE, grace=5.0),
         on_event=lambda each: print(each.trial, each.state, each.text, each.value, flush=True),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from mtlab.runs.store import Store
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
 from mtlab.training.worker import train
@@ -13,7 +12,7 @@ from mtlab.training.worker import train
 
 def run_study(file: Path, store: Store) -> None:
     """Plan a study and train its runs; parents come first."""
-    plan = make_plan(read_study(file), CostCache(file.parent / "costs.json"))
+    plan = make_plan(read_study(file))
     store.claim_study(plan.study.name, file, file.read_text())
     store.write_plan(plan.study.name, to_json(plan))
     for run, config in run_configs(plan).items():

@@ -15,7 +15,6 @@ from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, import_checkpoint
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.runs.imported_checkpoint import read_imported_config
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
 from mtlab.tasks.build import build
@@ -120,19 +119,19 @@ def study(place: Path, **options: object) -> Path:
 def test_a_plan_knows_the_folder_by_content_and_refuses_other_frozen_towers(tmp_path: Path) -> None:
     folder = imported(tmp_path, text=str(model_folder(tmp_path / "words")))
     options = {"init": folder, "text": tmp_path / "words"}
-    plan = make_plan(read_study(study(tmp_path, trainable="true", **options), []), CostCache(tmp_path / "costs.json"))
+    plan = make_plan(read_study(study(tmp_path, trainable="true", **options), []))
     start = plan.runs[0].cell.config["init_from"]
     assert start == {"checkpoint": str(folder), "digest": digest_checkpoint(folder)}
 
     frozen = read_study(study(tmp_path, trainable="false", **options), [])
     with pytest.raises(UserError, match=r"freezes another text tower than the checkpoint's: set text\.trainable"):
-        make_plan(frozen, CostCache(tmp_path / "costs.json"))
+        make_plan(frozen)
     options["text"] = folder / "text"
     own = read_study(study(tmp_path, trainable="false", **options), [])
-    make_plan(own, CostCache(tmp_path / "costs.json"))
+    make_plan(own)
     options["init"] = tmp_path / "words"
     with pytest.raises(UserError, match="is a folder, but no imported checkpoint: see `mtlab import`"):
-        make_plan(read_study(study(tmp_path, trainable="true", **options), []), CostCache(tmp_path / "costs.json"))
+        make_plan(read_study(study(tmp_path, trainable="true", **options), []))
 
 
 @pytest.mark.slow

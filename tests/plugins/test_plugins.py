@@ -11,7 +11,6 @@ from calling import Told
 from mtlab.config.registry import Registry
 from mtlab.launch.prepare import plan_study
 from mtlab.managers.base import MANAGERS, Manager
-from mtlab.runs.store import Store
 from mtlab.studies.plan import run_configs
 
 
@@ -108,7 +107,7 @@ def test_a_study_that_others_start_from_has_plug_ins_of_its_own(
     code, _, err = told("plan", child, "--store", tmp_path / "store", "--no-plugins")
     assert code == 2
     assert "asks for plug-ins (plug_parent)" in err
-    plan = plan_study(child, (), Store.open(tmp_path / "store", create=True), plugins=True)
+    plan = plan_study(child, (), plugins=True)
     first, second = run_configs(plan).values()
     assert (first["plugins"], first["plugin_folder"]) == (["plug_parent"], str(parent.parent))
     assert (second["plugins"], second["plugin_folder"]) == ([], str(child.parent))

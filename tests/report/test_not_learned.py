@@ -203,7 +203,7 @@ def test_every_format_says_it(five):
         assert "not learned" in text
         assert "55.5 (2 seeds), 96.0 (3)" in text
     latex = report.to_latex()
-    assert r"57.0 $\pm$ 1.4 $^{\circ}$" in latex
+    assert r"last & 56.6 \pm 1.4 $^{\circ}$ &" in latex
     assert "last: not learned (5 of 5 seeds), adaptive: not learned (2 of 5 seeds)" in latex
     table = comparison_table(report)
     row = dict(zip(table.columns, table.rows[3], strict=True))

@@ -170,7 +170,7 @@ def test_views_of_tokens_show_a_dash_or_nothing(tokens: reader.Tokens) -> None:
     json.dumps(said, allow_nan=False)
     page = token_data([RecordedRun("x", tokens, lambda _: reader.Missing("gone"))])
     json.dumps(page, allow_nan=False)
-    assert {row[1] for row in page["runs"][0]["examples"][0]["parts"]["contributions/image/1"]} == {None}
+    assert {row[3] for row in page["runs"][0]["examples"][0]["parts"]["contributions/image/1"]} == {None}
 
 
 def test_a_weight_that_a_previous_state_lacks_is_null() -> None:

@@ -169,7 +169,7 @@ def test_damaged_recordings_of_a_finished_run_are_told_by_report_and_status(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\x00", b'{"format": "one"}', None], ids=str)
-@pytest.mark.parametrize("name", ["store.json", "costs.json", "studies/demo/plan.json", "studies/demo/spec.yaml"])
+@pytest.mark.parametrize("name", ["store.json", "studies/demo/plan.json", "studies/demo/spec.yaml"])
 def test_what_can_be_rebuilt_is(name: str, content: bytes | None, whole: Path, store: Store, call: Call) -> None:
     path, study = store.root / name, str(whole / "demo.yaml")
     before = json.loads(path.read_bytes()) if name != "studies/demo/spec.yaml" else path.read_text()
@@ -210,7 +210,6 @@ def test_a_damaged_plan_leaves_the_name_to_its_file(store: Store, call: Call) ->
 
 def test_a_folder_in_place_of_a_file_is_told(store: Store, call: Call) -> None:
     for name, words in (
-        ("costs.json", f"plan {store.root.parent / 'demo.yaml'}"),
         ("studies/demo/plan.json", "report demo"),
         ("studies/demo/launch.jsonl", "status demo"),
         ("studies/demo/report/report.md", "report demo"),

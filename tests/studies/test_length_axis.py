@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from mtlab.errors import UserError
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import Plan, make_plan, to_json
 from mtlab.studies.spec import read_study
 
@@ -28,7 +27,7 @@ seeds: 2
 def plan(tmp_path: Path) -> Any:
     def make(text: str) -> Plan:
         (tmp_path / "study.yaml").write_text(f"{STUDY}{text}\n")
-        return make_plan(read_study(tmp_path / "study.yaml"), CostCache(tmp_path / "costs.json"))
+        return make_plan(read_study(tmp_path / "study.yaml"))
 
     return make
 

@@ -10,21 +10,16 @@ from mtlab.cli.study.plan import print_plan
 from mtlab.errors import UserError
 from mtlab.resolution.training_code import ENGINE_VERSION
 from mtlab.runs.store import Store
-from mtlab.studies.cost_cache import CostCache
+from mtlab.studies import cell_cost
 from mtlab.studies.plan import Plan, make_plan, run_configs, to_json
 from mtlab.studies.plan_status import plan_status
 from mtlab.studies.spec import read_study
 
 
 @pytest.fixture
-def costs(tmp_path: Path) -> CostCache:
-    return CostCache(tmp_path / "costs.json")
-
-
-@pytest.fixture
-def plan(tmp_path: Path, costs: CostCache) -> Any:
+def plan(tmp_path: Path) -> Any:
     def make(text: str, *overrides: str, name: str = "study") -> Plan:
-        return make_plan(read_study(write_study(tmp_path, text, name), overrides), costs)
+        return make_plan(read_study(write_study(tmp_path, text, name), overrides))
 
     return make
 
@@ -215,13 +210,15 @@ def test_costs_know_how_many_answers_the_head_has(plan: Any) -> None:
     assert sizes[0] < sizes[1]
 
 
-def test_costs_are_counted_once_per_architecture(plan: Any, costs: CostCache) -> None:
-    plan("axes: {manager: [last, bridge], train.lr: [1e-3, 1e-4]}\nseeds: 2")
-    assert costs.fresh == 2
-    costs.save()
-    again = CostCache(costs.path)
-    assert len(again.known) == 2
-    assert again.fresh == 0
+def test_costs_are_counted_once_per_architecture(plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted, count = [], cell_cost._count
+    monkeypatch.setenv("MTLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cell_cost, "_count", lambda config: counted.append(config) or count(config))
+    for _ in range(2):  # as two processes
+        monkeypatch.setattr(cell_cost, "_known", {})
+        found = plan("axes: {manager: [last, bridge], train.lr: [1e-3, 1e-4]}\nseeds: 2")
+        assert len(counted) == 2
+    assert found.cells[0].cost == found.cells[1].cost != found.cells[2].cost
 
 
 def test_names_with_square_brackets_are_shown_as_they_are(

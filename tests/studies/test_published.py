@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from mtlab.errors import UserError
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.expand import expand
 from mtlab.studies.plan import Plan, make_plan, to_json
 from mtlab.studies.published_entries import parse_entries, parse_overall
@@ -35,7 +34,7 @@ axes:
 def plan(tmp_path: Path) -> Any:
     def make(published: str) -> Plan:
         (tmp_path / "study.yaml").write_text(f"{STUDY}published: {published}\n")
-        return make_plan(read_study(tmp_path / "study.yaml"), CostCache(tmp_path / "costs.json"))
+        return make_plan(read_study(tmp_path / "study.yaml"))
 
     return make
 

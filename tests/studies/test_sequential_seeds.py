@@ -8,7 +8,6 @@ from tiny_study import write_study
 
 from mtlab.errors import UserError
 from mtlab.runs.store import Store
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.looks import Looks, LookTest, append_look, other_records, read_looks, record_path
 from mtlab.studies.plan import make_plan, to_json
 from mtlab.studies.plan_status import asked_plan
@@ -19,7 +18,7 @@ COMPARED = "axes: {manager: [bridge, static, last]}\nbaseline: {manager: bridge}
 
 def planned(folder: Path, seeds: str, text: str = COMPARED) -> Any:
     path = write_study(folder, f"{text}\nseeds: {seeds}")
-    return make_plan(read_study(path), CostCache(folder / "costs.json"))
+    return make_plan(read_study(path))
 
 
 @pytest.fixture

@@ -222,12 +222,12 @@ def test_a_plan_with_other_settings_changes_nothing(
 def test_launchers_with_older_files_leave_budget_and_variants_as_the_newest_has_set_them(tmp_path: Path) -> None:
     older = Opened(write_sweep(tmp_path, TEXT.replace("trials: 5", "trials: 2")), tmp_path / "runs")
     with older.storage.exclusive():
-        theirs = store_plan(older.prepared, older.storage, older.store, free)
+        theirs = store_plan(older.prepared, older.storage, older.store)
     newer = Opened(write_sweep(tmp_path, TEXT.replace("trials: 5", "trials: 3")), tmp_path / "runs")
     with newer.storage.exclusive():
-        store_plan(newer.prepared, newer.storage, newer.store, free)
+        store_plan(newer.prepared, newer.storage, newer.store)
     settings = {"train.lr": 1e-3, "text.layers": "all", "model.cross_layers": 1}
-    theirs.add(trial_runs(older.prepared, older.prepared.variants[0], 0, settings, free))
+    theirs.add(trial_runs(older.prepared, older.prepared.variants[0], 0, settings))
     stored = older.store.plan("hunt")
     assert (stored["budget"]["trials"], len(stored["rows"])) == (3, 1)
 

@@ -95,7 +95,7 @@ def test_adapters_are_drawn_from_the_seed_and_a_checkpoint_holds_them_alone():
 
 def test_a_study_counts_adapters_as_what_is_trained(tmp_path: Path) -> None:
     study = write_study(tmp_path, "axes: {text.lora_rank: [null, 2]}\nset: {text.trainable: true}\nseeds: 1")
-    plan = plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+    plan = plan_study(study, [], plugins=False)
     full, adapted = (cell.cost for cell in plan.cells)
     assert adapted.trained_params < full.trained_params
     assert adapted.params["text tower"] > full.params["text tower"]
@@ -136,7 +136,7 @@ def test_a_run_goes_on_with_the_adapters_of_its_parent(tmp_path: Path) -> None:
     child = LORA.replace("lora_rank: 2", "lora_rank: 4").replace("set: {", "set: {init_from: {study: parent}, ")
     study = write_study(tmp_path, child)
     with pytest.raises(UserError, match=r"text\.lora_rank 4, its parent 2: set them alike"):
-        plan_study(study, [], Store.open(tmp_path / "runs", create=True), plugins=False)
+        plan_study(study, [], plugins=False)
 
 
 @pytest.mark.parametrize(

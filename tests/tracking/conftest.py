@@ -21,7 +21,6 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a study of four finished runs; not to be changed."""
-    from mtlab.studies.cost_cache import CostCache
     from mtlab.studies.plan import make_plan, run_configs, to_json
     from mtlab.studies.spec import read_study
     from mtlab.training.worker import train
@@ -32,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MTLAB_CACHE", str(folder / "cache"))
         store = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file), CostCache(folder / "costs.json"))
+        plan = make_plan(read_study(file))
         store.claim_study("tracked", file, file.read_text())
         store.write_plan("tracked", to_json(plan))
         for run, config in run_configs(plan).items():

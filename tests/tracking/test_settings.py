@@ -8,7 +8,6 @@ from tracked_study import STUDY
 
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
-from mtlab.studies.cost_cache import CostCache
 from mtlab.studies.plan import make_plan, to_json
 from mtlab.studies.spec import read_study
 from mtlab.tracking.base import TRACKERS
@@ -22,7 +21,7 @@ BARE = STUDY.partition("tracking:")[0]
 
 def plan(folder: Path, text: str, *overrides: str) -> dict[str, object]:
     (folder / "study.yaml").write_text(text)
-    return to_json(make_plan(read_study(folder / "study.yaml", overrides), CostCache(folder / "costs.json")))
+    return to_json(make_plan(read_study(folder / "study.yaml", overrides)))
 
 
 def test_off_unless_written_and_offline_unless_online(tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def test_pre_training_is_a_parent(
 
 
 def test_with_and_without_pre_training_is_an_axis(tmp_path: Path) -> None:
-    from mtlab.studies.cost_cache import CellCost
+    from mtlab.studies.cell_cost import CellCost
     from mtlab.studies.plan import make_plan
     from mtlab.studies.spec import read_study
 

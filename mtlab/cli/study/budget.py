@@ -54,7 +54,7 @@ def budget(
     from mtlab.studies.budget.study_budget import device_hours, study_budget, totals
 
     opened = Store.open(store_root(store), create=True)
-    plan = plan_study(find_study_file(file), overrides or [], opened, plugins=not no_plugins)
+    plan = plan_study(find_study_file(file), overrides or [], plugins=not no_plugins)
     with Console(stderr=True).status("counting") as status:
         rows = study_budget(plan, timed=calibrate, progress=lambda label: status.update(f"counting {label}"))
     whole = totals(rows)

@@ -39,7 +39,7 @@ def plan(
 
     path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)
-    made = plan_study(path, overrides or [], opened, plugins=not no_plugins)
+    made = plan_study(path, overrides or [], plugins=not no_plugins)
     asked, looks = asked_plan(made, opened)
     data = to_json(asked)
     found = plan_status(data, opened)
@@ -142,8 +142,8 @@ def _parents(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _detectable(seeds: int, alpha: float) -> float | None:
     """Return the smallest detectable difference in standard deviations, from a cache: importing scipy is slow."""
+    from mtlab.disk_cache import library_version, load_or_compute
     from mtlab.statistics.power import POWER, smallest_detectable
-    from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
     key = [seeds, alpha, POWER, library_version("scipy")]
     found: float | None = load_or_compute("detectable", key, lambda: smallest_detectable(1.0, seeds, alpha))

@@ -108,9 +108,7 @@ def run_study(
     from mtlab.workflow.execute import describe_problems, execute_study
 
     done = execute_study(
-        partial(
-            plan_study, study.path, study.overrides, store, plugins=study.plugins, plugin_folder=study.plugin_folder
-        ),
+        partial(plan_study, study.path, study.overrides, plugins=study.plugins, plugin_folder=study.plugin_folder),
         store,
         policy=policy,
         view=make_view,

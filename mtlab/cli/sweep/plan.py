@@ -34,7 +34,7 @@ def plan(
 
     opened = Store.open(store_root(store), create=True)
     path = find_study_file(file, sweep_recipe_folders())
-    prepared, costs = prepare_file(path, overrides or [], opened, plugins=not no_plugins)
+    prepared = prepare_file(path, overrides or [], plugins=not no_plugins)
     with ExitStack() as stack:
         storage: SweepStorage | None
         if overrides:
@@ -43,8 +43,7 @@ def plan(
         else:
             storage = stack.enter_context(claim_storage(prepared, opened, replace=replace))
             with storage.exclusive():
-                data = store_plan(prepared, storage, opened, costs).plan
-        costs.save()
+                data = store_plan(prepared, storage, opened).plan
         searches = load_searches(storage, data)
         left = plan_left(prepared, searches, opened)
         estimate = estimate_time(left, dict.fromkeys([run.id for run in left.runs], "new"))

@@ -84,8 +84,8 @@ def run(
         words = ["sweep", "run", file, *(overrides or ()), *options]
         raise typer.Exit(go_on_in_background(words, opened, name, ("sweep", "status", name), quiet=quiet))
     context.with_resource(unless_quiet(quiet))
-    prepared, costs = prepare_file(path, overrides or [], opened, plugins=not no_plugins)
-    prepared = check_runnable(prepared, costs, launcher, typer.echo)
+    prepared = prepare_file(path, overrides or [], plugins=not no_plugins)
+    prepared = check_runnable(prepared, launcher, typer.echo)
     sweep, resources = prepared.sweep, prepared.sweep.keys.resources
     settings = choose_launcher(sweep.study, launcher)
     try:
@@ -101,13 +101,11 @@ def run(
             searches,
             storage,
             opened,
-            costs,
             pool=pool,
             policy=dataclasses.replace(policy, limit=attempt_limit(settings, resources)),
             view=view,
             on_event=on_event,
         )
-    costs.save()
     code = outcome.exit_code
     if not outcome.launch.interrupted:
         _sync(opened, sweep.name)

@@ -16,9 +16,9 @@ from mtlab.config.options import option_of
 from mtlab.config.registry import Entry
 from mtlab.config.schema import CacheConfig
 from mtlab.data.base import DATASETS
+from mtlab.disk_cache import content_hash
 from mtlab.towers.base import TowerOptions
 from mtlab.towers.build import TowerKind, fetched_digest, tower_node, tower_shape
-from mtlab.towers.loading.disk_cache import content_hash
 
 FORMAT = 1  #: of the folder of an entry
 CHUNK = 128  #: items in a chunk: the unit of resuming, locking and checking

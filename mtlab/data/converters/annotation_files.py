@@ -53,10 +53,29 @@ def read_top_value(path: Path, key: str) -> Any:
     return None
 
 
+class RepeatedKeyError(Exception):
+    """A JSON object has a key twice."""
+
+
+def reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the pairs of a JSON object a dictionary.
+
+    Raises:
+        RepeatedKeyError: a key is given twice; `json` alone would take the last.
+
+    """
+    row: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in row:
+            raise RepeatedKeyError(f"key {key!r} is given twice")
+        row[key] = value
+    return row
+
+
 def stream_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield each value of a file of JSON lines with its place, `FILE:LINE`. Blank lines are skipped.
 
-    A line that is no JSON is yielded as text: looking for a key in it raises the error.
+    A line that is no JSON is yielded as text, one with a key given twice as an error: looking for a key in it raises.
 
     Raises:
         UserError: the file is empty, or no text.
@@ -68,7 +87,9 @@ def stream_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
             continue
         empty = False
         try:
-            row = json.loads(raw)
+            row = json.loads(raw, object_pairs_hook=reject_repeated_keys)
+        except RepeatedKeyError as error:
+            row = error
         except (ValueError, RecursionError):
             row = raw
         yield f"{path.name}:{number}", row
@@ -151,6 +172,8 @@ def field(row: Any, key: str) -> Any:
         BadRowError: the row is no object, or lacks the key.
 
     """
+    if isinstance(row, RepeatedKeyError):
+        raise BadRowError(str(row))
     if not isinstance(row, dict):
         raise BadRowError(f"expected an object with {key!r}, found {shorten(row)}")
     if key not in row:

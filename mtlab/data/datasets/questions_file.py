@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from mtlab.data.base import SPLITS, Split
-from mtlab.data.converters.annotation_files import shorten, text_field
+from mtlab.data.converters.annotation_files import (
+    RepeatedKeyError,
+    reject_repeated_keys,
+    shorten,
+    text_field,
+)
 from mtlab.data.converters.base import BadRowError
 from mtlab.errors import UserError, nearest
 from mtlab.seeding import hash_fraction
@@ -163,27 +168,14 @@ def _parse_object(raw: bytes, source: SourceLine) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise source.error(f"is not UTF-8 text (byte {error.start + 1}): save the file as UTF-8") from None
     try:
-        row = json.loads(text, object_pairs_hook=_reject_repeated_keys)
-    except _RepeatedKeyError as error:
-        raise source.error(f"key {error.args[0]!r} is given twice") from None
+        row = json.loads(text, object_pairs_hook=reject_repeated_keys)
+    except RepeatedKeyError as error:
+        raise source.error(str(error)) from None
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise source.error(f"is not a JSON object on one line: {reason}") from None
     if not isinstance(row, dict):
         raise source.error(f"expected a JSON object, found {shorten(row)}")
-    return row
-
-
-class _RepeatedKeyError(Exception):
-    """A JSON object has a key twice."""
-
-
-def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in row:
-            raise _RepeatedKeyError(key)
-        row[key] = value
     return row
 
 

@@ -24,6 +24,7 @@ from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import INDEX, Kind
 from mtlab.data.shards.samples import TextRecord
 from mtlab.data.shards.selection import parse_selection, shared_images
+from mtlab.disk_cache import load_or_compute
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -350,10 +351,6 @@ def _image_names(part: SplitSource) -> set[str]:
 
 def _count_once(what: str, parts: Sequence[SplitSource], count: Callable[[], int]) -> int:
     """Count what asks for reading many rows, once for all plans."""
-    from mtlab.towers.loading.disk_cache import (
-        load_or_compute,  # asked for where plans are made, which have imported torch
-    )
-
     key = [parts[0].shards.digest, *(part.selection for part in parts)]
     return int(load_or_compute(f"shards-{what}", key, count))
 

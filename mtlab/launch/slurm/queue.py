@@ -18,7 +18,7 @@ TIMEOUT = 60.0  #: seconds that a command of Slurm may take
 
 JobId = int | str  #: a job's number, or ARRAY_INDEX of one in an array, whose own number changes when it starts
 
-_FIELDS = ("JobID", "State", "exit_code", "RestartCnt", "TimeUsed", "TimeLimit", "ArrayJobID", "ArrayTaskID")
+_FIELDS = ("JobID", "State", "exit_code", "TimeUsed", "TimeLimit", "ArrayJobID", "ArrayTaskID")
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 _RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"}
 _LOST = {
@@ -42,7 +42,6 @@ class JobInfo:
     job: JobId
     state: str
     code: int  #: exit code of its script; 128 + n if signal n ended it
-    restarts: int  #: number of times that Slurm has requeued it
     used: int  #: seconds
     limit: int | None  #: seconds; None: without limit
 
@@ -106,8 +105,8 @@ def parse_squeue(text: str) -> list[JobInfo]:
     jobs = []
     for line in text.splitlines():
         words = [word.strip() for word in line.split("|")]
-        if len(words) >= 6 and words[0].isdigit():
-            array, index = (*words[6:8], "", "")[:2]
+        if len(words) >= 5 and words[0].isdigit():
+            array, index = (*words[5:7], "", "")[:2]
             code, _, number = words[2].partition(":")
             signal = int(number or 0)
             jobs.append(
@@ -115,9 +114,8 @@ def parse_squeue(text: str) -> list[JobInfo]:
                     job=f"{array}_{index}" if index.isdigit() else int(words[0]),
                     state=words[1].split(" ")[0],
                     code=128 + signal if signal else int(code or 0),
-                    restarts=int(words[3] or 0),
-                    used=parse_duration(words[4]) or 0,
-                    limit=parse_duration(words[5]),
+                    used=parse_duration(words[3]) or 0,
+                    limit=parse_duration(words[4]),
                 )
             )
     return jobs

@@ -18,13 +18,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlab.config.schema import is_multimodal
+from mtlab.disk_cache import library_version, load_or_compute
 from mtlab.managers.base import MODALITIES
 from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import TaskModel, construct
 from mtlab.towers.base import Features, Tower, TowerShape
 from mtlab.towers.build import KINDS, TowerKind, build_tower, tower_digest, tower_node, tower_shape
-from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
 _NO_COST = ("lr_scale", "gate")  #: a tower's options that change neither its size nor its work
 PARTS = (

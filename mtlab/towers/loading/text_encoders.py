@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from mtlab.disk_cache import files_digest
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, Vocabulary
 from mtlab.towers.loading import hub
-from mtlab.towers.loading.disk_cache import files_digest, load_or_describe
+from mtlab.towers.loading.descriptions import load_or_describe
 
 NO_CODE = {"trust_remote_code": False}  #: code in a model's folder is never run; else transformers asks the terminal
 

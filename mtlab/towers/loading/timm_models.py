@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtlab.disk_cache import library_version, load_or_compute
 from mtlab.errors import UserError, nearest
 from mtlab.towers.loading import hub
-from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 from mtlab.towers.loading.licences import WeightsOrigin
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  #: how the hub names timm's weights
@@ -106,11 +106,15 @@ def level_shapes(model: str, image_size: int, blocks: int | None = None) -> list
 
 
 def cutting_patch(network: Any, image_size: int) -> int | None:
-    """Return the side of the patches if they do not fill the image: its right and lower edge would be cut off."""
+    """Return the side of the patches if they do not fill the image: its right and lower edge would be cut off.
+
+    None at the size of pre-training, at which some models (SigLIP at 384 pixels) have learned to do without.
+    """
     from timm.layers import PatchEmbed
 
     embed = getattr(network, "patch_embed", None)
-    if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad:
+    trained_at = network.pretrained_cfg["input_size"][-1]
+    if not isinstance(embed, PatchEmbed) or embed.dynamic_img_pad or image_size == trained_at:
         return None
     sides = [int(side) for side in embed.patch_size]
     return next((side for side in sides if image_size % side), None)

@@ -385,6 +385,13 @@ def test_lines_of_your_own_are_checked_as_a_file_of_questions_is(
         list(read_questions_file(tmp_path / "questions.jsonl"))
 
 
+def test_a_key_that_a_line_gives_twice_is_told_and_not_chosen_from(tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text('{"image": "a.png", "question": "?", "answer": "a", "answer": "b"}')
+    (rejected,) = JsonlConverter(tmp_path, JsonlConverter.Config()).rows(ScratchDatabase(tmp_path / "scratch.db"))
+    assert isinstance(rejected, RejectedRow)
+    assert rejected.reason == "key 'answer' is given twice"
+
+
 def test_shares_that_leave_nothing_to_train_on_are_told() -> None:
     with pytest.raises(UserError, match=r"shares: 0\.5 and 0\.5 leave nothing to train on"):
         JsonlConverter.Config(shares=(0.5, 0.5))

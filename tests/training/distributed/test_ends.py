@@ -137,11 +137,10 @@ def test_a_study_may_ask_for_processes(tmp_path: Path) -> None:
 
 def test_a_study_whose_batches_cannot_be_shared_is_not_planned(tmp_path: Path) -> None:
     from mtlab.launch.prepare import plan_study
-    from mtlab.runs.store import Store
 
     study = write_study(tmp_path, "resources: {processes: 3}")
     with pytest.raises(UserError, match=r"resources.processes: 3 processes cannot share 8 evenly; .* 6 or 9"):
-        plan_study(study, (), Store.open(tmp_path / "runs", create=True), plugins=False)
+        plan_study(study, (), plugins=False)
 
 
 def test_every_place_of_a_step_is_one_processs() -> None:

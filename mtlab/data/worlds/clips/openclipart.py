@@ -11,6 +11,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from xml.parsers import expat
@@ -21,6 +22,7 @@ from mtlab import files
 from mtlab.data.file_digests import content_digest
 from mtlab.data.worlds.clips.clip import NamedClip, system_folder
 from mtlab.data.worlds.clips.names import clean, concept
+from mtlab.errors import UserError
 
 FOLDER = Path("/usr/share/openclipart/svg")
 PACKAGE = "openclipart-svg"
@@ -119,7 +121,8 @@ def _index(folder: Path) -> list[_Titled]:
         return msgspec.json.decode(index.read_bytes(), type=list[_Titled])
     except (OSError, msgspec.MsgspecError):  # not there yet, or damaged
         found = [titled for path in paths if (titled := _read(folder, path)) is not None]
-        files.write_json(index, [msgspec.to_builtins(it) for it in found])
+        with suppress(UserError):  # a cache that cannot be written costs time, not the answer
+            files.write_json(index, [msgspec.to_builtins(it) for it in found])
         return found
 
 

@@ -19,8 +19,8 @@ from mtlab.config.hashing import digest
 from mtlab.data.file_digests import content_digest
 from mtlab.data.worlds import pictogram_names, pictograms, svg
 from mtlab.data.worlds.pictograms import pictogram_folder
+from mtlab.disk_cache import library_version, load_or_compute
 from mtlab.errors import missing_extra
-from mtlab.towers.loading.disk_cache import library_version, load_or_compute
 
 #: Kind of thing → code points of the pictograms that show one, whole and by itself (no faces, no paw prints).
 KINDS: Mapping[str, str] = {

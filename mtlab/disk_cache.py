@@ -1,4 +1,4 @@
-"""A cache on disk of facts that are slow to compute, such as a file's digest or a model's shape."""
+"""A cache on disk of facts that are slow to compute, such as a file's digest or a model's cost. No torch here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from mtlab import files
 from mtlab.errors import UserError
-from mtlab.towers.base import TowerInfo
 
 
 def content_hash(data: Any) -> str:
@@ -40,14 +38,6 @@ def load_or_compute(subject: str, key: Any, compute: Callable[[], Any], *, keep:
         with suppress(UserError):  # a cache that cannot be written costs time, not the answer
             files.write_json(path, {"key": key, "fact": fact})
     return fact
-
-
-def load_or_describe(subject: str, key: Any, libraries: Iterable[str], compute: Callable[[], TowerInfo]) -> TowerInfo:
-    """Cache a tower's description, which also depends on the versions of `libraries` and on what is described."""
-    versioned = {"options": key, "versions": {library: library_version(library) for library in libraries}}
-    versioned["fields"] = [field.name for field in fields(TowerInfo)]
-    fact = load_or_compute(subject, versioned, lambda: vars(compute()))
-    return TowerInfo(**{**fact, "widths": tuple(fact["widths"])})
 
 
 def library_version(library: str) -> str:

@@ -1,4 +1,4 @@
-"""The cost of an example in each cell, counted once per architecture and cached in the store.
+"""The cost of an example in each cell, counted once per architecture and cached on disk.
 
 Counting builds the model on the meta device, which takes a second; a plan of a thousand cells has few architectures.
 """
@@ -6,21 +6,18 @@ Counting builds the model on the meta device, which takes a second; a plan of a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from mtlab.config.hashing import digest
 from mtlab.config.load import NODES
 from mtlab.config.options import option_of
 from mtlab.config.schema import is_multimodal, model_schema
-from mtlab.errors import UserError
-from mtlab.files import read_json, write_json
+from mtlab.disk_cache import load_or_compute
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.nodes import node_entry
 from mtlab.resolution.training_code import training_code_digest
-from mtlab.runs import schemas
 
 COUNT = 1  #: raise it when `mtlab.studies.budget.flops` counts otherwise
 
@@ -35,39 +32,24 @@ class CellCost:
     flops_training: float  #: of one example: 3 × forward of trained parts, 1 × of frozen parts that are not cached
 
 
-class CostCache:
-    """Costs by architecture, cached in one file of the store. A damaged file is counted anew, and replaced."""
+CostFunction = Callable[[Mapping[str, Any]], CellCost]  #: resolved configuration → what an example costs
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.known: dict[str, Any] = _read(path)
-        self.fresh = 0
-
-    def __call__(self, config: Mapping[str, Any]) -> CellCost:
-        """Return the cost of an example in a cell with this resolved configuration."""
-        key = architecture_digest(config)
-        if key not in self.known:
-            from mtlab.studies.budget.flops import count_cost
-
-            cost = count_cost(config, answers=dataset_facts(config["data"]).answers)
-            flops = float(cost.flops_forward.total), float(cost.flops_step)
-            self.known[key] = asdict(CellCost(dict(cost.params), cost.trained_params, *flops))
-            self.fresh += 1
-        return CellCost(**{field.name: self.known[key][field.name] for field in dataclasses.fields(CellCost)})
-
-    def save(self) -> None:
-        """Write what was counted since the file was read."""
-        if self.fresh:
-            write_json(self.path, self.known)
+_known: dict[str, CellCost] = {}  #: of this process, by architecture
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        known: dict[str, Any] = read_json(path)
-        schemas.check(known, dict[str, CellCost], path)
-    except (FileNotFoundError, NotADirectoryError, UserError):
-        return {}
-    return known
+def cell_cost(config: Mapping[str, Any]) -> CellCost:
+    """Return the cost of an example in a cell with this resolved configuration."""
+    key = architecture_digest(config)
+    if key not in _known:
+        _known[key] = CellCost(**load_or_compute("cost", key, lambda: asdict(_count(config))))
+    return _known[key]
+
+
+def _count(config: Mapping[str, Any]) -> CellCost:
+    from mtlab.studies.budget.flops import count_cost
+
+    cost = count_cost(config, answers=dataset_facts(config["data"]).answers)
+    return CellCost(dict(cost.params), cost.trained_params, float(cost.flops_forward.total), float(cost.flops_step))
 
 
 def architecture_digest(config: Mapping[str, Any]) -> str:
