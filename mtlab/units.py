@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 #: metrics between 0 and 1, told in points
 _SHARES = ("accuracy", "exact", "recall", "primary", "score", "IR@", "TR@", "precision", "f1", "auc")
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
@@ -22,6 +24,17 @@ def format_si(value: float, unit: str = "") -> str:
         value, size = value / 1000, size + 1
     digits = f"{value:#.3g}".rstrip(".") if size else f"{value:.3g}"
     return f"{digits} {_PREFIXES[size]}{unit}".strip()
+
+
+def format_span(counts: Collection[int], word: str = "") -> str:
+    """Format whole numbers as their range, with a word in the singular or plural.
+
+    >>> format_span([3, 1, 2]), format_span([2]), format_span([1], "seed"), format_span([0, 1, 5], "seed")
+    ('1 to 3', '2', '1 seed', '0 to 5 seeds')
+    """
+    low, high = min(counts), max(counts)
+    numbers = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{numbers} {word}{'' if low == high == 1 else 's'}" if word else numbers
 
 
 def in_points(metric: str) -> bool:

@@ -11,17 +11,19 @@ if TYPE_CHECKING:
     from mtlab.runs.store import Store
 
 
-def option_words(**options: object) -> list[str]:
-    """Return options as words of a command line, without those that are not given.
-
-    >>> option_words(workers=2, launcher=None, fail_fast=True, replace=False)
-    ['--workers', '2', '--fail-fast']
-    """
-    words: list[str] = []
-    for name, value in options.items():
-        if value is not None and value is not False:
-            words += [f"--{name.replace('_', '-')}", *(() if value is True else (str(value),))]
-    return words
+def repeated_words(context: typer.Context, store: Store) -> list[str]:
+    """Return the arguments and options of this command, but `--detach` and `--quiet`, for the store that it opened."""
+    given = context.params | {"store": store.root, "detach": None, "quiet": None}
+    arguments, options = list[str](), list[str]()
+    for each in context.command.params:
+        value = given[each.name or ""]
+        if value is None or value is False:
+            continue
+        if each.param_type_name == "argument":
+            arguments += map(str, value if each.nargs != 1 else [value])
+        else:
+            options += [each.opts[0], *(() if value is True else (str(value),))]
+    return arguments + options
 
 
 def detach(words: Sequence[str], store: Store, name: str, status: Sequence[str], *, quiet: bool) -> int:

@@ -19,7 +19,7 @@ from mtlab.runs.results import numeric_rows
 from mtlab.runs.shell_command import shell_command
 from mtlab.runs.store import State, Store, final_name, find_blocked, is_sweep, metric_direction
 from mtlab.studies.looks import ENDED_BY, Ended, read_looks
-from mtlab.units import format_metric
+from mtlab.units import format_metric, format_span
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -164,7 +164,7 @@ class StudyStatus:
         looks = "" if self.looks is None else f"; {self.looks}"
         damaged = sum(run.damaged for run in self.runs)
         note = f"; {damaged} with damaged files: `{command('status', self.study)}`" if damaged else ""
-        number = f"{len(self.runs)} run{'s' if len(self.runs) > 1 else ''}"
+        number = f"{format_span([len(self.runs)], 'run')}"
         return f"{self.study}: {number}, {counts}{looks}{note}" if self.runs else f"{self.study}: no runs"
 
     def table(self) -> Table:

@@ -11,6 +11,7 @@ from mtlab.report.formats import numbers
 from mtlab.runs.results import THEN
 from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
+from mtlab.units import format_span
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,7 +93,7 @@ def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[s
     if not any(row.compare_to for row in rows) or plan.get("sequential"):
         return []
     if planned < needed:
-        return [f"{planned} seed{'s' if planned > 1 else ''} asked for: a test needs at least {needed}"]
+        return [f"{format_span([planned], 'seed')} asked for: a test needs at least {needed}"]
     compared = [row.difference for row in rows if row.compared and row.difference is not None]
     spreads = [seed_spread(difference) for difference in compared if difference.error]
     if planned > 3 or not spreads:

@@ -17,7 +17,7 @@ from mtlab.runs.store import FINAL
 from mtlab.statistics.power import POWER, seeds_to_detect
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.statistics.sequential import look_boundaries
-from mtlab.units import in_points
+from mtlab.units import format_span, in_points
 
 if TYPE_CHECKING:
     from mtlab.report.comparison.compare import ComparisonRow
@@ -69,7 +69,7 @@ def _next_steps(report: StudyReport, again: RunAgain, store: Store | None) -> li
     if report.runs.get("done", 0) < report.runs["asked"]:
         failed = report.runs.get("failed", 0)
         status = shell_command("status", report.study, store=store)
-        why = [f"{status} (why {failed} run{'s' if failed > 1 else ''} failed)"] if failed else []
+        why = [f"{status} (why {format_span([failed], 'run')} failed)"] if failed else []
         return [*why, f"{again()} (does the rest)"]
     if report.sequential is not None and report.sequential.ended < report.sequential.count:
         return [f"{again()} (goes on until all comparisons are decided)"]

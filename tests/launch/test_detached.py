@@ -100,7 +100,7 @@ def launched(store: Store, **changes: object) -> None:
 def test_jobs_of_a_launcher_that_is_gone_are_cancelled(
     left: Store, program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program("squeue", "echo '4711|RUNNING|0:0|0|1:00|1:00:00|'")
+    program("squeue", "echo '4711|RUNNING|0:0|1:00|1:00:00|'")
     calls = program("scancel", "exit 0")
     launched(left, start=1)  # another process has its number now
     code, out, _ = here(monkeypatch, capsys, "cancel")("left", "--store", left.root)
@@ -111,7 +111,7 @@ def test_jobs_of_a_launcher_that_is_gone_are_cancelled(
 def test_a_launcher_on_another_host_is_not_worked_against(
     left: Store, program: Program, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program("squeue", "echo '4711|PENDING|0:0|0|0:00|1:00:00|'")
+    program("squeue", "echo '4711|PENDING|0:0|0:00|1:00:00|'")
     calls = program("scancel", "exit 0")
     launched(left, host="login2", pid=17)
     call = here(monkeypatch, capsys, "cancel")
@@ -122,3 +122,17 @@ def test_a_launcher_on_another_host_is_not_worked_against(
     assert "4711" in calls.read_text()
     left.log_launch("left", {"event": "end", "host": "login2", "launcher": 17})
     assert find_launchers(left, "left").elsewhere == ()
+
+
+def test_the_background_is_given_every_option_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr("mtlab.cli.study.run.go_on_in_background", lambda words, *_, **__: given.append(words) or 0)
+    write_study(tmp_path, "axes: {manager: [bridge]}", "short")
+    monkeypatch.chdir(tmp_path)
+    command = ["short.yaml", "train.lr=1e-3", "study.seeds=2", "--workers", "1", "--fail-fast", "-d", "-q"]
+    code, _, problem = here(monkeypatch, capsys, "run")(*command, "--store", "here")
+    assert (code, problem) == (0, "")
+    expected = ["run", "short.yaml", "train.lr=1e-3", "study.seeds=2", "--workers", "1", "--retries", "2"]
+    assert given == [[*expected, "--fail-fast", "--store", str(Store.open(tmp_path / "here").root)]]

@@ -45,7 +45,7 @@ def submit(store: Store, run: str, job: object) -> None:
 
 
 def lines(*said: str) -> str:
-    return "\n".join(f"echo '{line}|0:0|0|0:00|UNLIMITED|'" for line in said)
+    return "\n".join(f"echo '{line}|0:0|0:00|UNLIMITED|'" for line in said)
 
 
 def states(store: Store) -> dict[str, str]:

@@ -150,7 +150,7 @@ def test_of_a_study_on_both_kinds_of_device_only_some_jobs_ask_for_gpus(program:
         return 7
 
     pool = make_pool(SlurmSettings(at_once=1), Resources(), configs)
-    done = FakeQueue(["7|COMPLETED|0:0|0|0:02|1:00|"])
+    done = FakeQueue(["7|COMPLETED|0:0|0:02|1:00|"])
     pool = replace(pool, submit=submit, query=done.query, intervals=(0.01, 0.02))
     assert launch(Store.open(tmp_path / "runs", create=True), plan, configs, pool=pool).exit_code == 0
     assert asked == {"aaa": None, "bbb": 1}
@@ -175,18 +175,18 @@ def test_where_submitit_is_missing_its_extra_is_named(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("line", "end"),
     [
-        ("7|COMPLETED|0:0|0|1:00|UNLIMITED|", ExitStatus(0)),
-        ("7|FAILED|3:0|0|1:00|UNLIMITED|", ExitStatus(3)),
-        ("7|FAILED|137:0|0|1:00|UNLIMITED|", ExitStatus(137)),
-        ("7|FAILED|0:9|0|1:00|UNLIMITED|", ExitStatus(137)),
-        ("7|FAILED|143:0|0|1:00|1:00:00|", ExitStatus(143)),  # somebody's SIGTERM, long before its time is up
-        ("7|FAILED|143:0|0|58:40|1:00:00|", ExitStatus(None, "timeout", "job 7: not finished after 1 hours")),
-        ("7|TIMEOUT|0:15|0|1-00:00:10|1-00:00:00|", ExitStatus(None, "timeout", "job 7: not finished after 24 hours")),
-        ("7|PREEMPTED|0:15|0|1:00|UNLIMITED|", ExitStatus(None, None, "job 7: pre-empted by a more urgent job")),
-        ("7|NODE_FAIL|0:0|1|1:00|UNLIMITED|", ExitStatus(None, None, "job 7: its node failed")),
-        ("7|CANCELLED|0:15|0|1:00|UNLIMITED|", ExitStatus(None, None, "job 7: cancelled")),
+        ("7|COMPLETED|0:0|1:00|UNLIMITED|", ExitStatus(0)),
+        ("7|FAILED|3:0|1:00|UNLIMITED|", ExitStatus(3)),
+        ("7|FAILED|137:0|1:00|UNLIMITED|", ExitStatus(137)),
+        ("7|FAILED|0:9|1:00|UNLIMITED|", ExitStatus(137)),
+        ("7|FAILED|143:0|1:00|1:00:00|", ExitStatus(143)),  # somebody's SIGTERM, long before its time is up
+        ("7|FAILED|143:0|58:40|1:00:00|", ExitStatus(None, "timeout", "job 7: not finished after 1 hours")),
+        ("7|TIMEOUT|0:15|1-00:00:10|1-00:00:00|", ExitStatus(None, "timeout", "job 7: not finished after 24 hours")),
+        ("7|PREEMPTED|0:15|1:00|UNLIMITED|", ExitStatus(None, None, "job 7: pre-empted by a more urgent job")),
+        ("7|NODE_FAIL|0:0|1:00|UNLIMITED|", ExitStatus(None, None, "job 7: its node failed")),
+        ("7|CANCELLED|0:15|1:00|UNLIMITED|", ExitStatus(None, None, "job 7: cancelled")),
         (
-            "7|OUT_OF_MEMORY|0:125|0|1:00|UNLIMITED|",
+            "7|OUT_OF_MEMORY|0:125|1:00|UNLIMITED|",
             ExitStatus(None, "oom", "job 7: Slurm ended it for its memory: raise resources.memory_gb"),
         ),
     ],
@@ -199,8 +199,8 @@ def test_the_end_of_a_job(line: str, end: ExitStatus) -> None:
 
 def test_jobs_that_go_on() -> None:
     text = (
-        "1|PENDING|0:0|0|0:00|UNLIMITED|1|N/A|\n2|RUNNING|0:0|2|0:01|1:00|\n9|RUNNING|0:0|2|0:01|1:00|8|0|\n"
-        "3|COMPLETING|0:0|0|0:01|1:00|\nnonsense\n"
+        "1|PENDING|0:0|0:00|UNLIMITED|1|N/A|\n2|RUNNING|0:0|0:01|1:00|\n9|RUNNING|0:0|0:01|1:00|8|0|\n"
+        "3|COMPLETING|0:0|0:01|1:00|\nnonsense\n"
     )
     assert [(seen.job, seen.active, seen.pending) for seen in parse_squeue(text)] == [
         (1, True, True),
@@ -211,7 +211,7 @@ def test_jobs_that_go_on() -> None:
 
 
 def test_one_query_for_all_jobs_and_none_for_none(program: Program) -> None:
-    calls = program("squeue", "echo '4|RUNNING|0:0|0|0:01|1:00|'")
+    calls = program("squeue", "echo '4|RUNNING|0:0|0:01|1:00|'")
     assert queue.query_jobs([]) == {}
     assert set(queue.query_jobs([9, 4])) == {4}  # the other is forgotten
     (line,) = calls.read_text().splitlines()
@@ -261,7 +261,7 @@ def test_what_a_worker_wrote_counts_where_the_queue_has_forgotten_its_job(tmp_pa
 
 def test_a_queue_that_is_silent_for_a_while_loses_no_job(tmp_path: Path) -> None:
     silent = SlurmError("Unable to contact slurm controller")
-    running, done = "7|RUNNING|0:0|0|0:01|1:00|", "7|COMPLETED|0:0|0|0:02|1:00|"
+    running, done = "7|RUNNING|0:0|0:01|1:00|", "7|COMPLETED|0:0|0:02|1:00|"
     queue = FakeQueue([running, silent, silent, done], lambda run: write_result(run, {}))
     assert launch_on(queue, tmp_path / "runs").done == ("aaa/s0",)
 

@@ -33,7 +33,7 @@ def test_at_the_users_limit_a_job_waits_as_long_as_a_quiet_queue_is_left_alone(
         write_result(run, {})
         return 7
 
-    done = {info.job: info for info in parse_squeue("7|COMPLETED|0:0|0|0:02|1:00|")}
+    done = {info.job: info for info in parse_squeue("7|COMPLETED|0:0|0:02|1:00|")}
     pool = SlurmPool(1, {"extra": {}}, submit=submit, query=lambda _: done, intervals=(0.01, 10.0))
     monkeypatch.setattr(asyncio, "sleep", noted)
     plan, configs = make_plan({"aaa": {}}, (0,))

@@ -9,6 +9,7 @@ import typer
 from mtlab.cli.options import StoreOption
 from mtlab.cli.stored import stored_launch_name
 from mtlab.errors import UserError
+from mtlab.units import format_span
 
 
 def cancel(
@@ -45,6 +46,6 @@ def cancel(
     except SlurmError as error:
         raise UserError(f"Slurm does not answer: {error}") from None
     if jobs:
-        typer.echo(f"{jobs} job{'s' if jobs > 1 else ''} of {name} cancelled: workers write their state")
+        typer.echo(f"{format_span([jobs], 'job')} of {name} cancelled: workers write their state")
     else:
         typer.echo(f"nothing of {name} runs that can be cancelled from here")

@@ -13,6 +13,7 @@ import typer
 from mtlab.cli.options import StoredStudy, StoreOption
 from mtlab.cli.stored import stored_study_name
 from mtlab.errors import UserError, nearest
+from mtlab.units import format_span
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -83,7 +84,7 @@ def figures(
         sized = theme.resize(arrange(styled, pixels), pixels)
         ready[path] = theme.bare(sized) if bare else sized
     if ready:
-        typer.echo(f"drawing {len(ready)} figure{'s' if len(ready) > 1 else ''}")
+        typer.echo(f"drawing {format_span([len(ready)], 'figure')}")
     render.write_figures({path: theme.dark(figure) if dark else figure for path, figure in ready.items()})
     for path in ready:
         typer.echo(f"written to {path}")

@@ -154,11 +154,11 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     from rich.markup import escape
 
     from mtlab.statistics.power import POWER
-    from mtlab.units import format_si
+    from mtlab.units import format_si, format_span
 
     total = format_si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
-    number = f"{len(data['runs'])} run{'s' if len(data['runs']) != 1 else ''}"
+    number = f"{format_span([len(data['runs'])], 'run')}"
     lines = [f"{number} ({counts}) · {total} of training · params: trained ones; per example: forward"]
     lines += map(escape, describe_pairings(data["rows"]))
     seeds = len(data["seeds"])
@@ -168,8 +168,9 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
         lines.append(f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power")
     passes = {run["cost"]["intervention_passes"] for run in data["runs"]} - {0}
     if passes:
-        number = str(max(passes)) if len(passes) == 1 else f"{min(passes)} to {max(passes)}"
-        lines.append(f"worth of levels: {number} passes over the validation data at the end (record.interventions)")
+        lines.append(
+            f"worth of levels: {format_span(passes)} passes over the validation data at the end (record.interventions)"
+        )
     lines += [f"data: {escape(remark)}" for remark in data["remarks"]]
     lines += map(escape, _unresolved(data))
     if found.dropped:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlab.cli.background import detach as go_on_in_background
-from mtlab.cli.background import option_words
+from mtlab.cli.background import repeated_words
 from mtlab.cli.options import (
     DetachOption,
     File,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     file: File,
     overrides: Overrides = None,
     workers: WorkersOption = None,
@@ -57,18 +58,8 @@ def run(
     path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)
     if detach:
-        options = option_words(
-            workers=workers,
-            launcher=launcher,
-            retries=retries,
-            store=opened.root,
-            fail_fast=fail_fast,
-            keep_going=keep_going,
-            no_plugins=no_plugins,
-            replace=replace,
-        )
         name = read_study(path, overrides or ()).name
-        words = ["run", file, *(overrides or ()), *options]
+        words = ["run", *repeated_words(context, opened)]
         raise typer.Exit(go_on_in_background(words, opened, name, ("status", name, "--watch"), quiet=quiet))
     study = StudyCommand(file, path, tuple(overrides or ()), plugins=not no_plugins, replace=replace, launcher=launcher)
     with unless_quiet(quiet):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtlab.cli.background import detach as go_on_in_background
-from mtlab.cli.background import option_words
+from mtlab.cli.background import repeated_words
 from mtlab.cli.options import (
     DetachOption,
     LauncherOption,
@@ -69,19 +69,8 @@ def run(
     opened = Store.open(store_root(store), create=True)
     path = find_study_file(file, sweep_recipe_folders())
     if detach:
-        options = option_words(
-            workers=workers,
-            launcher=launcher,
-            retries=retries,
-            store=opened.root,
-            fail_fast=fail_fast,
-            keep_going=keep_going,
-            no_plugins=no_plugins,
-            replace=replace,
-            search_only=search_only,
-        )
         name = read_sweep(path, overrides or ()).name
-        words = ["sweep", "run", file, *(overrides or ()), *options]
+        words = ["sweep", "run", *repeated_words(context, opened)]
         raise typer.Exit(go_on_in_background(words, opened, name, ("sweep", "status", name), quiet=quiet))
     context.with_resource(unless_quiet(quiet))
     prepared = prepare_file(path, overrides or [], plugins=not no_plugins)

@@ -12,6 +12,7 @@ from mtlab.report.figures.metric_axes import axis_title, metric_range, metric_sc
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import numbers
 from mtlab.report.study_report import StudyReport
+from mtlab.units import format_span
 
 CostName = Literal["trained_params", "flops", "training_flops", "seconds", "memory_mib"]
 COSTS: Mapping[CostName, str] = {
@@ -86,5 +87,4 @@ def plot_cost(
 
 
 def _seeds(report: StudyReport) -> str:
-    counts = sorted({row.n for row in report.rows if row.n})
-    return f"n = {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} seeds a variant"
+    return f"n = {format_span([row.n for row in report.rows if row.n], 'seed')} a variant"

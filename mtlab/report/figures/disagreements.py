@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.recording import run_dataset
 from mtlab.recording.reader import Missing
+from mtlab.units import format_span
 
 if TYPE_CHECKING:
     import polars as pl
@@ -98,7 +99,7 @@ def find_disagreements(
     rows = tuple(_row(row, answers, texts or {}) for row in chosen.slice(start, limit).iter_rows(named=True))
     wins = int((both["gap"] > 0).sum()), int((both["gap"] < 0).sum())
     answered_by = " and ".join(
-        f"{name} ({count} seed{'s' if count > 1 else ''})" for name, count in zip(names, counts, strict=True)
+        f"{name} ({format_span([count], 'seed')})" for name, count in zip(names, counts, strict=True)
     )
     caption = (
         f"{both.height} {split} examples answered by {answered_by}: {names[0]} is right more often on {wins[0]}, "

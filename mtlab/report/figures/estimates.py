@@ -14,7 +14,7 @@ from mtlab.report.figures.theme import Style
 from mtlab.report.formats import captions, numbers
 from mtlab.report.study_report import StudyReport
 from mtlab.statistics.seed_tests import lookup_test
-from mtlab.units import in_points
+from mtlab.units import format_span, in_points
 
 
 def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = None) -> go.Figure:
@@ -79,7 +79,7 @@ def _caption(report: StudyReport, lines: str, *, compared: bool) -> str:
     number = report.comparisons
     if not number:
         return f"{mean}. Right: difference to {baseline} on shared seeds; no row is compared."
-    holm = f", corrected by Holm for {number} comparison{'s' if number > 1 else ''}"
+    holm = f", corrected by Holm for {format_span([number], 'comparison')}"
     level_of_test = f"p ≤ {report.alpha:g}{holm if report.correct == 'holm' else ''}"
     return (
         f"{mean}. Right: difference to {baseline} on shared seeds and its {level} interval; dotted: no difference. "

@@ -13,6 +13,7 @@ from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality, To
 from mtlab.report.figures import theme
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.report.recordings import StudyRun
+from mtlab.units import format_span
 
 T = TypeVar("T")
 Recorded = TypeVar("Recorded", Layers, Tokens)
@@ -66,11 +67,7 @@ def describe_seeds(runs: Collection[StudyRun]) -> str:
     'n = 1 to 2 seeds a variant'
     """
     counts = [sum(run.label == variant for run in runs) for variant in variant_labels(runs)]
-    if not counts:
-        return "n = 0 seeds"
-    low, high = min(counts), max(counts)
-    each = " a variant" if len(counts) > 1 else ""
-    return f"n = {low}{f' to {high}' if high > low else ''} seed{'s' if high > 1 else ''}{each}"
+    return f"n = {format_span(counts or [0], 'seed')}{' a variant' if len(counts) > 1 else ''}"
 
 
 def describe_averaging(layers: Iterable[Layers]) -> str:
@@ -78,8 +75,7 @@ def describe_averaging(layers: Iterable[Layers]) -> str:
     counts = sorted({each.examples for each in layers if each.examples is not None})
     if not counts:
         return "averaged over validation examples and their real tokens"
-    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"averaged over {number} validation examples and their real tokens"
+    return f"averaged over {format_span(counts)} validation examples and their real tokens"
 
 
 def describe_means(runs: Collection[StudyRun], spread: str = "band: lowest to highest seed") -> str:

@@ -9,7 +9,7 @@ from mtlab.report.caveats import row_caveats
 from mtlab.report.formats import numbers
 from mtlab.statistics.power import POWER
 from mtlab.statistics.seed_tests import lookup_test
-from mtlab.units import in_points
+from mtlab.units import format_span, in_points
 
 if TYPE_CHECKING:
     from mtlab.report.sequential.summary import SequentialSummary
@@ -31,7 +31,7 @@ def table_caption(report: StudyReport) -> str:
     sentences = [f"{describe_seeds(report)}. {report.metric}{unit}{means}."]
     if report.comparisons and several:
         correction = (
-            f"p corrected by Holm for {report.comparisons} comparison{'s' if report.comparisons > 1 else ''}"
+            f"p corrected by Holm for {format_span([report.comparisons], 'comparison')}"
             if report.correct == "holm"
             else "p not corrected for several comparisons"
         )
@@ -161,7 +161,7 @@ def explain_marks(
     ]
     other = common_baseline(report) or f"its baseline (one of {', '.join(names)})"
     correction = (
-        f"corrected by Holm for {comparisons} comparison{'s' if comparisons > 1 else ''}{scope}"
+        f"corrected by Holm for {format_span([comparisons], 'comparison')}{scope}"
         if report.correct == "holm"
         else "not corrected for several comparisons"
     )
@@ -253,6 +253,5 @@ def describe_seeds(report: StudyReport) -> str:
     counts = sorted({row.n for row in report.rows})
     planned = max((row.planned for row in report.rows), default=0)
     if not counts or counts == [planned]:
-        return f"n = {planned} seed{'s' if planned != 1 else ''}"
-    span = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-    return f"n = {span} of {planned} seeds"
+        return f"n = {format_span([planned], 'seed')}"
+    return f"n = {format_span(counts)} of {planned} seeds"

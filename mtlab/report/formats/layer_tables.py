@@ -11,7 +11,7 @@ from mtlab.report.formats import csv_table, numbers
 from mtlab.report.formats.markdown import markdown_table
 from mtlab.report.formats.tables import ReportTable, TableCell
 from mtlab.report.layer_table import columns_of
-from mtlab.units import in_points
+from mtlab.units import format_span, in_points
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,8 +79,8 @@ def modality_tables(rows: Rows, metric: str) -> dict[str, ReportTable]:
 
 def caption(rows: Rows, metric: str) -> str:
     """Explain the numbers."""
-    counts = sorted({len({row["seed"] for row in rows if row["variant"] == name}) for name in _variants(rows)})
-    seeds = f"n = {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} seed{'s' if counts[-1] > 1 else ''}"
+    counts = [len({row["seed"] for row in rows if row["variant"] == name}) for name in _variants(rows)]
+    seeds = f"n = {format_span(counts, 'seed')}"
     removed = [name for name in _variants(rows) if any(row["by_removal"] for row in rows if row["variant"] == name)]
     parts = [
         f"Contribution of each level, and of the previous states together ({PREVIOUS}); they sum to one.",

@@ -6,7 +6,7 @@ import math
 
 from mtlab import units
 from mtlab.statistics.intervals import MeanInterval
-from mtlab.units import format_si, in_points
+from mtlab.units import format_si, format_span, in_points
 
 NONE = "—"
 UNEVEN = 0.2  #: share of the longer arm of an interval by which the other may be shorter and still be shown as ±
@@ -87,7 +87,7 @@ def format_mean(estimate: MeanInterval | None, metric: str) -> str:
     if not estimate.clumps:
         return format_interval(estimate.mean, estimate.interval, metric)
     (lower, upper), shown = estimate.clumps, [format_score(clump.mean, metric) for clump in estimate.clumps]
-    return f"{shown[0]} ({lower.n} seed{'s' if lower.n > 1 else ''}), {shown[1]} ({upper.n})"
+    return f"{shown[0]} ({format_span([lower.n], 'seed')}), {shown[1]} ({upper.n})"
 
 
 def add_mark(text: str, outcome: str) -> str:

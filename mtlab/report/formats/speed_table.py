@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mtlab.report.formats import captions, numbers
 from mtlab.report.formats.tables import ReportTable, TableCell, difference_text
 from mtlab.report.learning.speed import SHARE
-from mtlab.units import in_points
+from mtlab.units import format_span, in_points
 
 if TYPE_CHECKING:
     from mtlab.report.learning.speed import LearningSpeed, SpeedTarget, StepsToTarget
@@ -59,12 +59,11 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
         return ""
     level, points = numbers.format_level(report.alpha), in_points(speed.metric)
     unit = "mean height in points, 0 to 100" if points else "mean height"
-    low, high = speed.validated_every
-    every = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    every = format_span(speed.validated_every)
     area = f"under the curve of {speed.metric} from the first validation to the end of training, as its {unit}"
-    counts = sorted({len(row.areas) for row in speed.rows})
-    seeds = f"n = {counts[0]}{f' to {counts[-1]}' if len(counts) > 1 else ''} seed{'s' if counts[-1] != 1 else ''}"
-    over = f"mean over seeds with its {level} interval, {seeds}" if counts[-1] > 1 else seeds
+    counts = [len(row.areas) for row in speed.rows]
+    seeds = f"n = {format_span(counts, 'seed')}"
+    over = f"mean over seeds with its {level} interval, {seeds}" if max(counts) > 1 else seeds
     sentences = [f"Area: {area}; {over}. {'More' if speed.mode == 'max' else 'Less'} is faster."]
     number = sum(row.compare_to is not None for row in speed.rows)
     if number and marks:

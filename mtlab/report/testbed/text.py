@@ -11,6 +11,7 @@ from mtlab.report.formats import numbers
 from mtlab.report.formats.markdown import markdown_table
 from mtlab.report.formats.tables import ReportTable, text_table
 from mtlab.report.testbed.card import FORMAT, Card
+from mtlab.units import format_span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -85,9 +86,8 @@ def _sentences(card: Card) -> Iterator[str]:
 
 
 def _caption(card: Card) -> str:
-    seeds = sorted({len(row.test) for row in card.rows})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    parts = [ROWS.format(level=numbers.format_level(card.alpha), seeds=counted)]
+    seeds = format_span([len(row.test) for row in card.rows])
+    parts = [ROWS.format(level=numbers.format_level(card.alpha), seeds=seeds)]
     if card.spread is not None:
         parts.append(f"Standard deviation over seeds, median of rows: {_score(card, card.spread)}.")
     if card.ceiling is not None:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from mtlab.recording.reader import MODALITIES, Array, Kind, Modality, Tokens
 from mtlab.report.figures import panels, theme
 from mtlab.report.recordings import StudyRun
+from mtlab.units import format_span
 
 
 def plot_levels_by_family(found: Mapping[StudyRun, Tokens], variant: str, kind: Kind = "contributions") -> go.Figure:
@@ -56,11 +57,10 @@ def plot_levels_by_family(found: Mapping[StudyRun, Tokens], variant: str, kind: 
     panels.add_bands(figure, names, None, bands())
     figure.update_xaxes(dtick=1, tickformat="d")
     figure.update_yaxes(rangemode="tozero", zeroline=kind == "weights")
-    counts = sorted({sum(each.family == name for each in run.examples) for run in runs.values() for name in names})
-    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    counts = [sum(each.family == name for each in run.examples) for run in runs.values() for name in names]
     caption = (
-        f"{panels.KIND_MEANINGS[kind]}. {panels.describe_means(list(runs))}; averaged over {number} validation "
-        "examples of each family and their real tokens. The previous states' part is left out."
+        f"{panels.KIND_MEANINGS[kind]}. {panels.describe_means(list(runs))}; averaged over {format_span(counts)} "
+        "validation examples of each family and their real tokens. The previous states' part is left out."
         f"{panels.explain_removal(runs, kind)}"
     )
     return theme.finish(figure, title, caption, height=430)
