@@ -1,6 +1,6 @@
 """What recording adds to a run of the quickstart: looks at a few steps of training, and at the end.
 
-    python benchmarks/recording.py [--rounds 7] [--quick] [--steps 320] [--only adaptive]
+    python benchmarks/recording.py [--rounds 7] [--quick] [--steps N] [--only adaptive]
 
 Some training steps, one look in training, and what is recorded at the end are timed in turn, round after round. A
 run of so many steps looks as often as `recorded_steps` says and records the end once: that, over the time of its steps

@@ -153,5 +153,7 @@ def status_line() -> Iterator[Callable[[str], None]]:
     if not console.is_terminal:
         yield lambda step: console.print(step, soft_wrap=True, markup=False)
         return
+    from rich.markup import escape
+
     with console.status("starting") as status:
-        yield status.update
+        yield lambda step: status.update(escape(step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,6 +121,7 @@ def _choose(known: TrackerOptions, names: Sequence[str]) -> TrackerOptions:
 
 
 def _with_settings(chosen: TrackerOptions, settings: Sequence[str]) -> TrackerOptions:
+    from mtlab.config.credentials import find_credentials
     from mtlab.config.load import merge, nest, parse_override
     from mtlab.tracking.settings import check_tracking, plain_tracking
 
@@ -134,6 +136,9 @@ def _with_settings(chosen: TrackerOptions, settings: Sequence[str]) -> TrackerOp
         if "=" not in text:
             raise UserError(f"{text!r}: expected TRACKER.KEY=VALUE", file=COMMAND_LINE, key="--set")
         plain = merge(plain, nest(*parse_override(f"study.{text}")))
+    for key, what in find_credentials(plain):
+        problem = f"holds {what}, which would be stored and printed: give it to the tracker's own environment"
+        raise UserError(problem, file=COMMAND_LINE, key=f"--set {key}")
     try:
         return check_tracking(plain)
     except UserError as error:
@@ -177,5 +182,8 @@ def _conclude(process: SyncProcess, chosen: TrackerOptions, *, offline: bool) ->
     for line in describe_sync(process, tried=not offline):
         typer.echo(line)
     complete = len(sent.sinks) == len(chosen) and all(each["done"] == sent.of for each in sent.sinks.values())
+    mode = os.environ.get("WANDB_MODE")
+    if sent.offline and not offline and mode:
+        typer.echo(f"WANDB_MODE={mode} keeps W&B's runs here: unset it to send them", err=True)
     if not complete or (sent.offline and not offline):
         raise typer.Exit(1)

@@ -88,7 +88,7 @@ def read(path: Path) -> Document:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        UserError: the file is missing, binary, empty, not YAML, no mapping, or holds a duplicate key, a tag, an alias
+        UserError: the file is missing, binary, empty, not YAML, no mapping, or holds a duplicate key, a tag
             or a resolver.
 
     """

@@ -92,7 +92,7 @@ class Model:
         encoder = self.network.encoder
         return encoder if isinstance(encoder, LanguageModelEncoder) and encoder.answers is not None else None
 
-    @torch.inference_mode()
+    @torch.no_grad()  # and not in inference mode: probes are trained on what it returns
     def encode(
         self, images: Sequence[NDArray[np.uint8] | PILImage | str | Path], texts: Sequence[str], *, record: bool = False
     ) -> Encoded:

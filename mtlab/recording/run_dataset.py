@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
         return Missing(
             f"the data set {name!r} is not opened here: it is a plug-in's, whose code is not run, or needs torch"
         )
+    folder = node.get("folder")  # stored absolute, but for archives
+    if isinstance(folder, str) and "folder" in entry.cls.location_options and not Path(folder).is_absolute():
+        return Missing(f"the data set {name!r} is in a folder that is not part of this archive")
     try:
         return entry.cls(check_config(entry.config, own_options(node)))
     except UserError as error:

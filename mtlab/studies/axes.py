@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +21,20 @@ class Value:
     label: str
     named: bool = False  #: whether the label is clear without the axis's name
 
+    def is_called(self, wanted: Any) -> bool:
+        """Return whether `wanted` of a YAML file, a text or a number, is the label of this value."""
+        return isinstance(wanted, str | int | float) and not isinstance(wanted, bool) and str(wanted) == self.label
+
     def matches(self, wanted: Any) -> bool:
         """Return whether `wanted` of a YAML file (a label, a plain value or a mapping) names this value."""
-        if isinstance(wanted, str) and wanted == self.label:
+        if self.is_called(wanted):
             return True
         if isinstance(wanted, Mapping) and "label" in wanted:
             return bool(wanted["label"] == self.label)
+        if isinstance(wanted, Mapping) and wanted and all(path in self.settings for path in wanted):
+            return all(equal(self.settings[path], value) for path, value in wanted.items())
         if len(self.settings) > 1:
-            return isinstance(wanted, Mapping) and all(
-                path in self.settings and equal(self.settings[path], value) for path, value in wanted.items()
-            )
+            return False
         value = next(iter(self.settings.values()))
         if isinstance(value, Mapping) and isinstance(wanted, str):
             return bool(value.get("name") == wanted)
@@ -87,12 +91,32 @@ def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Return whether every path of `conditions` has its value (or one of a list of values) in `config`."""
     for path, wanted in conditions.items():
         value = lookup(config, path)
-        options = wanted if isinstance(wanted, list) and not isinstance(value, list) else [wanted]
         if isinstance(value, Mapping) and "name" in value:
             value = value["name"]
+        options = [wanted, *(wanted if isinstance(wanted, list) else ())]  # a list may be a value itself
         if not any(equal(value, option) for option in options):
             return False
     return True
+
+
+def has_value(own: Value | None, axis: Collection[Value], config: Mapping[str, Any], path: str, wanted: Any) -> bool:
+    """Return whether a cell has a setting, or a value that is named so on the axis of that name; of a list: any.
+
+    What is the label of a value names this value alone, though others may have it as their name.
+
+    Args:
+        own: the cell's value on the axis, if it has that axis.
+        axis: all values on it.
+        config: of the cell.
+        path: of the setting, or the name of the axis.
+        wanted: as the YAML file has it.
+
+    """
+    options = [wanted, *(wanted if isinstance(wanted, list) else ())]
+    if own is not None and any(own.is_called(each) for each in options):
+        return True
+    unnamed = [each for each in options if not any(value.is_called(each) for value in axis)]
+    return any((own is not None and own.matches(each)) or holds({path: each}, config) for each in unnamed)
 
 
 def with_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,7 +195,7 @@ def _value(name: str, value: Any) -> Value:
 
 
 def _label(given: Any, axis: str) -> str:
-    if isinstance(given, str | int | float) and (label := str(given).strip()):
+    if isinstance(given, str | int | float) and not isinstance(given, bool) and (label := str(given).strip()):
         return label
     raise UserError(f"expected a name under `label`, found {given!r}", key=f"axes.{axis}")
 

@@ -16,6 +16,7 @@ from mtlab.config.hashing import canonical_json
 from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.identity import Identity, cell_identity
+from mtlab.resolution.nodes import known_paths
 from mtlab.studies.axes import equal, lookup
 from mtlab.studies.cell_cost import CellCost, CostFunction, cell_cost
 from mtlab.studies.expand import StudyRow, expand
@@ -210,6 +211,9 @@ def _parent(
     match = start.get("match", "same")
     if match != "same" and not isinstance(match, Mapping):
         raise study.error(f"expected same or path → value, found {match!r}", "init_from.match")
+    for setting in () if match == "same" else match:
+        if setting not in (known := known_paths()):
+            raise study.error(f"no setting is called {setting!r}; {nearest(setting, known)}", "init_from.match")
     found = [cell for cell in cells if _agree(row, cell, match)]
     if len(found) != 1:
         labels = ", ".join(cell.row.label for cell in found or cells)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +12,18 @@ from mtlab.errors import UserError, nearest
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.nodes import known_paths
 from mtlab.resolution.resolve import ResolvedCell, resolve_cell
-from mtlab.studies.axes import WHOLE_AXES, Axis, Value, holds, lookup, parse_axes, whole, with_settings
+from mtlab.studies.axes import (
+    WHOLE_AXES,
+    Axis,
+    Value,
+    parse_axes,
+    whole,
+    with_settings,
+)
+from mtlab.studies.cell_rules import check_exclusions, is_excluded, refuse_unused, touches
 from mtlab.studies.spec import StudySpec
 
-DECIDING = ("axes", "design", "exclude", "baseline")  #: keys of a study that decide which cells there are
 Targets = Mapping[int, Value]  #: of an axis of `baseline`: value (by identity) → the value that it is compared with
-DraftCell = tuple[Mapping[str, Value], Mapping[str, Any]]  #: axis → value, and the configuration
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class StudyRow:
     compare_to: int | None = None  #: index of the row that it is compared with
     baseline: bool = False
     note: str | None = None  #: of the report about the comparison
+    axes_named: bool = False  #: whether labels name their axes, as another row would be called alike
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -37,7 +45,7 @@ class StudyRow:
     @property
     def labels(self) -> Mapping[str, str]:
         """Axis → the label of the row's value on it."""
-        return {axis: _value_label(axis, value) for axis, value in self.values.items()}
+        return {axis: _value_label(axis, value, named=self.axes_named) for axis, value in self.values.items()}
 
     @property
     def label(self) -> str:
@@ -66,22 +74,48 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
         base = {axis: next(iter(values.values())) for axis, values in targets.items()}
         assignments = list(_one_change(study, axes, shared, base))
     drafts = [(values, _with_defaults(study, _with_values(shared, axes, values), values)) for values in assignments]
-    _refuse_unused(study, axes, drafts)
+    refuse_unused(study, axes, drafts)
     rows = [  # what is left out need not work: often that is why
         StudyRow(values, _resolve(study, shared, axes, values))
         for values, config in drafts
-        if not _is_excluded(study, axes, values, config)
+        if not is_excluded(study, axes, values, config)
     ]
-    _check_exclusions(study, axes, [*drafts, *((row.values, row.config) for row in rows)])
-    rows = [row for row in rows if not _is_excluded(study, axes, row.values, row.config)]
+    check_exclusions(study, axes, [*drafts, *((row.values, row.config) for row in rows)])
+    rows = [row for row in rows if not is_excluded(study, axes, row.values, row.config)]
     if not rows:
         raise study.error("leaves no cell", "exclude")
     if study.keys.design == "grid":
-        return tuple(_against_own_baseline(study, axes, rows, targets))
+        return _with_labels_of_their_own(study, [*_against_own_baseline(study, axes, rows, targets)])
     if rows[0].values is not assignments[0]:
         raise study.error("leaves out the cell that all others start from", "exclude")
     first = replace(rows[0], baseline=True)  # without values that `set` gives it already
-    return (first, *(replace(row, compare_to=0) for row in rows[1:] if row.config != first.config))
+    others = [replace(row, compare_to=0) for row in rows[1:] if row.config != first.config]
+    if study.keys.design == "leave_one_out":
+        _refuse_what_is_set(study, axes, [first, *others])
+    return _with_labels_of_their_own(study, [first, *others])
+
+
+def _refuse_what_is_set(study: StudySpec, axes: Sequence[Axis], rows: Sequence[StudyRow]) -> None:
+    """Refuse an axis of which no value takes anything away, as `set` has all of them."""
+    tried = {axis for row in rows for axis in row.values}
+    for axis in axes:
+        if axis.name not in tried and not (axis.when or axis.unless) and not study.keys.exclude:
+            raise study.error("removes nothing: the full system has this value", f"axes.{axis.name}")
+
+
+def _with_labels_of_their_own(study: StudySpec, rows: Sequence[StudyRow]) -> tuple[StudyRow, ...]:
+    """Name the axes in labels that two rows would share, such as `blind` of either tower.
+
+    Raises:
+        UserError: two rows are called alike even so.
+
+    """
+    counts = Counter(row.label for row in rows)
+    found = [row if counts[row.label] == 1 else replace(row, axes_named=True) for row in rows]
+    label, number = Counter(row.label for row in found).most_common(1)[0]
+    if number > 1:
+        raise study.error(f"two variants are called {label!r}: give one of their values another label", "axes")
+    return tuple(found)
 
 
 def _shared(study: StudySpec) -> dict[str, Any]:
@@ -89,6 +123,8 @@ def _shared(study: StudySpec) -> dict[str, Any]:
     keys = study.keys
     if keys.init_from is not None:
         if "init_from" in shared:
+            if study.source.locations.get("set.init_from", ("",))[0] == COMMAND_LINE:
+                raise study.error("is a key of the study: write study.init_from=…", "init_from")
             raise study.error("stands under `set` too: write it once", "init_from")
         shared["init_from"] = keys.init_from
     if "metrics" in shared:
@@ -115,6 +151,9 @@ def _check_paths(study: StudySpec, axes: Sequence[Axis]) -> None:
                 check(path, key)
                 for later in axes[position:]:
                     if any(path == own or path.startswith(f"{own}.") for own in later.paths):
+                        if axis.whole and not later.whole:
+                            problem = f"an axis on a whole node comes first, and cannot depend on {later.name!r}"
+                            raise study.error(problem, key)
                         raise study.error(f"depends on axis {later.name!r}, which must come before it", key)
     for index, rule in enumerate(study.keys.exclude):
         if not isinstance(rule, Mapping) or not rule:
@@ -159,7 +198,7 @@ def _baseline_values(study: StudySpec, axes: Sequence[Axis]) -> dict[str, Target
 
 def _axis_value(study: StudySpec, axis: Axis, wanted: Any, key: str) -> Value:
     """Return the one value of an axis that `wanted` names."""
-    matching = [each for each in axis.values if each.label == wanted] or [v for v in axis.values if v.matches(wanted)]
+    matching = [each for each in axis.values if each.is_called(wanted)] or [v for v in axis.values if v.matches(wanted)]
     labels = ", ".join(value.label for value in matching or axis.values)
     if not matching:
         raise study.error(f"matches no value of axis {axis.name!r}; its values: {labels}", key)
@@ -212,42 +251,6 @@ def _applies(study: StudySpec, axis: Axis, config: Mapping[str, Any], values: Ma
     return not (axis.when or axis.unless) or axis.applies(_with_defaults(study, config, values))
 
 
-def _refuse_unused(study: StudySpec, axes: Sequence[Axis], cells: Sequence[DraftCell]) -> None:
-    """Refuse an axis that no cell has, and a value in its conditions that none has: one of them may be mistyped.
-
-    Overrides may leave out the values that it is for, and so may a file that has the axis from its base.
-    """
-    own = [axis for axis in axes if study.source.locations.get(f"axes.{axis.name}", (None,))[0] == study.path]
-    for axis in own:
-        if narrowed(study, [*axis.when, *axis.unless]):
-            continue
-        if not any(axis.name in values for values, _ in cells):
-            word = "when" if axis.when else "unless"
-            left_out = "all cells" if study.keys.design == "grid" else "the cell that all others start from"
-            raise study.error(f"leaves out {left_out}: the axis would vary nothing", f"axes.{axis.name}.{word}")
-        for word, condition in (("when", axis.when), ("unless", axis.unless)):
-            for path, wanted in condition.items():
-                configs = [config for _, config in cells]
-                for each in one_by_one(wanted, path, configs):
-                    if not any(holds({path: each}, config) for config in configs):
-                        raise study.error(f"no cell has {each!r}", f"axes.{axis.name}.{word}.{path}")
-
-
-def narrowed(study: StudySpec, paths: Iterable[str]) -> bool:
-    """Return whether the command line changes which cells there are, or one of these settings."""
-    given = [key for key, (where, _) in study.source.locations.items() if where == COMMAND_LINE]
-    settings = [key.removeprefix("set.") for key in given if key.startswith("set.")]
-    return any(key.partition(".")[0].partition("[")[0] in DECIDING for key in given) or any(
-        _touches(setting, path) for setting in settings for path in paths
-    )
-
-
-def one_by_one(wanted: Any, path: str, configs: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Return the values that a list names; one that may be a value of the setting itself is not taken apart."""
-    listed = isinstance(wanted, list) and not any(isinstance(lookup(config, path), list) for config in configs)
-    return wanted if listed else [wanted]
-
-
 def _with_values(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]) -> dict[str, Any]:
     chosen = [values[axis.name].settings for axis in axes if axis.name in values]
     together = {path: setting for settings in chosen for path, setting in settings.items()}
@@ -275,59 +278,17 @@ def _locate(study: StudySpec, error: UserError, values: Mapping[str, Value]) -> 
     key = error.key or ""
     if error.file is not None:  # what is wrong stands in a file that the setting names
         error = UserError(str(UserError(error.problem, file=error.file, line=error.line)), key=error.key)
-    made = [(path, axis, value) for axis, value in values.items() for path in value.settings if _touches(path, key)]
+    made = [(path, axis, value) for axis, value in values.items() for path in value.settings if touches(path, key)]
     if made:
         _, axis, value = max(made, key=lambda item: len(item[0]))  # the most precise of them
         where = "" if key in (axis, f"{axis}.name") else f"{key}: "
         hint = ""
         if "has no such option" in error.problem and axis not in NODES:
-            hint = f" (limit the axis with `when: {{{axis.partition('.')[0]}.name: …}}`)"
+            hint = f" (limit the axis with `when: {{{key.partition('.')[0]}.name: …}}`)"
         return study.error(f"{value.label}: {where}{error.problem}{hint}", f"axes.{axis}")
     if key.startswith("metrics."):
         return study.error(error.problem, key)
     return study.error(error.problem, f"set.{key}" if key else "set")
-
-
-def _touches(path: str, key: str) -> bool:
-    return bool(key) and (key == path or key.startswith((f"{path}.", f"{path}[")) or path.startswith(f"{key}."))
-
-
-def _is_excluded(
-    study: StudySpec, axes: Sequence[Axis], values: Mapping[str, Value], config: Mapping[str, Any]
-) -> bool:
-    """Return whether a rule of `exclude` names a cell, by settings or by the labels of axis values."""
-    return any(
-        all(_has(axes, values, config, path, wanted) for path, wanted in rule.items()) for rule in study.keys.exclude
-    )
-
-
-def _has(axes: Sequence[Axis], values: Mapping[str, Value], config: Mapping[str, Any], path: str, wanted: Any) -> bool:
-    """Return whether a cell has a setting, or a value with this label on the axis of that name; of a list: any.
-
-    What is the label of a value names this value alone, though others may have it as their name.
-    """
-    own = values.get(path)
-    options = wanted if isinstance(wanted, list) else [wanted]
-    if own is not None and own.label in options:
-        return True
-    labels = [] if own is None else [value.label for axis in axes if axis.name == path for value in axis.values]
-    unnamed = [each for each in options if each not in labels]
-    return bool(unnamed) and holds({path: unnamed if isinstance(wanted, list) else wanted}, config)
-
-
-def _check_exclusions(study: StudySpec, axes: Sequence[Axis], cells: Sequence[DraftCell]) -> None:
-    """Refuse a rule of `exclude` that names a value which no cell has; overrides may leave out those that it is for."""
-    by_name = {axis.name: axis for axis in axes}
-    configs = [config for _, config in cells]
-    for index, rule in enumerate(study.keys.exclude):
-        for path, wanted in () if narrowed(study, rule) else rule.items():
-            for each in one_by_one(wanted, path, configs):
-                if not any(_has(axes, values, config, path, each) for values, config in cells):
-                    problem = f"no cell has {each!r}"
-                    if path in by_name:
-                        labels = ", ".join(value.label for value in by_name[path].values)
-                        problem = f"{each!r} matches no value of axis {path!r}; its values: {labels}"
-                    raise study.error(problem, f"exclude[{index}].{path}")
 
 
 def _against_own_baseline(
@@ -378,6 +339,6 @@ def _baselines(
     return found
 
 
-def _value_label(axis: str, value: Value) -> str:
-    alone = axis in NODES or value.named
+def _value_label(axis: str, value: Value, *, named: bool) -> str:
+    alone = (axis in NODES or value.named) and not named
     return value.label if alone else f"{axis.removeprefix('model.').removeprefix('train.')} {value.label}"

@@ -339,10 +339,15 @@ def check_metrics(study: StudySpec, cells: Sequence[Cell], verdict: str) -> None
         having = [cell.config for cell in cells if is_metric(name, cell.row.resolved.metrics)]
         if all(problems := [family_problem(name, config) for config in having]):
             raise study.error(str(problems[0]), f"metrics.{key}")
+    for row in [cell.row for cell in cells if cell.row.compare_to is not None]:
+        for each in (row, cells[row.compare_to or 0].row):
+            known_there = is_metric(verdict, each.resolved.metrics)
+            if known_there and (problem := family_problem(verdict, each.config)):
+                raise study.error(f"{each.label} cannot be compared: {problem}", "metrics.verdict")
     for key, name in (("choose", metrics.choose), ("verdict", verdict)):
         if problem := direction_problem(name, [cell.row.resolved.metrics for cell in cells], metrics.mode):
             raise study.error(problem, f"metrics.{key}" if metrics.mode is None else "metrics.mode")
-    ways = {direction(verdict, each) for cell in cells if is_metric(verdict, each := cell.row.resolved.metrics)}
+    ways = {direction(verdict, own) for cell in cells if is_metric(verdict, own := cell.row.resolved.metrics)}
     if study.keys.report.floor is not None and ways == {"min"}:
         raise study.error(f"a variant must be above it, and {verdict} is better small: remove floor", "report.floor")
     for name in parse_overall(study):

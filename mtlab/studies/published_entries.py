@@ -10,7 +10,7 @@ from typing import Any
 from mtlab.errors import nearest
 from mtlab.resolution.metrics import is_metric
 from mtlab.resolution.nodes import known_paths
-from mtlab.studies.axes import holds
+from mtlab.studies.axes import has_value
 from mtlab.studies.expand import StudyRow
 from mtlab.studies.spec import StudySpec
 from mtlab.units import in_points
@@ -129,10 +129,8 @@ def _matched(study: StudySpec, rows: Sequence[StudyRow], wanted: Any, key: str) 
 
 def _has(rows: Sequence[StudyRow], row: StudyRow, name: str, wanted: Any) -> bool:
     """Return whether a row has a value on an axis, or a setting; a label names its own value alone."""
-    if name not in row.values:
-        return holds({name: wanted}, row.config)
-    is_label = any(name in each.values and each.values[name].label == wanted for each in rows)
-    return row.values[name].label == wanted if is_label else row.values[name].matches(wanted)
+    of_axis = [each.values[name] for each in rows if name in each.values]
+    return has_value(row.values.get(name), of_axis, row.config, name, wanted)
 
 
 def _check_metrics(study: StudySpec, rows: Sequence[StudyRow], metrics: Sequence[str], key: str) -> None:

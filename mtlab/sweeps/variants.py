@@ -19,8 +19,9 @@ from mtlab.resolution.nodes import known_paths, node_entry
 from mtlab.resolution.resolve import resolve_cell
 from mtlab.studies.axes import holds, lookup, plain_label, whole, with_settings
 from mtlab.studies.cell_cost import CostFunction, cell_cost
+from mtlab.studies.cell_rules import narrowed, one_by_one
 from mtlab.studies.cells import Cell, ParentStudies, make_cell, make_cells
-from mtlab.studies.expand import StudyRow, narrowed, one_by_one
+from mtlab.studies.expand import StudyRow
 from mtlab.studies.plan import Plan, check_metrics, refuse_duplicates, runs_of, uneven_problem
 from mtlab.sweeps.space import DEFAULT, SearchParameter, encode_point, overlap, parse_parameter
 from mtlab.sweeps.spec import Objective, Sweep, rules_to_json, verdict_of_winners

@@ -128,6 +128,10 @@ class Sink(ABC):
     def holds(self, receipt: Receipt) -> bool:
         """Return whether the run of a receipt is where it would be sent now."""
 
+    def is_lost(self) -> bool:
+        """Return whether the copy on this disk is gone that all runs of the study would be in; asked once, at first."""
+        return False
+
     @abstractmethod
     def place(self, receipt: Receipt) -> str:
         """Say where the run of a receipt is: `at URL` or `in FOLDER`."""

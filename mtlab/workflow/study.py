@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from yaml import YAMLError
 from mtlab.config import yaml
 from mtlab.config.load import find_study_file
 from mtlab.errors import UserError, nearest
-from mtlab.files import write_text
+from mtlab.files import read_text, write_text
 from mtlab.launch.board import LaunchView, SilentView
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.prepare import plan_study
@@ -83,10 +84,18 @@ class Study:
         """
         opened = Store.open(store_root(store), create=True)
         folder = Path.cwd() if isinstance(study, Mapping) else None
-        path = _write(study, opened) if isinstance(study, Mapping) else find_study_file(str(study))
+        written: AbstractContextManager[None] = nullcontext()
+        if isinstance(study, Mapping):
+            text = _declared_text(study)  # checks the name
+            path = opened.study(str(study["name"])) / DECLARED
+            written = _written(path, text)
+        else:
+            path = find_study_file(str(study))
         settings = (overrides,) if isinstance(overrides, str) else tuple(overrides)
         make_plan = partial(plan_study, path, settings, plugins=plugins, plugin_folder=folder)
-        return cls(make_plan().study.name, path, opened, make_plan)
+        with written:
+            name = make_plan().study.name
+        return cls(name, path, opened, make_plan)
 
     def __repr__(self) -> str:
         """Show the study with its states."""
@@ -180,19 +189,31 @@ class Study:
         raise UserError(f"no figure {name!r}; {nearest(name, known)}")
 
 
-def _write(study: Mapping[str, Any], store: Store) -> Path:
-    """Write a study that was declared in Python as a file."""
+def _declared_text(study: Mapping[str, Any]) -> str:
+    """Write a study that was declared in Python as the text of a file."""
     name = str(study.get("name", ""))
     if not NAME.fullmatch(name):
         raise UserError(f"the study needs a name of {NAME_RULE}", key="name")
     try:
-        text = yaml.dump({"kind": "ablation", **study})
+        return yaml.dump({"kind": "ablation", **study})
     except YAMLError as error:
         problem = " ".join(str(error).split())
         raise UserError(f"expected plain mappings, lists, texts and numbers: {problem}", key=name) from None
-    path = store.study(name) / DECLARED
+
+
+@contextmanager
+def _written(path: Path, text: str) -> Iterator[None]:
+    """Write a file, and put the earlier one back if what is done with it fails."""
+    before = read_text(path) if path.is_file() else None
     write_text(path, text)
-    return path
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            path.unlink()
+        else:
+            write_text(path, before)
+        raise
 
 
 def _make_view(*, quiet: bool) -> LaunchView:

@@ -169,6 +169,40 @@ axes:
     assert labels(rows(tmp_path, f"axes: {{manager: {values}}}\nexclude: [{{manager: bridge}}]")) == ["upper", "last"]
 
 
+def test_lists_among_alternatives_are_values_of_the_setting(tmp_path: Path) -> None:
+    text = "axes: {text.layers: [all, [1, 3], [2, 3]], model.cross_layers: {values: [2, 1], WORD: {text.layers: LIST}}}"
+
+    def found(word: str, alternatives: str) -> list[str]:
+        return labels(rows(tmp_path, text.replace("WORD", word).replace("LIST", alternatives)))
+
+    both = ["text.layers all · cross_layers 2", "text.layers all · cross_layers 1"]
+    several = [each.replace("all", "[1, 3]") for each in both]
+    assert found("when", "[all, [1, 3]]") == [*both, *several, "text.layers [2, 3]"]
+    assert found("unless", "[[1, 3], [2, 3]]") == [*both, "text.layers [1, 3]", "text.layers [2, 3]"]
+    assert found("when", "[1, 3]") == ["text.layers all", *several, "text.layers [2, 3]"]
+    excluded = "axes: {text.layers: [all, [1, 3], [2, 3]]}\nexclude: [{text.layers: [all, [1, 3]]}]"
+    assert labels(rows(tmp_path, excluded)) == ["text.layers [2, 3]"]
+    wrong = "axes: {text.layers: [all, [1, 3]]}\nexclude: [{text.layers: [1, 2]}]"
+    assert "[1, 2] matches no value of axis 'text.layers'" in told(tmp_path, wrong)
+
+
+def test_values_are_named_by_numbers_and_mappings_as_they_are_written(tmp_path: Path) -> None:
+    sizes = "axes: {size: {zip: {model.width: [16, 32]}, labels: [1, 2]}, manager: [last, static]}\n"
+    assert labels(rows(tmp_path, f"{sizes}exclude: [{{size: 1}}]")) == ["last · 2", "static · 2"]
+    assert [row.compare_to for row in rows(tmp_path, f"{sizes}baseline: {{size: 1}}")] == [None, 0, None, 2]
+    assert labels(rows(tmp_path, f"{sizes}exclude: [{{size: {{model.width: 16}}}}]")) == ["last · 2", "static · 2"]
+    lengths = "axes: {train.length: [{steps: 8}, {steps: 16}]}\nexclude: [{train.length: {steps: 8}}]"
+    assert labels(rows(tmp_path, lengths)) == ["length steps 16"]
+    assert "expected a name under `label`, found True" in told(
+        tmp_path, "axes: {size: {zip: {model.width: [16]}, labels: [true]}}"
+    )
+
+
+def test_rows_that_would_be_called_alike_name_their_axes(tmp_path: Path) -> None:
+    towers = "design: leave_one_out\naxes: {text: [blind], vision: [blind], manager: [last]}\nset: {manager: static}"
+    assert labels(rows(tmp_path, towers)) == ["base", "text blind", "vision blind", "last"]
+
+
 def test_one_at_a_time_starts_from_set_and_baseline(tmp_path: Path) -> None:
     text = """
 design: one_at_a_time
@@ -210,6 +244,8 @@ axes: {manager: [mean], model.layer_embeddings: [false]}
     assert labels(found) == ["base", "mean", "layer_embeddings no"]
     assert [row.config["manager"]["name"] for row in found] == ["adaptive", "mean", "adaptive"]
     assert [row.baseline for row in found] == [True, False, False]
+    kept = told(tmp_path, "design: leave_one_out\naxes: {train.clip: [1.0], model.layer_embeddings: [false]}")
+    assert "axes.train.clip: removes nothing: the full system has this value" in kept
 
 
 def test_the_command_line_reaches_settings_and_study_keys(tmp_path: Path) -> None:
@@ -246,7 +282,7 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
         ("axes: {a: {zip: {train.lr: [1, 2]}, labels: [b, '']}}", "axes.a: expected a name under `label`, found ''"),
         (
             "axes: {manager: [last, static], manager.weight: {values: [scalar], when: {manager.name: statc}}}",
-            "axes.manager.weight.when: leaves out all cells: the axis would vary nothing",
+            "axes.manager.weight.when.manager.name: no cell has 'statc'",
         ),
         ("axes: {manager: [last], train.lr: {values: [1], unless: {manager.name: last}}}", "lr.unless: leaves out all"),
         (

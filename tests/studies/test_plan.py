@@ -221,6 +221,13 @@ def test_costs_are_counted_once_per_architecture(plan: Any, tmp_path: Path, monk
     assert found.cells[0].cost == found.cells[1].cost != found.cells[2].cost
 
 
+def test_variants_that_have_no_family_in_common_are_not_compared(plan: Any) -> None:
+    text = "axes: {data.families: [[comparison], [comparison, count]]}\nbaseline: {data.families: [comparison]}\n"
+    with pytest.raises(UserError, match=r"metrics\.verdict: .*\[comparison\] cannot be compared: test has no family"):
+        plan(f"{text}metrics: {{verdict: test/accuracy/count}}")
+    assert plan(f"{text}metrics: {{verdict: test/accuracy/comparison}}").runs
+
+
 def test_names_with_square_brackets_are_shown_as_they_are(
     plan: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

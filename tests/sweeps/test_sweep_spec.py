@@ -150,7 +150,7 @@ BAD = {
         "space.train.power: base: no value of what it depends on meets its condition"
     ),
     f"{LR}\nover: {{manager: [bridge, static], vision.layers: {{values: [[1], [2]], when: {{manager.name: no}}}}}}": (
-        "over.vision.layers.when: leaves out all cells: the axis would vary nothing"
+        "over.vision.layers.when.manager.name: no cell has 'no'"
     ),
     "space: {train.clip: {choice: [1.0, 2.0]}, train.lr: {float: [0.1, 1], when: {manager.name: [static, adaptve]}}}\n"
     "over: {manager: [static, adaptive]}": "space.train.lr.when.manager.name: no variant has 'adaptve'",
@@ -282,14 +282,14 @@ def test_batches_that_all_processes_can_share_are_fine(text: str, tmp_path: Path
 def test_a_draw_that_processes_cannot_share_is_refused_before_it_is_trained(tmp_path: Path) -> None:
     found = prepared(tmp_path, "space: {train.batch: {int: [4, 8], step: 4}}\nresources: {processes: 4}")
     with pytest.raises(UserError, match="4 processes cannot share 6 evenly"):
-        trial_runs(found, found.variants[0], 0, {"train.batch": 6}, free)
-    assert trial_runs(found, found.variants[0], 0, {"train.batch": 4}, free).runs
+        trial_runs(found, found.variants[0], 0, {"train.batch": 6})
+    assert trial_runs(found, found.variants[0], 0, {"train.batch": 4}).runs
 
 
 @pytest.mark.parametrize("asked", ["null", "true"])
 def test_trials_measure_interventions_only_where_they_are_asked_for(asked: str, tmp_path: Path) -> None:
     found = prepared(tmp_path, f"{LR}\nset: {{record: {{interventions: {asked}}}, cache: {{enabled: true}}}}")
-    (config,) = trial_runs(found, found.variants[0], 0, {"train.lr": 1e-3}, free).configs.values()
+    (config,) = trial_runs(found, found.variants[0], 0, {"train.lr": 1e-3}).configs.values()
     assert config["config"]["record"]["interventions"] is (asked == "true")
 
 

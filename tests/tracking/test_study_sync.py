@@ -181,6 +181,41 @@ def test_what_was_taken_is_not_sent_again_but_what_is_new_is(store: Store) -> No
     assert notebook.named("static, seed 0").steps == lost.steps
 
 
+def test_a_copy_that_is_gone_is_sent_again_even_after_an_interruption(store: Store) -> None:
+    notebook = Notebook()
+    make_sync(store, notebook)[0].finish()
+    before = len(notebook.runs)
+    notebook.runs.clear()
+    notebook.is_lost = lambda: True  # type: ignore[method-assign]
+    notebook.holds = bool  # type: ignore[method-assign] # as one that asks for the place alone
+    make_sync(store, notebook)[0]  # interrupted before anything was sent
+    notebook.is_lost = lambda: False  # type: ignore[method-assign]
+    make_sync(store, notebook)[0].finish()
+    assert len(notebook.runs) == before
+
+
+def test_what_is_measured_later_is_sent_later(store: Store) -> None:
+    notebook = Notebook()
+    make_sync(store, notebook)[0].finish()
+    run = run_id(store, "static", 0)
+    measured = {"metric": "val/accuracy", "image": {"by": "weights", "uniform": 0.5, "token_mean": 0.5, "without": {}}}
+    files.write_json(store.derived(run) / "interventions.json", measured)
+    again, _, progress = make_sync(store, notebook)
+    again.finish()
+    assert progress[-1]["new"] == 2, "the run and the comparison"
+
+
+def test_a_damaged_run_is_told_and_the_others_go_on(store: Store) -> None:
+    path = store.run(run_id(store, "static", 0)) / "result.json"
+    path.write_text(path.read_text().replace("0.", "1.", 1))
+    notebook = Notebook()
+    sync, told, _ = make_sync(store, notebook)
+    sync.finish()
+    assert len(notebook.runs) >= 3
+    assert [line for line in told if line.startswith("static, seed 0 was not sent: ")]
+    assert "`mtlab clean --yes` sets the run aside" in told[0]
+
+
 def test_a_comparison_that_has_changed_is_sent_anew_under_its_name(store: Store) -> None:
     held = (store.run(run_id(store, "static", 1)) / "result.json").read_text()
     (store.run(run_id(store, "static", 1)) / "result.json").unlink()

@@ -24,12 +24,16 @@ def logs(
     store: StoreOption = None,
 ) -> None:
     """Print the log of a run: what its workers have printed, errors included."""
+    from mtlab.runs.archive import is_archive
     from mtlab.runs.find_run import find_run_folder
     from mtlab.runs.lock import lock_state
     from mtlab.runs.store import store_root
 
-    folder = find_run_folder(run, store_root(store))
+    root = store_root(store)
+    folder = find_run_folder(run, root)
     path = folder / "log.txt"
+    if not path.is_file() and is_archive(root):
+        raise UserError("is an archive, which leaves logs out", file=root)
     if not path.is_file():
         raise UserError("there is no log yet: it begins when a worker starts the run", file=path)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # keeps a letter of which only a part is written yet

@@ -35,7 +35,12 @@ STUDY_CONTENTS = {
     "looks": "of seeds until decided: what each look found",
     "report": "tables and pages",
     "figures": "files of `mtlab figures`",
+    "declared.yaml": "the study as Python declared it",
     "wandb": "offline files of Weights & Biases",
+    "mlflow": "the database of MLflow, and its artifacts",
+    "tensorboard": "event files of TensorBoard",
+    "trackio": "the project of trackio",
+    "tracking.log": "what the process printed that sends the study to its trackers",
 }
 
 

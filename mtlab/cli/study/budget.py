@@ -46,6 +46,7 @@ def budget(
     Other sizes by override: mtlab budget paper/vqav2 vision.image_size=384 text.max_length=40
     """
     from rich.console import Console
+    from rich.markup import escape
 
     from mtlab.config.load import find_study_file
     from mtlab.launch.prepare import plan_study
@@ -56,7 +57,7 @@ def budget(
     opened = Store.open(store_root(store), create=True)
     plan = plan_study(find_study_file(file), overrides or [], plugins=not no_plugins)
     with Console(stderr=True).status("counting") as status:
-        rows = study_budget(plan, timed=calibrate, progress=lambda label: status.update(f"counting {label}"))
+        rows = study_budget(plan, timed=calibrate, progress=lambda label: status.update(escape(f"counting {label}")))
     whole = totals(rows)
     if as_json:
         assumed = (

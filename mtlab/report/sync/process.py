@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from mtlab import files
 from mtlab.data.cache.locks import try_lock
+from mtlab.errors import UserError
 from mtlab.processes import module_command
 from mtlab.runs.shell_command import shell_command
 from mtlab.runs.store import Store
@@ -122,13 +123,15 @@ class SyncProcess:
             quiet: do not tell the user what is waited for.
 
         """
+        if self.over:
+            return
         self.last_message, self.over = time.monotonic(), True
         _end_input(self.process)
         try:
             why = self._wait(quiet=quiet)
         except KeyboardInterrupt:
             why = "stopped"
-        if why is None and self.process.wait():
+        if why is None and self.process.wait() not in (0, UNREACHABLE):  # the latter was told
             why = f"ended with an error (see {self.log_file})"
         if why is not None:
             self.stop()
@@ -231,8 +234,13 @@ def _make_sinks(trackers: TrackerOptions, folder: Path) -> dict[str, Sink]:
         if (missing := missing_package(cls)) is not None:
             _send(log=f"tracking: {missing}: nothing is written for {cls.name}")
             continue
-        sinks[name] = cls(options, folder)
-        sinks[name].prepare()
+        try:
+            sink = cls(options, folder)
+            sink.prepare()
+        except UserError as error:
+            _send(log=f"tracking: {error}: nothing is written for {cls.name}")
+            continue
+        sinks[name] = sink
     return sinks
 
 

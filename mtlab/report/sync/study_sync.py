@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,9 @@ class StudySync:
         states = self.store.states(self.plan) if is_sweep(self.plan) else {}
         #: Trials that were pruned or cut off: they have steps and no end, which is not waited for.
         self.cut = {run for run, state in states.items() if state == "interrupted"}
+        for sink in self.sinks:
+            if sink.is_lost():
+                self._forget(sink)
         wanted = [sink.images for sink in self.sinks]
         #: Whether figures are rendered; None: if they can be.
         self.images: bool | None = True if True in wanted else None if None in wanted else False
@@ -87,25 +91,55 @@ class StudySync:
             self.runs = self._own_runs()
         for run in [run for run in self.runs if run not in self.closed]:
             if (self.store.run(run) / "result.json").exists():
-                self._finish(run)
+                self._each(run, self._finish)
             elif any(sink.live for sink in self.sinks) or run in self.open:
-                self._advance(run)
+                self._each(run, self._advance)
 
     def finish(self) -> None:
         """Send what is left, failed runs as such, close runs that will not go on, and send the comparison."""
         self.poll()
         for run in [run for run in self.runs if run not in self.closed]:
             if (failure := self.store.failure(run)) is not None:
-                self._send_failed(run, failure)
+                self._each(run, partial(self._send_failed, failure=failure))
         for run, trackers in list(self.open.items()):
             trackers.close({}, {}, failed=run not in self.cut)
             del self.open[run]
-        self._compare()
+        try:
+            self._compare()
+        except UserError as error:
+            self.log(f"the comparison was not sent: {error}")
         for (sink, why), number in self.failures.items():
             if number > 1:
                 self.log(f"{sink}: {number - 1} more not sent: {why}")
 
     # Runs
+
+    def _each(self, run: str, send: Callable[[str], None]) -> None:
+        """Send a run; of one that cannot be read, such as a damaged one, a line is logged, and others are sent."""
+        try:
+            send(run)
+        except UserError as error:
+            self.closed.add(run)
+            planned = self.runs[run]
+            self.log(f"{planned['label']}, seed {planned['seed']} was not sent: {error}")
+
+    def _forget(self, sink: Sink) -> None:
+        """Drop the receipts of a sink whose copy is gone: all is sent again."""
+        study = self.store.study(self.plan["study"])
+        for path in [study / "tracking.json", *(self._receipts_file(run) for run in self.runs)]:
+            known = _read(path)
+            receipts = _receipts(path)
+            if sink.name in receipts:
+                rest = {name: receipt for name, receipt in receipts.items() if name != sink.name}
+                files.write_json(path, {**known, "receipts": rest})
+
+    def _receipts_file(self, run: str) -> Path:
+        return self.store.derived(run) / "tracking" / f"{self.plan['study']}.json"
+
+    def _measured(self, run: str) -> str | None:
+        """Digest what is measured of a finished run later, by `mtlab intervene`; None before."""
+        found = _read(self.store.derived(run) / "interventions.json")
+        return digest(found) if found else None
 
     def _own_runs(self) -> dict[str, Mapping[str, Any]]:
         """Return the runs of the plan, but for parents of other studies."""
@@ -127,8 +161,8 @@ class StudySync:
     def _finish(self, run: str) -> None:
         """Send all that is missing of a finished run, and keep the receipts."""
         self.closed.add(run)
-        path = self.store.derived(run) / "tracking" / f"{self.plan['study']}.json"
-        receipts = _receipts(path)
+        path, of = self._receipts_file(run), self._measured(run)
+        receipts = _receipts(path) if _read(path).get("of") == of else {}
         lacking = [sink for sink in self.sinks if not sink.holds(receipts.get(sink.name, {}))]
         groups = [self.open.pop(run)] if run in self.open else []
         rest = [sink for sink in lacking if not any(sink.name in group.names for group in groups)]
@@ -142,7 +176,7 @@ class StudySync:
                 _log_steps(group, steps, media)
                 given |= group.close(run_data.run_summary(self.store, run), kept)
         if given:
-            files.write_json(path, {"format": 1, "receipts": {**receipts, **given}})
+            files.write_json(path, {"format": 1, "of": of, "receipts": {**receipts, **given}})
         self._report_progress(receipts, given, lacking)
 
     def _send_failed(self, run: str, failure: Mapping[str, Any]) -> None:
@@ -234,7 +268,8 @@ class StudySync:
         if not done:
             return
         path = self.store.study(self.plan["study"]) / "tracking.json"
-        now, known = digest([done, *(self.plan.get(key) for key in _COMPARED)]), _read(path)
+        measured = [self._measured(run) for run in done]
+        now, known = digest([done, measured, *(self.plan.get(key) for key in _COMPARED)]), _read(path)
         receipts: dict[str, Receipt] = known.get("receipts", {}) if known.get("of") == now else {}
         lacking = [sink for sink in self.sinks if not sink.holds(receipts.get(sink.name, {}))]
         given: dict[str, Receipt] = {}

@@ -14,7 +14,7 @@ from mtlab.report.formats.run_again import go_on
 from mtlab.report.layer_table import worth_metric
 from mtlab.report.sync.run_data import read_step_metrics, run_summary
 from mtlab.runs.store import Store, metric_direction
-from mtlab.tracking.trackers.weights_and_biases import INIT_SECONDS, STEP, WandbSink, describe_error
+from mtlab.tracking.trackers.weights_and_biases import INIT_SECONDS, STEP, WandbSink, cut_tag, describe_error
 
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
@@ -183,7 +183,7 @@ def _runs(plan: Mapping[str, Any], names: Sequence[str]) -> ws.RunsetSettings:
     wanted = (verdict, plan["metrics"]["choose"], "cost/trained_params", "cost/seconds")
     shown = [f"summary:{name}" for name in wanted if name in names]
     return ws.RunsetSettings(
-        filters=[ws.Tags().isin([plan["study"]])],
+        filters=[ws.Tags().isin([cut_tag(plan["study"])])],
         groupby=[ws.Config("variant")],
         order=[ws.Ordering(ws.Summary(verdict), ascending=metric_direction(plan, verdict) == "min")],
         pinned_columns=shown,

@@ -34,6 +34,7 @@ from mtlab.tracking.final_numbers import final_numbers
 T = TypeVar("T")
 
 NAME = "mlflow"
+SQLITE = "sqlite:///"
 FOLDER = "mlflow"  #: of the database and its artifacts, below the study's
 EXPERIMENT = "mtlab"
 ID = "mtlab_id"  #: tag: the id of a run in trackers
@@ -101,9 +102,16 @@ class MLflowSink(Sink):
 
     def holds(self, receipt: Receipt) -> bool:
         """Return whether a run was sent to the place and experiment that the study names."""
-        held = (receipt.get("uri"), receipt.get("experiment")) == (self.uri, self.experiment)
-        local = self.options.uri is None
-        return held and (not local or (self.folder / FOLDER / "mlflow.db").is_file())
+        return (receipt.get("uri"), receipt.get("experiment")) == (self.uri, self.experiment)
+
+    @property
+    def file(self) -> Path | None:
+        """The database file; None for a server."""
+        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
+
+    def is_lost(self) -> bool:
+        """Return whether the database file is missing."""
+        return self.file is not None and not self.file.is_file()
 
     def place(self, receipt: Receipt) -> str:  # noqa: ARG002 - all runs of a study are in one place
         """Return the server or database."""
@@ -113,9 +121,11 @@ class MLflowSink(Sink):
         """Return the id of the experiment, which is made if it is not there."""
         if (known := client.get_experiment_by_name(self.experiment)) is not None:
             return str(known.experiment_id)
-        if self.options.uri is not None:
+        if self.uri.startswith("http"):
             return str(client.create_experiment(self.experiment))
-        artifacts = (self.folder / FOLDER / "artifacts").absolute()
+        # Of a database MLflow would keep them in the working folder.
+        beside = self.folder / FOLDER if self.options.uri is None or self.file is None else self.file.parent
+        artifacts = (beside / "artifacts").absolute()
         return str(client.create_experiment(self.experiment, artifact_location=artifacts.as_uri()))
 
 
@@ -189,10 +199,18 @@ class MLflowTracker:
         with _reachable():
             self._log_metrics(final_numbers(summary), self.last)
             self._set_tags({name: value for name, value in summary.items() if isinstance(value, str)})
+            if not failed:
+                self._forget_failure()
             for path in files.values():
                 self.client.log_artifact(self.run, str(path), "checkpoints")
             self.client.set_terminated(self.run, "FAILED" if failed else "FINISHED", int(1000 * self.time))
         return {"uri": self.sink.uri, "experiment": self.sink.experiment, "id": self.run}
+
+    def _forget_failure(self) -> None:
+        """Remove the tags of an earlier attempt that failed."""
+        tags = self.client.get_run(self.run).data.tags
+        for name in {"failure", "error"} & set(tags):
+            self.client.delete_tag(self.run, name)
 
     def _set_tags(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag

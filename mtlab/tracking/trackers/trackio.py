@@ -80,8 +80,11 @@ class TrackioSink(Sink):
 
     def holds(self, receipt: Receipt) -> bool:
         """Return whether a run was written to the folder and project that the study names."""
-        held = (receipt.get("folder"), receipt.get("project")) == (str(self.root), self.project)
-        return held and any(self.root.glob("*.db"))
+        return (receipt.get("folder"), receipt.get("project")) == (str(self.root), self.project)
+
+    def is_lost(self) -> bool:
+        """Return whether the project has no database."""
+        return not (self.root / f"{self.project}.db").is_file()
 
     def place(self, receipt: Receipt) -> str:  # noqa: ARG002 - all runs of a study are in one place
         """Return the project and trackio's folder."""

@@ -139,7 +139,7 @@ class WandbSink(Sink):
                 name=about.name,
                 group=self.options.group or about.group or None,
                 job_type=about.kind,
-                tags=[*dict.fromkeys((*(tag[:64] for tag in about.tags), *self.options.tags))],
+                tags=[*dict.fromkeys((*(cut_tag(tag) for tag in about.tags), *self.options.tags))],
                 notes=about.notes or None,
                 dir=staging,
                 reinit="create_new",
@@ -150,6 +150,11 @@ class WandbSink(Sink):
             if self.live:
                 raise UnreachableError(NAME, f"W&B {describe_error(error)}") from error
             raise
+
+
+def cut_tag(tag: str) -> str:
+    """Return as much of a tag as W&B takes."""
+    return tag[:64]
 
 
 class WandbTracker:
@@ -201,6 +206,9 @@ class WandbTracker:
         """
         assert self.about is not None
         self.run.summary.update(dict(summary))
+        for name in ("failure", "error") if not failed else ():  # of an earlier attempt
+            if name in self.run.summary.keys():  # noqa: SIM118 - a summary is no mapping
+                del self.run.summary[name]
         if files:
             self.run.log_artifact(_artifact(self.about, files))
         where = {"project": self.sink.options.project, "entity": self.sink.options.entity, "id": self.about.id}
