@@ -113,8 +113,7 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> ComposedFile:
     """
     composed = _compose(path, ())
     data, locations = composed.data, composed.locations
-    for text in overrides:
-        key, value = parse_override(text)
+    for key, value in _names_first(map(parse_override, overrides)):
         _merge_in(data, locations, _nest_override(data, key, value), (COMMAND_LINE, None), "")
     made = ComposedFile(path, data, locations)
     for key, what in find_credentials({name: below for name, below in data.items() if name != "storage"}):
@@ -140,6 +139,21 @@ def parse_override(text: str) -> tuple[str, Any]:
     key = key.strip()
     key = key.removeprefix("study.") if key.startswith("study.") else f"set.{key}"
     return key, yaml.scalar(value) if value.strip() else None
+
+
+def _names_first(overrides: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Put overrides that name a node in front of those that set options of it, as a new name wipes options.
+
+    Raises:
+        UserError: two of them say how long to train.
+
+    """
+    given = list(overrides)
+    lengths = sorted({key.removeprefix("set.") for key, _ in given if key.startswith("set.train.length.")})
+    if len(lengths) > 1:
+        raise UserError(f"{' and '.join(lengths)} exclude each other: give one", file=COMMAND_LINE)
+    naming = {f"set.{node}{part}" for node in NAMED for part in ("", ".name")}
+    return sorted(given, key=lambda item: item[0] not in naming)
 
 
 def _nest_override(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

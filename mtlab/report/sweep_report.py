@@ -12,7 +12,7 @@ from mtlab.runs.store import Store, final_name
 from mtlab.studies.axes import plain_label
 from mtlab.sweeps.spec import Objective
 from mtlab.sweeps.status import CELL, PROBLEM, VALUES
-from mtlab.sweeps.stored import StoredSearch
+from mtlab.sweeps.stored import StoredSearch, random_alone
 from mtlab.sweeps.winners import winners
 
 if TYPE_CHECKING:
@@ -176,14 +176,7 @@ def _notes(rows: Sequence[SweepVariant], searches: Sequence[StoredSearch], plan:
         if row.problems:
             listed = ", ".join(f"{count} {kind}" for kind, count in row.problems.items())
             notes.append(f"{row.label}: trials that failed: {listed}")
-    startup = int(plan["sampler"].get("n_startup_trials", 0))
-    given, trials = min(len(each["start_from"]) for each in plan["variants"]), plan["budget"]["trials"]
-    if plan["sampler"]["name"] in ("tpe", "gp") and startup >= trials > given:
-        notes.append(
-            f"{plan['sampler']['name']} draws its first {startup} trials at random, and the budget is "
-            f"{plan['budget']['trials']}: lower sampler.n_startup_trials for a search that learns"
-        )
-    return notes
+    return [*notes, *random_alone(plan)]
 
 
 def _stale(final: StudyReport | None, searches: Sequence[StoredSearch], plan: Mapping[str, Any]) -> list[str]:

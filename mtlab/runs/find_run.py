@@ -155,6 +155,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = files.read_json(folder / "config.json")
     except (FileNotFoundError, NotADirectoryError):
+        if folder.parent.parent.name == "cells" and not folder.exists():
+            raise UserError("has not begun: `mtlab run` begins it", file=folder) from None
         raise UserError(f"belongs to no run (expected {RUN_NAMES})", file=folder) from None
     if isinstance(config, dict) and "cell" not in config:
         raise UserError("is not the configuration of a run", file=folder / "config.json")

@@ -112,6 +112,16 @@ def load_searches(storage: SweepStorage | None, plan: Mapping[str, Any]) -> tupl
     )
 
 
+def random_alone(plan: Mapping[str, Any]) -> list[str]:
+    """Say if a sampler that learns draws all trials of a sweep's budget at random; nothing otherwise."""
+    sampler, trials = plan["sampler"], plan["budget"]["trials"]
+    startup, given = int(sampler.get("n_startup_trials", 0)), min(len(each["start_from"]) for each in plan["variants"])
+    if sampler["name"] not in ("tpe", "gp") or not startup >= trials > given:
+        return []
+    drawn = f"{sampler['name']} draws its first {startup} trials at random, and the budget is {trials}"
+    return [f"{drawn}: lower sampler.n_startup_trials for a search that learns"]
+
+
 def describe_sweep(
     store: Store, plan: Mapping[str, Any], storage: SweepStorage, searches: Sequence[StoredSearch]
 ) -> dict[str, Any]:

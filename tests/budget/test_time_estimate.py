@@ -63,22 +63,6 @@ def test_missing_runs_count_by_their_examples(plan: Plan, monkeypatch: pytest.Mo
     assert estimate_time(plan, states, at_once=2) is None
 
 
-def test_a_kind_of_step_that_is_too_large_to_time_goes_by_the_flops_of_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = write_study(tmp_path, "axes: {cache.enabled: [true, false]}\nset: {record: {interventions: false}}")
-    made = plan_study(study, [], plugins=False)
-    monkeypatch.setattr(time_estimate, "calibrate", lambda *_, **__: Speed(0.01, 3, 8, "cpu", 1))
-    cached, live = (run.cell.cost.flops_training for run in made.runs)
-    assert cached < live
-    monkeypatch.setattr(time_estimate, "LARGEST_STEP", cached * 8)
-    found = estimate_time(made, {run.id: "new" for run in made.runs}, at_once=1)
-    assert found is not None
-    assert len(found.timed) == 1
-    examples = 6 * 8 + (2 * 16 + 16 + 16) / 3
-    assert found.seconds == pytest.approx(0.01 * examples * (1 + live / cached))
-
-
 def test_an_evaluated_pair_is_a_ninth_of_an_example_trained_with_hard_negatives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +102,22 @@ def test_pre_training_is_timed_by_itself(tmp_path: Path, monkeypatch: pytest.Mon
     evaluated = (masked + (1 - masked) / 3) / 2 * 2 * (2 * 16 + 16 + 16)  # two forward passes each, and the tower once
     child = 6 * 8 + (2 * 16 + 16 + 16) / 3
     assert found.seconds == pytest.approx(2 * (0.07 * (6 * 8 + evaluated) + 0.01 * child))
+
+
+def test_steps_that_are_too_large_to_time_are_not_judged_by_those_of_another_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = write_study(tmp_path, "axes: {cache.enabled: [true, false]}\nset: {record: {interventions: false}}")
+    made = plan_study(study, [], plugins=False)
+    states = {run.id: "new" for run in made.runs}
+    monkeypatch.setattr(time_estimate, "calibrate", lambda *_, **__: Speed(0.01, 3, 8, "cpu", 1))
+    both = estimate_time(made, states, at_once=1)
+    assert both is not None
+    assert len(both.timed) == 2
+    cached, live = (run.cell.cost.flops_training for run in made.runs)
+    assert cached < live
+    monkeypatch.setattr(time_estimate, "LARGEST_STEP", cached * 8)
+    assert estimate_time(made, states, at_once=1) is None
 
 
 def test_a_card_that_is_full_hides_no_plan(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

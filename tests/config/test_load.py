@@ -72,6 +72,18 @@ def test_a_setting_given_twice_is_told(text: str, told: str, tmp_path: Path) -> 
         compose(tmp_path / "study.yaml")
 
 
+def test_an_override_that_names_a_node_wipes_none_of_its_options(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("kind: ablation\nname: s\nset: {vision: {name: timm, image_size: 64}}\n")
+    options, name = "vision.image_size=252", "vision.name=dinov2_s"
+    for overrides in ([options, name], [name, options]):
+        assert compose(path, overrides).data["set"]["vision"] == {"name": "dinov2_s", "image_size": 252}
+    for overrides in (["manager.temperature=2", "manager=static"], ["manager=static", "manager.temperature=2"]):
+        assert compose(path, overrides).data["set"]["manager"] == {"name": "static", "temperature": 2}
+    with pytest.raises(UserError, match=r"train\.length\.epochs and train\.length\.steps exclude each other: give one"):
+        compose(path, ["train.length.steps=3", "train.length.epochs=3"])
+
+
 def test_overrides_come_last(tmp_path: Path) -> None:
     write(tmp_path, study="name: s\nset: {train: {lr: 1.0}}\nseeds: 2")
     composed = compose(

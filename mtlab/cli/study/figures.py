@@ -75,6 +75,10 @@ def figures(
     if out is None and opened.archive is not None:
         folder = Path(f"{plan['study']}-figures")
     found = dict(_files(_chosen(drawn, names or []), folder, format, views=bool(names)))
+    if not any(figure.data for figure in found.values()) and not any(
+        opened.state(run["id"]) == "done" for run in plan["runs"]
+    ):
+        raise UserError(f"no run of {plan['study']!r} is finished yet", file=file)
     for path, figure in found.items():
         if not figure.data:
             typer.echo(f"{path.stem}: {figure.layout.meta.get('why', 'there is nothing to draw')}", err=True)

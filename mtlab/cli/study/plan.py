@@ -57,10 +57,10 @@ def plan(
     if looks is not None:
         print_looks(data, looks)
     if estimate is not None:
-        typer.echo(f"time: {estimate.describe()}")
+        typer.echo(f"time{' to the next look' if data['sequential'] else ''}: {estimate.describe()}")
     elif any(state != "done" for state in found.states.values()):
         budget = shell_command("budget", file, *(overrides or []), "--calibrate", store=opened)
-        typer.echo(f"time: see `{budget}`; to time some steps takes longer than a plan may")
+        typer.echo(f"time: not known; `{budget}` times steps for longer than a plan may, or says why it cannot")
     if overrides:
         typer.echo(f"not written: {name} stays as it is until `mtlab run` is given these settings")
     else:
@@ -166,6 +166,10 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
         effect = _detectable(seeds, data["alpha"])
         least = "no difference" if effect is None else f"a difference of {effect:.1f} standard deviations"
         lines.append(f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power")
+    elif data["sequential"] is None and len(data["rows"]) > 1:
+        compared = any(row["compare_to"] for row in data["rows"])
+        lacking = "a test needs two seeds at least: `seeds`" if compared else "nothing is compared: add `baseline`"
+        lines.append(f"no difference can be shown: {lacking}")
     passes = {run["cost"]["intervention_passes"] for run in data["runs"]} - {0}
     if passes:
         lines.append(

@@ -72,6 +72,8 @@ def _shown(statuses: Sequence[StudyStatus], *, single: bool) -> Group:
     if not single:
         return Group(*(Text(each.summary()) for each in statuses))
     (study,) = statuses
+    if study.sweep and not study.runs:
+        return Group(Text(study.summary()))
     lines = study.problems()
     if study.looks is not None:
         comparisons = [f"  {comparison}" for comparison in study.looks.comparisons]

@@ -99,6 +99,7 @@ def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> Non
 def _lines(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> list[str]:
     from rich.markup import escape
 
+    from mtlab.sweeps.stored import random_alone
     from mtlab.units import format_si
 
     seeds, trials = plan["seed_rules"]["n"], plan["budget"]["trials"]
@@ -116,6 +117,7 @@ def _lines(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> list[st
         f"sampler {_options(plan['sampler'])} · pruner {_options(plan['pruner'])} · storage {escape(plan['storage'])}",
         _finally(plan, searches),
     ]
+    lines += [f"[yellow]{escape(note)}[/]" for note in random_alone(plan)]
     lines += [f"[yellow]{escape(remark)}[/]" for found in searches for remark in found.variant["remarks"]]
     return lines
 

@@ -66,7 +66,7 @@ class TimeEstimate:
 
 
 def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEstimate | None:
-    """Estimate the time of the unfinished runs; None if all are finished, or a step is too large to time in passing.
+    """Estimate the time of the unfinished runs; None if all are finished, or steps are too large to time in passing.
 
     Args:
         plan: from `make_plan`.
@@ -81,7 +81,7 @@ def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEs
     for kind, cell in kinds.values():
         if _flops_of_step(cell) <= LARGEST_STEP:
             alike.setdefault(kind, []).append(cell)
-    if not alike:
+    if not alike or any(kind not in alike for kind, _ in kinds.values()):  # times go by FLOPs within a kind alone
         return None
     # The median of each kind: a blind model, say, is no measure of the others.
     timed = {kind: sorted(cells, key=_flops_of_step)[len(cells) // 2] for kind, cells in alike.items()}
@@ -91,18 +91,13 @@ def estimate_time(plan: Plan, states: Mapping[str, str], at_once: int) -> TimeEs
         if classify(error) == "bug":
             raise
         return None  # a device that is not here or full, or a model that cannot be built here
-    largest = max(
-        timed, key=lambda kind: _flops_of_step(timed[kind])
-    )  # the measure of kinds that are too large to time
-
     seconds = 0.0
     for kind, cell in kinds.values():
-        measure = kind if kind in timed else largest
-        rate = speeds[measure].seconds_per_example / timed[measure].cost.flops_training
+        rate = speeds[kind].seconds_per_example / timed[kind].cost.flops_training
         seconds += counts[cell.id] * rate * cell.cost.flops_training * _examples(cell)
     seconds /= plan.study.keys.resources.processes
     labels = tuple(cell.row.label for cell in timed.values())
-    return TimeEstimate(seconds, len(missing), min(at_once, len(missing)), labels, speeds[largest].device)
+    return TimeEstimate(seconds, len(missing), min(at_once, len(missing)), labels, next(iter(speeds.values())).device)
 
 
 def _kind_of_step(cell: Cell) -> str:
