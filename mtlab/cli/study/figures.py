@@ -75,9 +75,8 @@ def figures(
     if out is None and opened.archive is not None:
         folder = Path(f"{plan['study']}-figures")
     found = dict(_files(_chosen(drawn, names or []), folder, format, views=bool(names)))
-    if not any(figure.data for figure in found.values()) and not any(
-        opened.state(run["id"]) == "done" for run in plan["runs"]
-    ):
+    states = [opened.state(run["id"]) for run in plan["runs"]]
+    if "done" not in states and not any(figure.data for figure in found.values()):
         raise UserError(f"no run of {plan['study']!r} is finished yet", file=file)
     for path, figure in found.items():
         if not figure.data:
