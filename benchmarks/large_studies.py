@@ -56,7 +56,7 @@ def prepare(root: Path, runs: int, *, done: bool) -> list[str]:
     words = [str(path), "--store", str(store.root)]
     mtlab("plan", *words)()
     if done:
-        finish(store, run_configs(plan_study(path, [], store, plugins=False)))
+        finish(store, run_configs(plan_study(path, [], plugins=False)))
     return words
 
 

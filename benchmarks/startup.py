@@ -2,9 +2,9 @@
 
     python benchmarks/startup.py [--rounds 7] [--quick]
 
-Each is a process of its own, all in turn. `plan quickstart` is cold in a store that knows nothing, and warm in one that
-has counted its costs before. Beside each stands what it is a multiple of: Python's start, and importing torch, which
-`list` and `plan` cannot do without.
+Each is a process of its own, all in turn. `plan quickstart` is cold with an empty cache, and warm where its towers were
+described and its costs counted before. Beside each stands what it is a multiple of: Python's start, and importing
+torch, which `list` and `plan` cannot do without.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -23,11 +24,11 @@ from processes import mtlab, python
 GOALS = {"mtlab --help": 0.5, "mtlab status": 0.5, "mtlab list": 5.0, "plan, cold": 5.0, "plan, warm": 1.5}  #: seconds
 
 
-def in_fresh_store(root: Path) -> Callable[[], object]:
-    """Make a call that plans in a store of its own, each time another."""
+def with_an_empty_cache(root: Path) -> Callable[[], object]:
+    """Make a call that plans in a store and with a cache of its own, each time another."""
 
     def plan() -> None:
-        with tempfile.TemporaryDirectory(dir=root) as store:
+        with tempfile.TemporaryDirectory(dir=root) as store, patch.dict(os.environ, MTLAB_CACHE=f"{store}/cache"):
             mtlab("plan", "quickstart", "--store", store)()
 
     return plan
@@ -46,7 +47,7 @@ def main() -> None:
             "mtlab --help": mtlab("--help"),
             "mtlab status": mtlab("status", *store),
             "mtlab list": mtlab("list"),
-            "plan, cold": in_fresh_store(Path(folder)),
+            "plan, cold": with_an_empty_cache(Path(folder)),
             "plan, warm": mtlab("plan", "quickstart", *store),
         }
         taken = alternate(work, asked.rounds)
