@@ -114,12 +114,14 @@ def test_final_numbers_stand_at_the_last_step_though_all_steps_were_logged_befor
     tracker = MLflowTracker(MLflowSink(MLflowSink.Config(), tmp_path))
     tracker.about = TrackedRun("id", "study", "static, seed 0", "run", started=1000.0)
     tracker.client, tracker.next = Mock(), 31
+    tracker.client.get_run.return_value.data.tags = {"failure": "memory", "study": "study"}  # of an earlier attempt
     tracker.log(20, {"seconds": 2.0}, {})
     tracker.log(30, {"seconds": 3.0}, {})
     tracker.close({"test/accuracy": 0.5}, {})
     (logged,) = [call.kwargs["metrics"] for call in tracker.client.log_batch.call_args_list]
     assert [(each.key, each.step, each.timestamp) for each in logged] == [("test/accuracy", 30, 1_003_000)]
     assert tracker.client.set_terminated.call_args.args[2] == 1_003_000
+    assert [call.args[1] for call in tracker.client.delete_tag.call_args_list] == ["failure"]
 
 
 @pytest.mark.slow
