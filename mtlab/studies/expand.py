@@ -137,6 +137,8 @@ def _check_paths(study: StudySpec, axes: Sequence[Axis]) -> None:
     known = known_paths()
 
     def check(path: str, key: str) -> None:
+        if path == "seed":
+            raise study.error("seeds are given by `seeds:`, for all variants alike", key)
         if path not in known:
             raise study.error(f"no setting is called {path!r}; {nearest(path, known)}", key)
         if path == "metrics" or path.startswith("metrics."):

@@ -152,6 +152,8 @@ def _check_paths(sweep: Sweep) -> None:
     known = known_paths()
 
     def check(path: str, key: str) -> None:
+        if path == "seed":
+            raise sweep.error("seeds are given by `seeds:`, for all trials alike", key)
         if path not in known:
             raise sweep.error(f"no setting is called {path!r}; {nearest(path, known)}", key)
 

@@ -271,6 +271,7 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("axes: {manager: [adptive]}", "axes.manager: adptive: unknown manager 'adptive'; did you mean 'adaptive'?"),
+        ("axes: {seed: [0, 1]}", "axes.seed: seeds are given by `seeds:`, for all variants alike"),
         ("axes: {manger: [last]}", "axes.manger: no setting is called 'manger'; did you mean 'manager'?"),
         ("axes: {train.lrr: [1]}", "axes.train.lrr: no setting is called 'train.lrr'; did you mean 'train.lr'?"),
         ("axes: {manager: []}", "axes.manager: has no values"),
