@@ -166,15 +166,15 @@ def test_numbers_that_are_saved_name_their_panels_and_are_those_shown(visit: Cal
     page = visit(file, width=380)  # panels lie below one another
     scrolled(page)
     saved = {}
-    for name in ("aggregation", "families", "cost", "agreement"):
+    for name in ("aggregation", "by-family", "cost", "agreement"):
         with page.expect_download() as download:
             page.click(f"#{name} button.csv")
         text = Path(download.value.path()).read_text(encoding="utf-8")
         saved[name] = [dict(row) for row in csv.DictReader(io.StringIO(text))]
     panels = {row["panel"] for row in saved["aggregation"]}
     assert panels == {f"layer {layer}: {of}: contribution" for layer in (1, 2, 3) for of in ("text", "image")}
-    shown = "document.querySelector('#families .plot').data[0].text.flat().map(parseFloat)"
-    assert [float(row["value"]) for row in saved["families"]] == pytest.approx(page.evaluate(shown), abs=0.051)
+    shown = "document.querySelector('#by-family .plot').data[0].text.flat().map(parseFloat)"
+    assert [float(row["value"]) for row in saved["by-family"]] == pytest.approx(page.evaluate(shown), abs=0.051)
     costs = {row["name"].partition(", seed")[0]: set() for row in saved["cost"]}
     for row in saved["cost"]:
         costs[row["name"].partition(", seed")[0]].add(row["x"])
