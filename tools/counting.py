@@ -2,8 +2,9 @@
 
 `python tools/counting.py worth` prints what questions lose without an image level, by family;
 `python tools/counting.py bridges` what bridges on three image levels have on validation data;
-`python tools/counting.py tests` each row less each other, over seeds alone; and
-`python tools/counting.py hard` what rows on hard questions have by rate, on validation data.
+`python tools/counting.py tests` each row less each other, over seeds alone;
+`python tools/counting.py hard` what rows on hard questions have by rate, on validation data; and
+`python tools/counting.py longer` what they have after twice as many steps.
 """
 
 from __future__ import annotations
@@ -59,6 +60,15 @@ def hard() -> Iterator[str]:
         yield f"| {label} | {lower or '2e-3'} | {' | '.join(cells)} |"
 
 
+def longer() -> Iterator[str]:
+    """Write what rows on hard questions have after 16,000 steps, each at the rate that was better after 8,000."""
+    scores = ("val/accuracy", *(f"val/accuracy/{family}" for family in ("count", "comparison", "spatial")), "area")
+    yield "| | all | count | comparison | spatial | area |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for run in read_table("shapes_hard_longer", "runs"):
+        yield f"| {run['label']} | {' | '.join(f'{100 * float(run[score]):.1f}' for score in scores)} |"
+
+
 def tests() -> Iterator[str]:
     """Write each row less each other: in counting, in all, without counting, in spatial relations, and in area."""
     of = {metric: by_seed(metric, BRIDGES) for metric in (f"{METRIC}/count", METRIC, f"{METRIC}/spatial", "area")}
@@ -72,4 +82,4 @@ def tests() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join({"worth": worth, "bridges": bridges, "hard": hard, "tests": tests}[sys.argv[1]]()))
+    print("\n".join({each.__name__: each for each in (worth, bridges, hard, longer, tests)}[sys.argv[1]]()))

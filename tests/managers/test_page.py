@@ -118,6 +118,7 @@ def test_the_table_of_optimisers_is_what_its_command_prints() -> None:
     assert "\n".join(findings.batch_sizes()) in page
     assert "\n".join(findings.batch_trials()) in page
     assert "\n".join(counting.hard()) in page
+    assert "\n".join(counting.longer()) in page
 
 
 def test_the_tables_of_rates_are_what_their_commands_print() -> None:
