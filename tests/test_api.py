@@ -80,6 +80,7 @@ def test_images_may_be_arrays_pictures_or_paths(tmp_path: Path) -> None:
     given = [drawn, picture, picture.convert("RGBA"), tmp_path / "drawn.png", str(tmp_path / "drawn.png")]
     given.append(np.ascontiguousarray(drawn[..., ::-1])[..., ::-1])  # a view, such as of an array in BGR
     states = model.encode(given, ["a cat"] * 6)
+    torch.nn.Linear(states.pooled.shape[1], 2)(states.pooled).sum().backward()  # a probe on what it returns
     torch.testing.assert_close(states.pooled, states.pooled[:1].expand(6, -1))
     with pytest.raises(UserError, match="images: a PIL image of 0 × 3 pixels has nothing to read"):
         model.encode([Image.new("RGB", (0, 3))], ["a cat"])

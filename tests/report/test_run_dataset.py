@@ -40,6 +40,8 @@ def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
     assert "is a plug-in's, whose code is not run" in why(run_dataset.open_dataset(config(name="my_photos")))
     assert "is a plug-in's" in why(run_dataset.open_dataset(config(name="../shapes")))
     assert "cannot be opened: colours: unknown key" in why(run_dataset.open_dataset(config(name="shapes", colours=3)))
+    stripped = run_dataset.open_dataset(config(name="questions", folder="vqa"))  # of an archive: never one that is here
+    assert "is in a folder that is not part of this archive" in why(stripped)
     folder = tmp_path / "gone"
     questions = run_dataset.open_dataset(config(name="questions", folder=str(folder)))
     assert "no such folder" in why(run_dataset.load_image(questions, "cat.jpg"))

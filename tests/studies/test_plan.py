@@ -228,6 +228,21 @@ def test_variants_that_have_no_family_in_common_are_not_compared(plan: Any) -> N
     assert plan(f"{text}metrics: {{verdict: test/accuracy/comparison}}").runs
 
 
+@pytest.mark.parametrize(
+    ("text", "lacking"),
+    [
+        ("baseline: {manager: last}", "a test needs two seeds at least: `seeds`"),
+        ("seeds: 3", "nothing is compared: add `baseline`"),
+    ],
+)
+def test_a_plan_says_why_no_difference_can_be_shown(
+    plan: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, lacking: str
+) -> None:
+    data = to_json(plan(f"axes: {{manager: [last, bridge]}}\n{text}"))
+    print_plan(data, plan_status(data, Store.open(tmp_path / "runs", create=True)))
+    assert f"no difference can be shown: {lacking}" in " ".join(capsys.readouterr().out.split())
+
+
 def test_names_with_square_brackets_are_shown_as_they_are(
     plan: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

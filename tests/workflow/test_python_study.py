@@ -51,6 +51,16 @@ def test_a_mapping_and_its_file_are_one_study(folder: Path) -> None:
     assert repr(looks) == "<mtlab.Study looks: 4 new>"  # as `mtlab plan` has it: those of the first look
 
 
+def test_a_mapping_that_is_refused_leaves_the_earlier_one(folder: Path) -> None:
+    declared = mtlab.Study.load(DECLARED)
+    with pytest.raises(UserError, match="statik"):
+        mtlab.Study.load({**DECLARED, "axes": {"manager": ["statik"]}})
+    assert repr(declared) == "<mtlab.Study declared: 4 new>"
+    with pytest.raises(UserError, match="statik"):
+        mtlab.Study.load({**DECLARED, "name": "fresh", "axes": {"manager": ["statik"]}})
+    assert not list(folder.glob("runs/studies/fresh/declared.yaml"))
+
+
 def test_a_study_shows_its_own_runs_whatever_else_has_its_name() -> None:
     first, second = (mtlab.Study.load(DECLARED, f"train.lr={rate}") for rate in (1e-3, 1e-5))
     for study in (first, second):
