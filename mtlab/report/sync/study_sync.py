@@ -128,7 +128,7 @@ class StudySync:
         study = self.store.study(self.plan["study"])
         for path in [study / "tracking.json", *(self._receipts_file(run) for run in self.runs)]:
             known = _read(path)
-            receipts = _receipts(path)
+            receipts = _receipts(known)
             if sink.name in receipts:
                 rest = {name: receipt for name, receipt in receipts.items() if name != sink.name}
                 files.write_json(path, {**known, "receipts": rest})
@@ -162,7 +162,8 @@ class StudySync:
         """Send all that is missing of a finished run, and keep the receipts."""
         self.closed.add(run)
         path, of = self._receipts_file(run), self._measured(run)
-        receipts = _receipts(path) if _read(path).get("of") == of else {}
+        known = _read(path)
+        receipts = _receipts(known) if known.get("of") == of else {}
         lacking = [sink for sink in self.sinks if not sink.holds(receipts.get(sink.name, {}))]
         groups = [self.open.pop(run)] if run in self.open else []
         rest = [sink for sink in lacking if not any(sink.name in group.names for group in groups)]
@@ -331,8 +332,8 @@ def _log_steps(group: TrackerGroup, steps: StepMetrics, media: Mapping[str, Trac
     group.log(last, steps.get(last, {}), media)
 
 
-def _receipts(path: Path) -> dict[str, Receipt]:
-    receipts = _read(path).get("receipts")
+def _receipts(known: Mapping[str, Any]) -> dict[str, Receipt]:
+    receipts = known.get("receipts")
     return receipts if isinstance(receipts, dict) else {}
 
 
