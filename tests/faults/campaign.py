@@ -125,13 +125,14 @@ def theatre() -> Iterator[Callable[[Fault, int], Report]]:
     os.environ["MTLAB_CACHE"] = str(folder / "cache")
     try:
         expected, seconds = undisturbed(folder / "undisturbed")
-        study = many.reference(folder / "study")
+        study, study_seconds = many.undisturbed(folder / "study")
 
         def play(fault: Fault, seed: int) -> Report:
             place = folder / f"{seed}"
             place.mkdir()
             try:
-                return fault.play(Stage(place, random.Random(f"{fault.name} {seed}"), expected, seconds, study))
+                dice = random.Random(f"{fault.name} {seed}")
+                return fault.play(Stage(place, dice, expected, seconds, study, study_seconds))
             finally:
                 shutil.rmtree(place, ignore_errors=True)
 

@@ -89,12 +89,16 @@ class Study:
         return Report(injected, len(lost), len(wrong) + len(twice), explained and code == 0 and not trace, note)
 
 
-def reference(folder: Path) -> dict[str, bytes]:
-    """What the study leaves undisturbed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    study = Study(folder, random.Random(0))
-    assert study.ended(study.launch()) == 0, study.output
-    return snapshot(study.root)
+def undisturbed(folder: Path) -> tuple[dict[str, bytes], float]:
+    """Launch the study without a fault; return what it leaves, and the seconds that it takes."""
+    taken = []
+    for name in ("first", "second"):
+        place = folder / name
+        place.mkdir(parents=True)
+        study, started = Study(place, random.Random(0)), time.monotonic()
+        assert study.ended(study.launch()) == 0, study.output
+        taken.append(time.monotonic() - started)
+    return snapshot(study.root), min(taken)  # the fewest, as for a run
 
 
 def killed(target: str, stage: Stage) -> Report:
@@ -102,7 +106,7 @@ def killed(target: str, stage: Stage) -> Report:
     study, injected = Study(stage.folder, stage.dice), False
     for _ in range(3):
         launcher = study.launch()
-        if not study.wait(launcher, 2.5):
+        if not study.wait(launcher, 0.8 * stage.study_seconds):
             study.ended(launcher)
             break
         injected = True
@@ -121,7 +125,7 @@ def two_at_once(stage: Stage) -> Report:
     """Start two launchers on one study at once; one of them may be killed."""
     study = Study(stage.folder, stage.dice)
     first, second = study.launch(), study.launch()
-    if stage.dice.random() < 0.5 and study.wait(first, 2.5):
+    if stage.dice.random() < 0.5 and study.wait(first, 0.8 * stage.study_seconds):
         first.send_signal(signal.SIGKILL)
     study.ended(first)
     code = study.ended(second)
@@ -175,9 +179,9 @@ def host_renamed(stage: Stage) -> Report:
     study = Study(stage.folder, stage.dice)
     with own_host_name(stage.dice) as rename:
         launcher = study.launch()
-        injected = study.wait(launcher, 1.0)
+        injected = study.wait(launcher, 0.5 * stage.study_seconds)
         rename()
-        study.wait(launcher, 1.5)
+        study.wait(launcher, 0.5 * stage.study_seconds)
         launcher.send_signal(signal.SIGKILL)
         launcher.communicate()
         if stage.dice.random() < 0.5:

@@ -41,6 +41,7 @@ class Stage:
     undisturbed: Mapping[str, Any]  #: outcome of the same run without a fault
     seconds: float  #: from its first checkpoint to its end
     study: Mapping[str, bytes]  #: what the study of stand-ins leaves undisturbed
+    study_seconds: float  #: from its launch to its end
     log: Path = field(init=False)
     run: Path = field(init=False)
 
