@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from types import ModuleType
+from weakref import WeakKeyDictionary
 
 from mtlab.config.load import compose
-from mtlab.config.registry import PluginFailure
+from mtlab.config.registry import PluginFailure, source_digest
 from mtlab.errors import UserError, nearest
 
 REFUSED = "--no-plugins"  #: the option that allows no plug-in
@@ -58,7 +59,9 @@ def try_import(plugin: PluginModule) -> PluginFailure | None:
         print(f"importing plug-in {plugin.module}", file=sys.stderr)
     try:
         importlib.invalidate_caches()  # the file may be younger than this process
-        _refuse_namesake(plugin, importlib.import_module(plugin.module))
+        module = importlib.import_module(plugin.module)
+        _refuse_namesake(plugin, module)
+        _refuse_edited(module)
     except (Exception, SystemExit) as error:  # a plug-in may raise anything
         missing = isinstance(error, ModuleNotFoundError) and error.name == plugin.module.partition(".")[0]
         failure = PluginFailure.of(plugin.module, error)
@@ -104,10 +107,23 @@ def import_named_plugins(names: Sequence[str]) -> None:
 
 def _refuse_namesake(plugin: PluginModule, module: ModuleType) -> None:
     """Refuse a plug-in that Python does not import, as it finds another module of the same name first."""
-    beside = plugin.folder / f"{plugin.module.replace('.', '/')}.py"
+    stem = plugin.folder / plugin.module.replace(".", "/")
+    file = stem.with_name(f"{stem.name}.py")
+    beside = package if (package := stem / "__init__.py").is_file() else file
     found = getattr(module, "__file__", None)
     if beside.is_file() and (found is None or Path(found).resolve() != beside.resolve()):
-        raise UserError(f"the name belongs to another module ({found or 'of Python itself'}): rename {beside.name}")
+        name = stem.name if beside == package else file.name
+        raise UserError(f"the name belongs to another module ({found or 'of Python itself'}): rename {name}")
+
+
+_imported: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()  #: plug-in → digest of its file when imported
+
+
+def _refuse_edited(module: ModuleType) -> None:
+    """Refuse a plug-in whose file has changed since this process imported it: Python goes on with what it was."""
+    source = source_digest(module)
+    if source is not None and _imported.setdefault(module, source) != source:
+        raise UserError(f"{module.__file__} has changed since it was imported: restart Python (a notebook's kernel)")
 
 
 def _missing(plugin: PluginModule) -> str:

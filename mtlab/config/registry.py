@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from mtlab.config.check import check_config, to_plain
@@ -65,13 +66,16 @@ class Entry(Generic[T]):
     @property
     def source(self) -> str | None:
         """Digest of the source file of a plug-in's class, so that a change is noticed; None if it comes with mtlab."""
-        file = getattr(sys.modules.get(self.origin), "__file__", None)
-        if self.is_builtin or file is None:
-            return None
-        try:
-            return hashlib.blake2b(Path(file).read_bytes(), digest_size=6).hexdigest()
-        except OSError:  # a module out of an archive, or gone since
-            return None
+        return None if self.is_builtin else source_digest(sys.modules.get(self.origin))
+
+
+def source_digest(module: ModuleType | None) -> str | None:
+    """Digest a module's file as it is now; None if there is none."""
+    file = getattr(module, "__file__", None)
+    try:
+        return None if file is None else hashlib.blake2b(Path(file).read_bytes(), digest_size=6).hexdigest()
+    except OSError:  # a module out of an archive, or gone since
+        return None
 
 
 @dataclass(frozen=True)

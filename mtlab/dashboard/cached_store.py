@@ -15,6 +15,7 @@ from mtlab.runs.results import numeric_rows, read_result
 from mtlab.runs.store import State, Store, read_plan
 
 T = TypeVar("T")
+COMPARED = ("result.json", "checksums.json", "config.json", "examples.parquet", "metrics.jsonl")
 FileState = tuple[int, int, int]  #: modification time, size and inode: writers replace files
 
 
@@ -122,7 +123,12 @@ class CachedStore(Store):
 
     def result(self, run: str) -> dict[str, Any] | None:
         """Read a run's result; None if there is none, or it is damaged."""
-        return self._usable(run, "result.json", _result)
+        folder = self.run(run)
+        state = file_state(folder / "result.json"), file_state(folder / "checksums.json")
+        try:
+            return self.cache.get(("result", folder), state, lambda: read_result(folder))
+        except (OSError, UserError):
+            return None
 
     def failure(self, run: str) -> dict[str, Any] | None:
         """Read why a run failed; None if it did not, or the file is damaged."""
@@ -155,6 +161,10 @@ class CachedStore(Store):
         except OSError as error:
             return f"cannot be read: {error.strerror}"
 
+    def compared_files(self, run: str) -> tuple[FileState | None, ...]:
+        """Return a value that changes when a file of a finished run does that summaries and reports read."""
+        return tuple(file_state(self.run(run) / name) for name in COMPARED)
+
     def _usable(self, run: str, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
         try:
             return self.cache.read(self.run(run) / name, read)
@@ -179,10 +189,6 @@ def _config(path: Path) -> dict[str, Any]:
     if (data.get("cell"), f"s{data.get('seed')}") != path.parts[-3:-1]:
         raise UserError("is not the configuration of this run", file=path)
     return data
-
-
-def _result(path: Path) -> dict[str, Any]:
-    return read_result(path.parent)
 
 
 _failure, _state = map(_reader, (schemas.FailureFile, schemas.StateFile))

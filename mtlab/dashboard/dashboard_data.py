@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mtlab.dashboard.cached_store import CachedStore, file_state
-from mtlab.dashboard.summaries import OrphanRun, RunSummary, StudySummary, summarize_run
+from mtlab.dashboard.summaries import DAMAGED, OrphanRun, RunSummary, StudySummary, summarize_run
 from mtlab.errors import UserError
 from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache
@@ -156,11 +155,11 @@ class DashboardData:
 
     def dataset(self, run: str) -> Dataset | Missing:
         """Open the data set of a run; runs on the same data share it."""
-        config = self.store.config(run) or {}
-        node = json.dumps((config.get("config") or {}).get("data"), sort_keys=True)
-        found = self.store.cache.get(("data", node), None, lambda: run_dataset.open_dataset(config))
+        config = self.store.config(run)
+        key = "data", run_dataset.describe_data(config)
+        found = self.store.cache.get(key, None, lambda: run_dataset.open_dataset(config))
         if isinstance(found, Missing):  # it may be there later
-            self.store.cache.forget(("data", node))
+            self.store.cache.forget(key)
         return found
 
     def _recorded(self, run: str, name: str, read: Callable[[Path], T]) -> T:
@@ -206,9 +205,11 @@ class DashboardData:
         self._verdicts[summary.name] = (state, verdict)
 
     def _report_state(self, summary: StudySummary) -> Any:
-        """Return what a report depends on: the plan, and the condition of each run."""
+        """Return what a report depends on: the plan, the condition of each run, and the files of finished ones."""
         plan = file_state(self.store.study(summary.name) / "plan.json")
-        return plan, hash(tuple((run.id, run.condition) for run in summary.runs))
+        ended = {run.id for run in summary.runs if run.condition in ("done", DAMAGED)}
+        runs = ((run, self.store.compared_files(run.id) if run.id in ended else None) for run in summary.runs)
+        return plan, hash(tuple((run.id, run.condition, state) for run, state in runs))
 
     def _run_summary(
         self,
@@ -226,7 +227,7 @@ class DashboardData:
             return make()
         depends_on = (
             file_state(self.store.study(study) / "plan.json"),
-            file_state(self.store.run(run["id"]) / "result.json"),
+            self.store.compared_files(run["id"]),
         )
         return self.store.cache.get(("run", study, run["id"]), depends_on, make)
 

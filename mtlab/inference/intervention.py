@@ -125,7 +125,7 @@ def load_run(found: FinishedRun, *, device: str = "auto") -> LoadedRun:
         UserError: data or weights are missing or have changed, or its task cannot be evaluated.
 
     """
-    check_unchanged(found.folder, found.config)
+    check_unchanged(found.folder, found.config, sources=True)  # what is measured stands beside the run's own numbers
     config = found.config["config"]
     entry, options = lookup_options(DATASETS, config["data"], "data")
     dataset = entry.cls(options)

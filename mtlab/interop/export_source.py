@@ -83,7 +83,7 @@ def _imported(path: Path) -> ExportSource:
 def _run(path: Path) -> ExportSource:
     content = files.read_json(path / "config.json")
     config = content["config"]
-    check_unchanged(path, content, ("text", "vision", "manager"))
+    check_unchanged(path, content, ("text", "vision", "manager"), sources=True)
     try:
         tensors, _ = load(path / BEST)
     except CorruptError as error:

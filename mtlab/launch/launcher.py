@@ -131,6 +131,7 @@ class _Launch:
         self.failures = FailureTracker(self.policy)
 
     async def run(self) -> LaunchOutcome:
+        before = {number: signal.getsignal(number) for number in SIGNALS}
         handled = self._handle_signals()
         counts = {"runs": len(self.board.jobs), "done": self.board.counts["done"], "workers": self.board.workers}
         # Who takes signals can be stopped by `mtlab cancel`; a notebook's kernel would end.
@@ -147,9 +148,9 @@ class _Launch:
         finally:
             for number in handled:
                 asyncio.get_running_loop().remove_signal_handler(number)
-        outcome = self._outcome()
-        self._log("end", **{state: count for state, count in self.board.counts.items() if count})
-        return outcome
+                signal.signal(number, before[number] or signal.SIG_DFL)
+            self._log("end", **{state: count for state, count in self.board.counts.items() if count})
+        return self._outcome()
 
     # One iteration
 

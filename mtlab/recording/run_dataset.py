@@ -13,13 +13,27 @@ from mtlab.config.check import check_config
 from mtlab.config.nodes import own_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset
 from mtlab.errors import UserError
+from mtlab.files import json_text
 from mtlab.recording.reader import Missing
 
 ImageArray = npt.NDArray[np.uint8]  #: [H, W, 3] RGB
 
 
+CHANGED = "the data have changed since this run: its answers and examples would get the names of others"
+
+
+def describe_data(config: Mapping[str, Any] | None) -> str:
+    """Return as JSON what `open_dataset` reads of a run's `config.json`: of runs on the same data, the same."""
+    content = config or {}
+    identity = content.get("identity") or {}
+    versions = {key: value for key, value in identity.get("versions", {}).items() if key.startswith("data:")}
+    digests = {"data": (identity.get("digests") or {}).get("data")}
+    node = (content.get("config") or {}).get("data")
+    return json_text({"config": {"data": node}, "identity": {"versions": versions, "digests": digests}})
+
+
 def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
-    """Open the data set of a run.
+    """Open the data set of a run, if it still is what the run was trained on.
 
     Args:
         config: content of its `config.json`, see `Store.config`.
@@ -37,8 +51,15 @@ def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
     folder = node.get("folder")  # stored absolute, but for archives
     if isinstance(folder, str) and "folder" in entry.cls.location_options and not Path(folder).is_absolute():
         return Missing(f"the data set {name!r} is in a folder that is not part of this archive")
+    identity = (config or {}).get("identity") or {}
+    trained = (identity.get("digests") or {}).get("data")
     try:
-        return entry.cls(check_config(entry.config, own_options(node)))
+        options = check_config(entry.config, own_options(node))
+        if trained is not None and entry.cls.digest(options) != trained:
+            return Missing(CHANGED)
+        if (identity.get("versions") or {}).get(f"data:{name}", entry.version) != entry.version:
+            return Missing(f"the data set {name!r} is of another version here than the run was trained with")
+        return entry.cls(options)
     except UserError as error:
         return Missing(f"the data set {name!r} cannot be opened: {error}")
     except Exception as error:  # it reads files outside the store, which may have changed

@@ -26,6 +26,7 @@ _STATES = {
 #: column of the run frame that should not differ between finished runs → its name, and why it matters
 _MIXED = {
     "mix/code": ("versions of the training code", "differences may come from the code"),
+    "mix/plugins": ("versions of plug-ins", "differences may come from the code"),
     "mix/mtlab": ("versions of mtlab", "differences may come from the code"),
     "mix/torch": ("versions of torch", "last bits may differ"),
     "mix/device": ("devices", "times are not comparable, last bits may differ"),

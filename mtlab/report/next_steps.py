@@ -89,7 +89,11 @@ def _next_steps(report: StudyReport, again: RunAgain, store: Store | None) -> li
 
 
 def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], again: RunAgain) -> str:
-    """Say how many seeds would show the observed differences, that of the variant that needs the fewest."""
+    """Say how many fresh seeds would show the observed differences, that of the variant that needs the fewest.
+
+    Fresh ones, since a test that also counts the seeds on which the difference was seen, and not shown, finds
+    differences that are not there more often than its p-value says.
+    """
     alpha = report.alpha / (report.comparisons if report.correct == "holm" and report.comparisons else 1)
     needed = [(seeds, row) for row in undecided if (seeds := _seeds_needed(row, alpha)) is not None]
     seeds, row = min(needed, key=itemgetter(0), default=(None, undecided[0]))
@@ -106,25 +110,41 @@ def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], again: 
     assert row.difference is not None
     size = numbers.format_score(row.difference.difference, report.metric, sign=True)
     return (
-        f"{seeds} seeds would show a difference as large as that of {row.label}, {size}, with {POWER:.0%} power: "
-        f"{_with_seeds(report, seeds, again)}"
+        f"{seeds} fresh seeds would show a difference as large as that of {row.label}, {size}, with {POWER:.0%} power: "
+        f"{_on_fresh_seeds(report, seeds, again)}"
     )
 
 
 def _with_seeds(report: StudyReport, number: int, again: RunAgain) -> str:
-    """Say how a study gets so many seeds and keeps those that it has: a bare number asks for those from 0 on."""
-    counted = report.seeds == tuple(range(len(report.seeds)))
-    if report.study.endswith(FINAL) and not counted:
-        key = "finally.seeds" if report.sequential is None else "finally.seeds.max"
-        return f"set `{key}` to {number} in the file of the sweep {report.study.removesuffix(FINAL)}, and run it again"
-    if report.sequential is not None:
-        return again(f"study.seeds.max={number}")
-    if counted:
+    """Say how a study gets so many seeds and keeps the few that it has: a bare number asks for those from 0 on."""
+    if _of_winners(report):
+        return f"set `finally.seeds` to {number} in the file of {_sweep(report)}, and run it again"
+    if report.seeds == tuple(range(len(report.seeds))):
         return again(f"study.seeds={number}")
     more = range(max(report.seeds) + 1, max(report.seeds) + 1 + number - len(report.seeds))
-    if number > LONGEST:
-        return f"add {more[0]} to {more[-1]} to the list `seeds` of the study, and run it again"
     return again(f"study.seeds=[{','.join(map(str, (*report.seeds, *more)))}]")
+
+
+def _on_fresh_seeds(report: StudyReport, number: int, again: RunAgain) -> str:
+    """Say how a study gets so many seeds in place of those that it has."""
+    first = max(report.seeds) + 1
+    if _of_winners(report):
+        rules = f"{{until: decided, first: {first}, max: {max(number, SEEDS)}}}"
+        return f"set `finally.seeds` to {rules} in the file of {_sweep(report)}, and run it again"
+    if report.sequential is not None:
+        return again(f"study.seeds.first={first}", f"study.seeds.max={number}")
+    if number > LONGEST:
+        return f"make `seeds` of the study a list of {first} to {first + number - 1}, and run it again"
+    return again(f"study.seeds=[{','.join(map(str, range(first, first + number)))}]")
+
+
+def _of_winners(report: StudyReport) -> bool:
+    """Does a sweep's `finally` make this study? Its seeds do not start at 0."""
+    return report.study.endswith(FINAL) and report.seeds[0] != 0
+
+
+def _sweep(report: StudyReport) -> str:
+    return f"the sweep {report.study.removesuffix(FINAL)}"
 
 
 def _seeds_needed(row: ComparisonRow, alpha: float) -> int | None:

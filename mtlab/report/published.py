@@ -59,7 +59,10 @@ def published_by_row(
             for metric, value in entry[group].items():
                 ours = None
                 if measured and entry["cell"] is not None:
-                    ours = seed_mean(results_by_seed(runs, entry["cell"], metric), plan["alpha"], metric)
+                    row = next(row for row in rows if row.cell == entry["cell"])
+                    ours = row.mean
+                    if metric != plan["metrics"]["verdict"]:
+                        ours = seed_mean(results_by_seed(runs, entry["cell"], metric), plan["alpha"], metric)
                 fields = (entry["label"], entry["cell"], metric, measured, value, entry["source"], entry["note"], ours)
                 results.append(PublishedRow(*fields))
     return tuple(results)

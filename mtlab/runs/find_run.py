@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from mtlab import files
 from mtlab.config.load import NODES
 from mtlab.errors import UserError, nearest
+from mtlab.resolution.identity import plugin_digests
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.runs import schemas
 from mtlab.runs.archive import is_archive
@@ -39,7 +41,9 @@ class FinishedRun:
         return f"{self.config['label']}, seed {self.config['seed']}"
 
 
-def check_unchanged(folder: Path, content: Mapping[str, Any], nodes: Iterable[str] = NODES) -> None:
+def check_unchanged(
+    folder: Path, content: Mapping[str, Any], nodes: Iterable[str] = NODES, *, sources: bool = False
+) -> None:
     """Check that a run's registered classes, tower weights and data are those that it was trained with.
 
     Otherwise its weights would be loaded into another model, or its answers get other names, unnoticed.
@@ -48,6 +52,7 @@ def check_unchanged(folder: Path, content: Mapping[str, Any], nodes: Iterable[st
         folder: of the run, for messages.
         content: of its `config.json`.
         nodes: the nodes of the configuration that are checked.
+        sources: refuse plug-ins of another source, too; else a note on stderr names them.
 
     Raises:
         UserError: names what has changed.
@@ -62,6 +67,13 @@ def check_unchanged(folder: Path, content: Mapping[str, Any], nodes: Iterable[st
                 f"was trained with version {trained} of {used.kind} {used.name!r}, which is version {used.version}"
             )
             raise UserError(f"{problem} here", file=folder)
+    now = plugin_digests(config)
+    for name, source in content.get("plugin_code", {}).items():
+        if name.partition(":")[0] in nodes and now.get(name, source) != source:
+            problem = f"the source of plug-in {name} has changed since this run was planned"
+            if sources:
+                raise UserError(f"{problem}: put it back, or train the run again", file=folder)
+            print(f"note: {problem}; it may be another model ({folder})", file=sys.stderr)
     for node, trained in hashed.get("digests", {}).items():
         if node not in nodes:
             continue

@@ -38,7 +38,6 @@ class MeanInterval:
     mean: float
     sd: float | None  #: between seeds; None for one seed
     interval: tuple[float, float] | None  #: None where seeds say nothing about the spread, or fall into two clumps
-    note: str | None = None  #: why there is no interval
     clumps: tuple[Clump, ...] = ()  #: the lower and the upper one, if seeds fall into two clumps
 
 
@@ -59,10 +58,10 @@ def mean_interval(values: Numbers, alpha: float = 0.05, bounds: Bounds | None = 
     if bounds is not None and not (bounds[0] <= seeds.min() and seeds.max() <= bounds[1]):
         raise ValueError(f"a value lies outside {bounds[0]:g} and {bounds[1]:g}")
     if n == 1:
-        return MeanInterval(1, mean, None, None, "one seed: no interval")
+        return MeanInterval(1, mean, None, None)
     sd = sample_sd(seeds)
     if sd == 0:
-        return MeanInterval(n, mean, sd, (mean, mean), "all seeds gave the same result")
+        return MeanInterval(n, mean, sd, None)  # equal seeds say nothing of the spread
     half = quantile_t(1 - alpha / 2, n - 1) * sd / n**0.5
     if bounds is None:
         return MeanInterval(n, mean, sd, (mean - half, mean + half))
@@ -74,7 +73,7 @@ def separate(found: MeanInterval, clumps: tuple[Clump, ...]) -> MeanInterval:
     """Tell two clumps instead of an interval: no interval describes them. Without clumps nothing changes."""
     if not clumps:
         return found
-    return replace(found, interval=None, note="seeds fall into two clumps: no interval", clumps=clumps)
+    return replace(found, interval=None, clumps=clumps)
 
 
 def split_seeds(values: Sequence[float], lower: Collection[int]) -> tuple[Clump, ...]:

@@ -55,7 +55,7 @@ def _count(config: Mapping[str, Any]) -> CellCost:
 def architecture_digest(config: Mapping[str, Any]) -> str:
     """Digest everything that the cost of an example depends on."""
     entries = {node: node_entry(node, config[node]) for node in NODES}
-    versions = {node: entry.version for node, entry in entries.items()}
+    versions = {node: (entry.version, entry.source) for node, entry in entries.items()}
     parts = {node: _sizing(config[node], entries[node].config) for node in ("manager", "text", "vision", "task")}
     parts |= {"model": _sizing(config["model"], model_schema(config["model"])), "cache": config["cache"]}
     facts = dataset_facts(config["data"])

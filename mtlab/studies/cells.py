@@ -140,7 +140,8 @@ def _in_steps(row: StudyRow, cost: CellCost) -> dict[str, Any]:
         steps = max(1, round(length["flops"] / (cost.flops_training * train["batch"])))
     elif length["epochs"] is not None:
         examples = row.resolved.dataset.examples["train"]
-        steps = max(1, math.ceil(length["epochs"] * (examples // train["batch"])))
+        exact = round(length["epochs"] * (examples // train["batch"]), 6)  # 2.2 × 50 is 110.00000000000001 in floats
+        steps = max(1, math.ceil(exact))
     else:
         steps = length["steps"]
     return {"steps": steps, "epochs": None, "flops": None}

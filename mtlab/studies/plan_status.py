@@ -30,6 +30,15 @@ class PlanStatus:
     )  #: "manager:NAME" → finished runs with another source of it
 
     @property
+    def plugin_remarks(self) -> list[str]:
+        """Say which plug-ins have changed since finished runs."""
+        return [
+            f"the source of plug-in {name} has changed since {count} of the finished runs: "
+            "where that changes results, raise the version that it is registered with"
+            for name, count in self.other_plugins.items()
+        ]
+
+    @property
     def counts(self) -> dict[str, int]:
         """Number of runs in each state, only those that occur, in the order of a run's life."""
         counted = Counter(self.states.values())

@@ -23,6 +23,8 @@ from mtlab.studies.cell_rules import narrowed, one_by_one
 from mtlab.studies.cells import Cell, ParentStudies, make_cell, make_cells
 from mtlab.studies.expand import StudyRow
 from mtlab.studies.plan import Plan, check_metrics, refuse_duplicates, runs_of, uneven_problem
+from mtlab.studies.seeds import parse_seeds
+from mtlab.studies.spec import RunLimits
 from mtlab.sweeps.space import DEFAULT, SearchParameter, encode_point, overlap, parse_parameter
 from mtlab.sweeps.spec import Objective, Sweep, rules_to_json, verdict_of_winners
 
@@ -93,6 +95,7 @@ def prepare(sweep: Sweep, price: CostFunction = cell_cost) -> PreparedSweep:
     _check_paths(sweep)
     _check_conditions(sweep, cells)
     _refuse_set(sweep)
+    _refuse_many_final_runs(sweep, len(cells))
     spaces = [_space(sweep, cell) for cell in cells]
     for path, written in sweep.space.items():
         if written != DEFAULT and not any(each.path == path for space in spaces for each in space):
@@ -105,6 +108,17 @@ def prepare(sweep: Sweep, price: CostFunction = cell_cost) -> PreparedSweep:
     _check_points(sweep, spaces)
     variants = [Variant(cell, space, *_points(sweep, cell, space)) for cell, space in zip(cells, spaces, strict=True)]
     return PreparedSweep(sweep, tuple(variants), price, families)
+
+
+def _refuse_many_final_runs(sweep: Sweep, variants: int) -> None:
+    """Refuse now what the study of the winners would refuse after the whole search."""
+    if sweep.final is None:
+        return
+    seeds, limit = len(parse_seeds(sweep.final.study_seeds)[0]), RunLimits().max_runs
+    if limit is not None and variants * seeds > limit:
+        asked = f"{variants * seeds:,} runs (winners: {variants}, seeds of each: {seeds:,})"
+        problem = f"{asked}; at most {limit:,}: ask for fewer"
+        raise sweep.error(problem, "finally.seeds")
 
 
 def _objectives(sweep: Sweep, cells: Sequence[Cell]) -> tuple[Objective, ...]:

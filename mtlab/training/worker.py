@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from mtlab import files
+from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_options
 from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
@@ -30,6 +31,7 @@ from mtlab.processes import (
     LAUNCHER,
 )
 from mtlab.resolution.checks import processes_problem
+from mtlab.resolution.nodes import node_entry
 from mtlab.runs import schemas
 from mtlab.runs.checkpoints import CorruptError
 from mtlab.runs.lock import LockedError, RunLock
@@ -213,9 +215,14 @@ def _train(
 
 
 def _check_content(config: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Raise a UserError if the data or the towers' weights are no longer those that the run's id names."""
+    """Raise a UserError if classes, the data or the towers' weights are no longer those that the run's id names."""
     planned = identity.get("digests", {})
-    again = "have changed since this run was planned: `mtlab run FILE` plans it anew"
+    anew = "since this run was planned: `mtlab run FILE` plans it anew"
+    for node in NODES:
+        used = node_entry(node, config[node])
+        if (version := identity.get("versions", {}).get(f"{node}:{used.name}", used.version)) != used.version:
+            raise UserError(f"went from version {version} of {used.name!r} to {used.version} {anew}", key=node)
+    again = f"have changed {anew}"
     entry, options = lookup_options(DATASETS, config["data"], "data")
     if "data" in planned and entry.cls.digest(options) != planned["data"]:
         raise UserError(f"the data {again}", key="data")

@@ -89,6 +89,8 @@ def execute_study(
     log(f"{plan.study.name}: {len(data['runs'])} runs ({counts})")
     for remark in data["remarks"]:
         log(f"data: {remark}")
+    for remark in status.plugin_remarks:
+        warn(remark)
     for line in damaged_runs(data, store.damage):
         warn(f"damaged: {line}")
     source = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class Study:
 
     """
 
-    def __init__(self, name: str, path: Path, store: Store, make_plan: partial[Plan]) -> None:
+    def __init__(self, name: str, path: Path, store: Store, make_plan: Callable[[], Plan]) -> None:
         self.name = name
         self.path = path
         self.store = store
@@ -84,18 +84,19 @@ class Study:
         """
         opened = Store.open(store_root(store), create=True)
         folder = Path.cwd() if isinstance(study, Mapping) else None
-        written: AbstractContextManager[None] = nullcontext()
-        if isinstance(study, Mapping):
-            text = _declared_text(study)  # checks the name
-            path = opened.study(str(study["name"])) / DECLARED
-            written = _written(path, text)
-        else:
-            path = find_study_file(str(study))
         settings = (overrides,) if isinstance(overrides, str) else tuple(overrides)
-        make_plan = partial(plan_study, path, settings, plugins=plugins, plugin_folder=folder)
-        with written:
-            name = make_plan().study.name
-        return cls(name, path, opened, make_plan)
+        if not isinstance(study, Mapping):
+            path = find_study_file(str(study)).absolute()
+            make_plan = partial(plan_study, path, settings, plugins=plugins)
+            return cls(make_plan().study.name, path, opened, make_plan)
+        text = _declared_text(study)  # checks the name
+        path = opened.study(str(study["name"])) / DECLARED
+
+        def plan_declared() -> Plan:
+            with _written(path, text):  # another mapping of this name may have been written since
+                return plan_study(path, settings, plugins=plugins, plugin_folder=folder)
+
+        return cls(plan_declared().study.name, path, opened, plan_declared)
 
     def __repr__(self) -> str:
         """Show the study with its states."""
@@ -205,7 +206,8 @@ def _declared_text(study: Mapping[str, Any]) -> str:
 def _written(path: Path, text: str) -> Iterator[None]:
     """Write a file, and put the earlier one back if what is done with it fails."""
     before = read_text(path) if path.is_file() else None
-    write_text(path, text)
+    if before != text:
+        write_text(path, text)
     try:
         yield
     except BaseException:

@@ -106,8 +106,10 @@ def test_undecided_tells_how_many_seeds_would_show_what_was_observed(fabric: Fab
     differences = [0.04, -0.02, 0.06, -0.02, 0.06]
     sd = (sum((each - 0.024) ** 2 for each in differences) / 4) ** 0.5
     needed = next(n for n in range(2, 100) if (smallest_detectable(sd, n) or 1) <= 0.024)
-    assert f"next: {needed} seeds would show a difference as large as that of static, +2.4, with 80% power: " in step
-    assert step.endswith(f"mtlab run trial.yaml study.seeds={needed}")
+    assert (
+        f"next: {needed} fresh seeds would show a difference as large as that of static, +2.4, with 80% power: " in step
+    )
+    assert step.endswith(f"make `seeds` of the study a list of 5 to {needed + 4}, and run it again")
 
 
 def test_many_seeds_that_follow_a_list_are_told_as_a_range(fabric: Fabric) -> None:
@@ -119,7 +121,7 @@ def test_many_seeds_that_follow_a_list_are_told_as_a_range(fabric: Fabric) -> No
     listed["runs"] = [run for run in listed["runs"] if run["seed"] >= 3]
     (step,) = (line for line in closing_lines(build_report(fabric.store, listed), "trial.yaml") if "would show" in line)
     needed = int(step.removeprefix("next: ").split()[0])
-    assert step.endswith(f"power: add 8 to {needed + 2} to the list `seeds` of the study, and run it again")
+    assert step.endswith(f"power: make `seeds` of the study a list of 8 to {needed + 7}, and run it again")
 
 
 def test_differences_that_no_number_of_seeds_shows_ask_for_a_margin(fabric: Fabric) -> None:
@@ -175,7 +177,8 @@ def test_a_difference_that_is_the_same_of_each_seed_needs_few_more(fabric: Fabri
         fabric.finish("bridge", seed, 0.60 + 0.01 * seed, outcomes=False)
         fabric.finish("static", seed, 0.70 + 0.01 * seed, outcomes=False)
     lines = closing_lines(build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=4)), "trial.yaml")
-    assert lines[1].startswith("next: 6 seeds would show a difference as large as that of static, +10.0")
+    assert lines[1].startswith("next: 6 fresh seeds would show a difference as large as that of static, +10.0")
+    assert lines[1].endswith("mtlab run trial.yaml 'study.seeds=[4,5,6,7,8,9]'")
 
 
 def test_spreads_of_rows_that_are_not_compared_say_nothing_of_more_seeds(fabric: Fabric) -> None:

@@ -231,7 +231,7 @@ def test_variants_that_have_no_family_in_common_are_not_compared(plan: Any) -> N
 @pytest.mark.parametrize(
     ("text", "lacking"),
     [
-        ("baseline: {manager: last}", "a test needs two seeds at least: `seeds`"),
+        ("baseline: {manager: last}", "paired_t_examples needs 2 seeds at least: `seeds`"),
         ("seeds: 3", "nothing is compared: add `baseline`"),
     ],
 )

@@ -252,6 +252,7 @@ BAD = {
     f"{LR}\nstorage: postgresql://me@here": "storage: names no database",
     f"{LR}\nfinally: {{seed: 3}}": "finally.seed: unknown key; did you mean 'seeds'?",
     f"{LR}\nfinally: {{seeds: 1000000000000}}": "finally.seeds: expected a number from 1 to 100,000, or",
+    f"{LR}\nfinally: {{seeds: 100000}}": "finally.seeds: 100,000 runs (winners: 1, seeds of each: 100,000); at most",
     f"{LR}\nfinally: all": "finally: expected none or {retrain, seeds, evaluate}",
     f"{LR}\nfinally: {{retrain: front}}": "finally.retrain: front needs several objectives",
     f"{LR}\nover: {{manager: [bridge]}}\nbaseline: {{manager: bridge}}\nfinally: {{seeds: {{until: decided}}}}": (

@@ -122,8 +122,8 @@ def _evaluate(
     from mtlab.inference.evaluation import evaluate_run, parse_request
     from mtlab.inference.loading import import_run_plugins
 
-    import_run_plugins(run, allowed=plugins)
     import_named_plugins(plugin)
+    import_run_plugins(run, allowed=plugins)
     with place_errors(file="command line"):
         request = parse_request(run, task, data, split)
         with blame_option("--device", "train.device"), progress_bar(f"{run.title} on {split} data") as progress:
@@ -146,7 +146,7 @@ def _print(evaluated: EvaluatedRun) -> None:
         (first, *others), *rows = _by_family(evaluated)
         table = make_table(first, numbers=others)
         for row in rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*row)
         console.print(table)
         if further := evaluated.evaluation.extra_metrics:
             console.print(" · ".join(f"{escape(name)} {format_metric(value, name)}" for name, value in further.items()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlab.cli.options import JsonOption, PluginsOption, StoreOption, blame_option
+from mtlab.cli.options import JsonOption, PluginOption, PluginsOption, StoreOption, blame_option
 from mtlab.cli.output import make_table, print_json, progress_bar
 from mtlab.report.formats.numbers import format_score
 
@@ -34,6 +34,7 @@ def intervene(
     again: Annotated[bool, typer.Option("--again", help="Measure anew what is known already.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     store: StoreOption = None,
+    plugin: PluginOption = None,
     no_plugins: PluginsOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +62,9 @@ def intervene(
     path, known = results_path(found), {} if again else known_results(found)
     seeds = [seed for seed in (swap or other_seeds(found)) if swap_key(seed) not in known]
     standard = swap is None and STANDARD not in known
-    results = _measure(found, seeds, standard, device, plugins=not no_plugins) if seeds or standard else known
+    results = known
+    if seeds or standard:
+        results = _measure(found, seeds, standard, device, plugin or [], plugins=not no_plugins)
     value = baseline_value(found, results)
     if as_json:
         print_json({"format": 1, "run": found.id, "label": found.config["label"], "value": value, **results})
@@ -79,10 +82,14 @@ def intervene(
         typer.echo(f"written to {path}" if path.exists() else f"measured by the run: {found.folder / 'result.json'}")
 
 
-def _measure(run: FinishedRun, seeds: list[int], standard: bool, device: str, *, plugins: bool) -> dict[str, Any]:
+def _measure(
+    run: FinishedRun, seeds: list[int], standard: bool, device: str, plugin: list[str], *, plugins: bool
+) -> dict[str, Any]:
+    from mtlab.config.plugins import import_named_plugins
     from mtlab.inference.intervention import measure
     from mtlab.inference.loading import import_run_plugins
 
+    import_named_plugins(plugin)
     import_run_plugins(run, allowed=plugins)
     with (
         blame_option("--device", "train.device"),

@@ -85,6 +85,8 @@ def show(found: list[Verification]) -> None:
 
 
 def _in_short(found: list[Verification]) -> Table:
+    from rich.text import Text
+
     from mtlab.interop.reference_outputs import GROUPS
 
     table = make_table("differences in", numbers=GROUPS)
@@ -93,8 +95,8 @@ def _in_short(found: list[Verification]) -> Table:
         cells = []
         for name in GROUPS:
             largest = one.largest(name)
-            colour = "green" if one.group_ok(name) else "bold red"
-            cells.append("[dim]–[/]" if largest is None else f"[{colour}]{_short(largest)}[/]")
+            style = "green" if one.group_ok(name) else "bold red"
+            cells.append(Text("–", "dim") if largest is None else Text(_short(largest), style))
         table.add_row(one.folder.name, *cells)
     return table
 
@@ -105,9 +107,11 @@ def _short(value: float) -> str:
 
 
 def _in_detail(one: Verification) -> Table:
+    from rich.text import Text
+
     table = make_table(one.folder.name, numbers=("largest difference", ""))
     for quantity in one.quantities:
-        sign = "[green]✓[/]" if quantity.ok else "[bold red]✗[/]"
+        sign = Text("✓", "green") if quantity.ok else Text("✗", "bold red")
         table.add_row(quantity.name, f"{quantity.largest:.1e}", sign)
     return table
 

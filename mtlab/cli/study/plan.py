@@ -154,6 +154,8 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     from rich.markup import escape
 
     from mtlab.statistics.power import POWER
+    from mtlab.statistics.seed_tests import lookup_test
+    from mtlab.studies.looks import compared_pairs
     from mtlab.units import format_si, format_span
 
     total = format_si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
@@ -162,13 +164,19 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     lines = [f"{number} ({counts}) · {total} of training · params: trained ones; per example: forward"]
     lines += map(escape, describe_pairings(data["rows"]))
     seeds = len(data["seeds"])
-    if data["sequential"] is None and seeds > 1 and any(row["compare_to"] for row in data["rows"]):
-        effect = _detectable(seeds, data["alpha"])
+    fewest = lookup_test(data["test"]).seeds
+    if data["sequential"] is None and seeds >= fewest and any(row["compare_to"] for row in data["rows"]):
+        count = len(compared_pairs(data)) if data["correct"] == "holm" else 1
+        effect = _detectable(seeds, data["alpha"] / count)
         least = "no difference" if effect is None else f"a difference of {effect:.1f} standard deviations"
-        lines.append(f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power")
+        each = f" in each of {count} comparisons" if count > 1 else ""
+        lines.append(
+            f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power{each}"
+        )
     elif data["sequential"] is None and len(data["rows"]) > 1:
         compared = any(row["compare_to"] for row in data["rows"])
-        lacking = "a test needs two seeds at least: `seeds`" if compared else "nothing is compared: add `baseline`"
+        few = f"{data['test']} needs {fewest} seeds at least: `seeds`"
+        lacking = few if compared else "nothing is compared: add `baseline`"
         lines.append(f"no difference can be shown: {lacking}")
     passes = {run["cost"]["intervention_passes"] for run in data["runs"]} - {0}
     if passes:
@@ -185,11 +193,7 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
             "than this: where it changes results, raise mtlab.resolution.training_code.ENGINE_VERSION, or the version "
             "of the class[/]"
         )
-    lines += [
-        f"[yellow]the source of plug-in {name} has changed since {count} of the finished runs: "
-        "where that changes results, raise the version that it is registered with[/]"
-        for name, count in found.other_plugins.items()
-    ]
+    lines += [f"[yellow]{escape(remark)}[/]" for remark in found.plugin_remarks]
     return lines
 
 

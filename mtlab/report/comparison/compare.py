@@ -332,6 +332,8 @@ def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Co
         return ("baseline", "baseline") if row.is_baseline else ("not compared", "not compared")
     difference, p = row.difference, row.p_corrected
     if difference is None:
+        if row.n and plan.get("sequential") and row.look is None:
+            return "too few", "no look yet"
         return "too few", "no results yet" if not row.n else "no shared seed yet"
     if p is None:
         return "too few", f"too few seeds ({difference.n} of at least {lookup_test(plan['test']).seeds})"

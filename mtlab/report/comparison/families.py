@@ -83,15 +83,17 @@ def compare_families(
         judged = {row["cell"]: judge_variant(runs, plan, row, column, floor) for row in plan["rows"]}
         tested[family] = []
         for row in plan["rows"]:
-            cell, other, difference = row["cell"], row["compare_to"], None
+            cell, other, difference, against = row["cell"], row["compare_to"], None, None
             if other is not None:
                 pair = cell, other
                 seen = seen_results(results, pair, plan, looks)
+                if (judged_other := judged.get(other)) is not None:
+                    against = judged_other.among(seen.get(other, {}))
                 difference, _ = paired_difference(seen, pair, runs, outcomes, column, plan)
                 difference = count_looks(difference, None if looks is None else looks.last.get(pair), plan)
             learning = judged[cell]
             mean = seed_mean(results[cell], plan["alpha"], column, learning)
-            outcome = _withheld(row, learning, judged.get(other)) or ("baseline" if row["baseline"] else "not compared")
+            outcome = _withheld(row, learning, against) or ("baseline" if row["baseline"] else "not compared")
             if difference is not None and outcome in WITHHELD:
                 difference = replace(difference, interval=None, p=None)
             tested[family].append(

@@ -120,12 +120,12 @@ def shared_examples(
     found = {}
     for run in plan["runs"]:
         if run["cell"] in cells and run["cell"] not in found and (config := store.config(run["id"])) is not None:
-            found[run["cell"]] = config
-    first, second = (found.get(cell, {}).get("config", {}).get("data") for cell in cells)
-    if first != second:
+            found[run["cell"]] = run_dataset.describe_data(config)
+    first, second = (found.get(cell) for cell in cells)
+    if first is None or first != second:
         return (), {}
     try:
-        return _examples(json.dumps(first, sort_keys=True), split)
+        return _examples(first, split)
     except FileNotFoundError:  # they may be there later: nothing is cached
         return (), {}
 
@@ -138,7 +138,7 @@ def _examples(data: str, split: str) -> tuple[tuple[str, ...], dict[str, tuple[s
         FileNotFoundError: the data cannot be read now; an error is not cached, and they may be there later.
 
     """
-    dataset = run_dataset.open_dataset({"config": {"data": json.loads(data)}})
+    dataset = run_dataset.open_dataset(json.loads(data))
     if isinstance(dataset, Missing):
         raise FileNotFoundError(dataset.why)
     return run_dataset.answer_names(dataset), run_dataset.example_texts(dataset, split)

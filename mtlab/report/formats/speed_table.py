@@ -65,7 +65,7 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
     seeds = f"n = {format_span(counts, 'seed')}"
     over = f"mean over seeds with its {level} interval, {seeds}" if max(counts) > 1 else seeds
     sentences = [f"Area: {area}; {over}. {'More' if speed.mode == 'max' else 'Less'} is faster."]
-    number = sum(row.compare_to is not None for row in speed.rows)
+    number = len({(row.cell, row.compare_to) for row in speed.rows if row.compare_to is not None})
     if number and marks:
         sentences.append(captions.explain_marks(report, number, words=("faster", "slower"), test=speed.test))
     compared = {row.label for row in report.rows if row.compared}

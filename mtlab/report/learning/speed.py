@@ -204,7 +204,7 @@ def _steps_to(curves: Mapping[int, ValidationCurve], target: float, plan: Mappin
     of_logarithm = mean_interval([math.log(step) for step in reached], plan["alpha"])
     ends = of_logarithm.interval
     interval = None if ends is None else (math.exp(ends[0]), math.exp(ends[1]))
-    mean = MeanInterval(len(reached), math.exp(of_logarithm.mean), of_logarithm.sd, interval, of_logarithm.note)
+    mean = MeanInterval(len(reached), math.exp(of_logarithm.mean), of_logarithm.sd, interval)
     return StepsToTarget(steps, length, mean)
 
 

@@ -127,8 +127,8 @@ def _tokens(study: StudyResults, provenance: Provenance) -> Content:
         if tokens is None:
             reasons[study.tokens.missing[run].why] = None
         elif tokens.examples:
-            config = store.config(run.run) or {}
-            key = json.dumps(config.get("config", {}).get("data"), sort_keys=True)
+            config = store.config(run.run)
+            key = run_dataset.describe_data(config)
             load_image = image_loaders.setdefault(
                 key, partial(run_dataset.load_image, run_dataset.open_dataset(config))
             )

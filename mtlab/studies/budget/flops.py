@@ -177,7 +177,8 @@ def tower_cost(kind: TowerKind, node: Mapping[str, Any]) -> TowerCost:
     """
     shared = {option: value for option, value in node.items() if option not in _NO_COST}
     about = {library: library_version(library) for library in ("torch", "timm", "transformers")}
-    about |= {"tower": str(tower_node(kind, node)[0].version), "digest": str(tower_digest(kind, node))}
+    entry = tower_node(kind, node)[0]
+    about |= {"tower": f"{entry.version} {entry.source}", "digest": str(tower_digest(kind, node))}
     return _tower_cost(kind, json.dumps([shared, about], sort_keys=True))
 
 

@@ -47,7 +47,7 @@ def text_length(config: Mapping[str, Any]) -> TextLength:
     if prompt is not None:
         return TextLength(_prepared_lengths(config, [[prompt]])[0], "the instruction of captions")
     train = config["train"]
-    key = {"text": config["text"], "data": config["data"], "version": data.version}
+    key = {"text": config["text"], "data": config["data"], "version": (data.version, data.source)}
     key |= {"content": [*content], "batch": train["batch"], "micro": train["micro_batch"]}
     found = load_or_compute("text-length", key, lambda: _measure(config))  # generating a whole world takes seconds
     return TextLength(int(found), f"mean over {BATCHES} training batches")

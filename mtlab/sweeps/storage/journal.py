@@ -111,7 +111,8 @@ class JournalSweepStorage:
         self.journal = JournalFile(path, create=create)
         try:
             self.optuna_storage = JournalStorage(self.journal)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            self.journal.close()
             raise UserError(f"is no journal that can be read ({error}): it was changed by hand", file=path) from None
 
     @contextmanager

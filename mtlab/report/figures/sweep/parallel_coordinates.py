@@ -44,9 +44,12 @@ def plot_parallel_coordinates(found: StoredSearch, styles: Mapping[str, Style] |
         annotation.font.color = None
     shown = {label for label in figure.layout.xaxis.ticktext if label in found.space}
     left_out = [path for path in found.space if path not in shown]
+    refused = len(trials) - len(search_trials.finished_trials(found))
     caption = (
         f"One line a finished trial of {found.label} ({len(trials)} trials), the stronger the better, the best bold. "
         "Axes go from the lowest to the highest value that was drawn."
-    ) + (f" Left out, as not every trial has them: {', '.join(left_out)}." if left_out else "")
+    )
+    caption += f" Of {refused} constraints do not hold: they cannot win." if refused else ""
+    caption += f" Left out, as not every trial has them: {', '.join(left_out)}." if left_out else ""
     figure.layout.xaxis.ticktext = [theme.axis_label(name.rpartition(".")[2]) for name in figure.layout.xaxis.ticktext]
     return theme.finish(figure, title, caption, height=420)
