@@ -91,7 +91,10 @@ def note_changed(file: str, store: Store) -> None:
     except UserError as error:
         typer.echo(f"note: not as it was planned any more: {error}", err=True)
         return
-    if changed:
+    planned = Path(str(store.plan(stored_study_name(file, store)).get("spec_file") or path))
+    if changed and planned.is_file() and not planned.samefile(path):
+        typer.echo(f"note: these are the results of {planned}, a study of the same name, not of {path}", err=True)
+    elif changed:
         plan = shell_command("plan", file, store=store)
         typer.echo(
             f"note: {path}, or what it is based on, has changed since it was planned; `{plan}` takes it in", err=True

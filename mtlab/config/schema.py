@@ -28,7 +28,7 @@ class ModelConfig:
     width: int = option(64, "width D of the cross-modal layers", minimum=1)
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
     cross_layers: int = option(
-        3, "cross-modal layers K per modality; 0 pools the projected experts", minimum=0, maximum=256
+        3, "cross-modal layers K per modality; 0 pools the towers' top levels: no manager", minimum=0, maximum=256
     )
     mlp_ratio: int = option(4, "inner width of the feed-forward sub-layer, in widths", minimum=1)
     dropout: float = option(0.1, "dropout on attention and after each sub-layer", minimum=0.0, below=1.0, sizing=False)

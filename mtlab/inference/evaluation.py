@@ -5,6 +5,7 @@ The run's directory is only read. Shapes: n examples of a split.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -81,10 +82,11 @@ class EvaluatedRun:
     def metrics(self) -> dict[str, float]:
         """Return `SPLIT/METRIC` and `SPLIT/METRIC/FAMILY`, and their floors (docs/statistics.md).
 
-        The loss is averaged over questions that it can answer.
+        The loss is averaged over questions that it can answer, and left out where there are none.
         """
         split = self.request.split
-        return {} if self.hidden else self.evaluation.metrics(split) | self.evaluation.floors(split)
+        found = {} if self.hidden else self.evaluation.metrics(split) | self.evaluation.floors(split)
+        return {name: value for name, value in found.items() if not math.isnan(value)}  # a loss of no example
 
     def table(self) -> pl.DataFrame:
         """Return a row per example: text, image, right answer and prediction by name, score; or the task's own listing.
@@ -223,7 +225,7 @@ def evaluate_run(
 
     Raises:
         UserError: data or weights are missing or have changed, the head does not fit the task, or model and data
-            share no answer.
+            share no answer and it does not generate answers.
 
     """
     if request.own_data:  # which may have moved since

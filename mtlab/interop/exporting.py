@@ -20,6 +20,7 @@ from mtlab.interop.export_source import ExportSource, read_source
 from mtlab.interop.heads import HEADS, TEMPERATURE
 from mtlab.interop.weight_names import CheckpointLayout, Dialect, to_theirs, weight_mappings
 from mtlab.runs import imported_checkpoint
+from mtlab.runs.archive import name_archives
 
 Log = Callable[[str], None]  #: called with a line before each step
 POOLER = "text_model.pooler.dense"  #: never read, but Hugging Face's code allocates it
@@ -52,7 +53,7 @@ def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None)
     """
     if out.exists() or out.is_symlink():
         raise UserError("exists already: name another place, or remove it first", file=out)
-    log(f"reading {source}")
+    log(name_archives(f"reading {source}"))
     read = read_source(source)
     with place_errors(file=source):
         layout, unmapped, exact = plan_layout(read, dialect)

@@ -159,7 +159,7 @@ class Manager(nn.Module):
         """Which of the other modality's `place.other_experts` it reads, 1-based from the bottom; none by default.
 
         A manager that names some is given `Inputs.other_experts`, in which these are projected. What no manager of
-        either modality reads is not: it stays zero, but for positions.
+        either modality reads is not: it stays zero.
         """
         return ()
 

@@ -96,10 +96,12 @@ def levels_read(
 
     Raises:
         UserError: unknown manager or option, wrong type, value out of range; or the manager refuses its place, as a
-            bridge that names an expert not on offer.
+            bridge that names an expert not on offer, or there is none as no layer follows.
 
     """
     entry, config = lookup_options(MANAGERS, node, "manager")
+    if not model.cross_layers and (entry.name, config) != ("last", entry.config()):
+        raise UserError("reads nothing with `model.cross_layers: 0`, which pools the top levels: last", key="manager")
     levels: dict[ManagerKey, list[int]] = {}
     shapes: dict[Modality, TowerShape] = {"text": text, "image": vision}
     for own, other in _PAIRS:

@@ -111,10 +111,10 @@ class Task(Head):
         if cls.classes is not None and [answer.casefold() for answer in answers] != list(cls.classes):
             own = ", ".join(cls.classes)
             given = ", ".join(answers[:4]) + (" …" if len(answers) > 4 else "")
-            raise UserError(
-                f"{name!r} has {len(cls.classes)} answers ({own}); data set {data!r} has {len(answers)} ({given})",
-                key="task.name",
-            )
+            problem = f"{name!r} has {len(cls.classes)} answers ({own}); data set {data!r} has {len(answers)} ({given})"
+            if sorted(answer.casefold() for answer in answers) == sorted(cls.classes):
+                problem += ", in another order: convert them (`mtlab data convert jsonl` with `kind`), and use `shards`"
+            raise UserError(problem, key="task.name")
 
     @classmethod
     def reads_each_alone(cls) -> bool:

@@ -142,7 +142,8 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
 def calibrate(model: TaskModel, dataset: Dataset, sources: Sources, seed: int) -> None:
     """Standardise the channels of the offered levels by an evenly spread sample of training texts and images.
 
-    What the dropout of a trained tower draws here follows from the seed, and leaves the caller's generator as it was.
+    A trained tower runs here as in training: with dropout, whose draws follow from the seed and leave the caller's
+    generator as it was, and with batch norms by the sample's statistics, which their running ones take in.
     """
     examples = dataset.sample("train", SAMPLE)
     texts = {example.text for example in examples}

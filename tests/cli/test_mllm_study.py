@@ -26,7 +26,7 @@ set:
   data: {{name: shapes, train: 64, val: 16, test: 16}}
   train: {{batch: 8, length: {{steps: 6}}, eval_every: 3, checkpoint_every: 2}}
 axes:
-  manager: [last, {{name: bridge, label: DeepStack}}, residual_static]
+  manager: [last, bridge, residual_static]
   model.inject: {{values: [{{layers: [0, 2]}}, {{layers: [0]}}], unless: {{manager: last}}}}
 baseline: {{manager: last}}
 seeds: 1
@@ -48,8 +48,8 @@ def test_the_axis_of_injection_names_its_rows(study: Path) -> None:
     rows = expand(read_study(study))
     assert [row.label for row in rows] == [
         "last",
-        "DeepStack · inject layers [0, 2]",
-        "DeepStack · inject layers [0]",
+        "bridge · inject layers [0, 2]",
+        "bridge · inject layers [0]",
         "residual_static · inject layers [0, 2]",
         "residual_static · inject layers [0]",
     ]

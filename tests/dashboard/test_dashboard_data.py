@@ -100,6 +100,17 @@ def test_what_changes_is_seen(growing: tuple[Fabric, DashboardData]) -> None:
     assert opened.study("trial").counts["done"] == 11
 
 
+def test_damage_of_a_finished_run_is_seen_and_so_is_its_end(growing: tuple[Fabric, DashboardData]) -> None:
+    fabric, opened = growing
+    path = fabric.store.run("last-2/s0") / "examples.parquet"
+    before, whole = opened.report(opened.study("trial")), path.read_bytes()
+    path.write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(UserError, match=r"last-2/s0/examples\.parquet"):
+        opened.report(opened.study("trial"))
+    path.write_bytes(whole)
+    assert opened.report(opened.study("trial")).rows == before.rows
+
+
 def test_nothing_is_read_twice_that_has_not_changed(
     growing: tuple[Fabric, DashboardData], monkeypatch: pytest.MonkeyPatch
 ) -> None:

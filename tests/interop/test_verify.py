@@ -65,6 +65,18 @@ def rewritten(file: Path, change: Callable[[dict[str, Tensor]], object]) -> None
     save_file(tensors, file)
 
 
+@pytest.mark.parametrize("bundles", [[SMALL], [SMALL, "mt_saue_scalar"]])
+def test_tables_hold_no_markup(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bundles: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert command(monkeypatch, *(ROOTS[0] / name for name in bundles)) == 0
+    shown = capsys.readouterr().out
+    assert "e-" in shown
+    assert "[green]" not in shown
+    assert "[dim]" not in shown
+
+
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     right, wrong = ROOTS[0] / SMALL, copied(tmp_path)
     rewritten(wrong / "io.safetensors", lambda io: io["out/pooler_output"].add_(2e-5))

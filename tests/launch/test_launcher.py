@@ -376,6 +376,19 @@ def test_another_configuration_under_a_known_id_stops_everything(store: Store, r
     assert snapshot(store.root) == before
 
 
+def test_a_launch_that_raises_says_that_it_ended_and_leaves_signals_as_they_were(store: Store, run: Run) -> None:
+    before = signal.signal(signal.SIGTERM, mine := lambda *_: None)
+    try:
+        run({"aaa": {"does": "bug"}})
+        assert signal.getsignal(signal.SIGTERM) is mine
+        with pytest.raises(UserError, match="another configuration"):
+            run({"aaa": {"steps": 3}})
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [row["event"] for row in events(store, "launch", "end")] == ["launch", "end"] * 2
+
+
 def test_workers_are_held_to_their_threads(store: Store) -> None:
     plan, configs = make_plan({"aaa": {}}, (0,))
     configs["aaa/s0"]["config"]["train"]["threads"] = 1

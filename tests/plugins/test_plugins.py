@@ -1,6 +1,7 @@
 """A plug-in reaches every command: list, plan, run, train, report, check; and none is imported that was refused."""
 
 import json
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 from calling import Told
 
 from mtlab.config.registry import Registry
+from mtlab.errors import UserError
 from mtlab.launch.prepare import plan_study
 from mtlab.managers.base import MANAGERS, Manager
 from mtlab.studies.plan import run_configs
+from mtlab.training.worker import _check_content
 
 
 def test_brackets_in_docs_are_shown_as_they_stand(plugin: Callable[..., Path], told: Told, monkeypatch) -> None:
@@ -80,14 +83,28 @@ def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: 
     assert "importing plug-in plug_run" in (run / "log.txt").read_text()
 
     study.with_suffix(".py").write_text(study.with_suffix(".py").read_text() + "# changed since\n")
+    code, _, err = told("plan", study, "--store", store)
+    assert (code, f"{study.with_suffix('.py')} has changed since it was imported: restart Python" in err) == (2, True)
+    del sys.modules["plug_run"], MANAGERS.entries["plug_run"]  # as another process begins
     out = told("plan", study, "--store", store)[1]
     assert "the source of plug-in manager:plug_run has changed since 1 of the finished runs" in " ".join(out.split())
+
+    assert "the source of plug-in manager:plug_run has changed since this run was planned" in told("eval", run)[2]
+    code, _, err = told("intervene", run, "--again")
+    assert (code, "put it back, or train the run again" in err) == (2, True)
+    code, out, err = told("run", study, "study.seeds=2", "--store", store, "--workers", 1)
+    assert "the source of plug-in manager:plug_run has changed since 1 of the finished runs" in err
+    assert "versions of plug-ins" in " ".join(told("report", study, "--store", store)[1].split())
+    content = json.loads((run / "config.json").read_text())
+    versions = {**content["identity"]["versions"], "manager:plug_run": 2}
+    with pytest.raises(UserError, match="went from version 2 of 'plug_run' to 1 since this run was planned"):
+        _check_content(content["config"], {**content["identity"], "versions": versions})
 
     study.with_suffix(".py").unlink()  # what only reads needs no plug-in
     del MANAGERS.entries["plug_run"]
     code, out, _ = told("report", study, "--store", store, "--json")
     assert code == 0
-    assert [row["n"] for row in json.loads(out)["rows"]] == [1, 1]
+    assert [row["n"] for row in json.loads(out)["rows"]] == [2, 2]
     assert told("status", study, "--store", store)[0] == 0
 
     (run / "result.json").unlink()

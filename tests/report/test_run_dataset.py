@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from mtlab.data.base import Dataset
+from mtlab.config.check import check_config
+from mtlab.data.base import DATASETS, Dataset
 from mtlab.recording import run_dataset
 from mtlab.recording.reader import Missing
 
@@ -47,6 +49,29 @@ def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
     assert "no such folder" in why(run_dataset.load_image(questions, "cat.jpg"))
     assert run_dataset.answer_names(questions) == ()
     assert run_dataset.example_texts(questions, "val") == {}
+
+
+def test_data_that_have_changed_since_the_run_name_nothing(tmp_path: Path) -> None:
+    lines = [
+        {"image": f"{split}.png", "question": "which?", "answer": answer, "split": split}
+        for split in ("train", "val", "test")
+        for answer in ("red", "blue")
+    ]
+    (tmp_path / "images").mkdir()
+    for split in ("train", "val", "test"):
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / f"{split}.png")
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    node = {"name": "questions", "folder": str(tmp_path)}
+    options = check_config(DATASETS.get("questions").config, {"folder": str(tmp_path)})
+    digest = DATASETS.get("questions").cls.digest(options)
+    trained = config(**node) | {"identity": {"digests": {"data": digest}, "versions": {}}}
+    assert set(run_dataset.answer_names(run_dataset.open_dataset(trained))) == {"red", "blue"}
+    path.write_text(path.read_text() + json.dumps({**lines[0], "answer": "green"}) + "\n")
+    assert why(run_dataset.open_dataset(trained)) == run_dataset.CHANGED
+    older = {**trained, "identity": {"digests": {}, "versions": {"data:questions": 0}}}
+    assert "is of another version here" in why(run_dataset.open_dataset(older))
+    assert run_dataset.describe_data(trained) != run_dataset.describe_data(older)
 
 
 def test_a_picture_that_is_none_says_why() -> None:

@@ -76,6 +76,11 @@ def test_versions_and_the_engine_are_part_of_ids(plan: Any, monkeypatch: pytest.
     assert ids(plan("axes: {manager: [static]}")) != old
 
 
+def test_parts_of_epochs_are_counted_without_errors_of_rounding(plan: Any) -> None:
+    made = plan("axes: {manager: [last]}", "data.train=100", "train.batch=2", "train.length={epochs: 2.2}")
+    assert [cell.steps for cell in made.cells] == [110]  # 2.2 × 50 is above it in floats
+
+
 def test_flops_and_epochs_become_steps(plan: Any) -> None:
     fixed = plan("axes: {manager: [last, adaptive]}", "train.length={epochs: 2}")
     assert [cell.steps for cell in fixed.cells] == [16, 16]
@@ -219,6 +224,9 @@ def test_costs_are_counted_once_per_architecture(plan: Any, tmp_path: Path, monk
         found = plan("axes: {manager: [last, bridge], train.lr: [1e-3, 1e-4]}\nseeds: 2")
         assert len(counted) == 2
     assert found.cells[0].cost == found.cells[1].cost != found.cells[2].cost
+    monkeypatch.setattr("mtlab.config.registry.Entry.source", property(lambda _: "edited"))  # a plug-in's file
+    plan("axes: {manager: [last, bridge], train.lr: [1e-3, 1e-4]}\nseeds: 2")
+    assert len(counted) == 4
 
 
 def test_variants_that_have_no_family_in_common_are_not_compared(plan: Any) -> None:
@@ -233,6 +241,10 @@ def test_variants_that_have_no_family_in_common_are_not_compared(plan: Any) -> N
     [
         ("baseline: {manager: last}", "paired_t_examples needs 2 seeds at least: `seeds`"),
         ("seeds: 3", "nothing is compared: add `baseline`"),
+        (
+            "baseline: {manager: last}\nseeds: 5\nreport: {test: bootstrap}",
+            "bootstrap needs 10 seeds at least: `seeds`",
+        ),
     ],
 )
 def test_a_plan_says_why_no_difference_can_be_shown(

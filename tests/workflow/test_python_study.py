@@ -51,6 +51,20 @@ def test_a_mapping_and_its_file_are_one_study(folder: Path) -> None:
     assert repr(looks) == "<mtlab.Study looks: 4 new>"  # as `mtlab plan` has it: those of the first look
 
 
+def test_a_study_stays_what_it_was_loaded_as(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = mtlab.Study.load(DECLARED)
+    runs = first.plan()["run"].to_list()
+    second = mtlab.Study.load({**DECLARED, "seeds": 1, "set": {**DECLARED["set"], "train": {"batch": 4}}})
+    assert first.plan()["run"].to_list() == runs
+    assert set(second.plan()["run"]).isdisjoint(runs)
+    (folder / "here.yaml").write_text(first.path.read_text())
+    (folder / "other").mkdir()
+    monkeypatch.chdir(folder)
+    relative = mtlab.Study.load("here.yaml", store=folder / "apart")
+    monkeypatch.chdir(folder / "other")
+    assert relative.plan()["run"].to_list()
+
+
 def test_a_mapping_that_is_refused_leaves_the_earlier_one(folder: Path) -> None:
     declared = mtlab.Study.load(DECLARED)
     with pytest.raises(UserError, match="statik"):

@@ -165,7 +165,9 @@ def _by_family(evaluated: EvaluatedRun) -> list[list[str]]:
     def cells(suffix: str) -> list[str]:
         return [format_metric(metrics[f"{split}/{name}{suffix}"], name) for name in shown]
 
-    rows = [["all", f"{len(evaluated.evaluation.ids):,}", *cells(""), format_metric(metrics[f"{split}/loss"], "loss")]]
+    known = metrics.get(f"{split}/loss")
+    loss = "–" if known is None else format_metric(known, "loss")
+    rows = [["all", f"{len(evaluated.evaluation.ids):,}", *cells(""), loss]]
     rows += [[family, f"{counts[family]:,}", *cells(f"/{family}"), ""] for family in sorted(counts)]
     return [["family", "n", *(name.replace("_floor", " of a blind model") for name in shown), "loss"], *rows]
 

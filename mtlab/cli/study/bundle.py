@@ -9,7 +9,7 @@ import typer
 
 from mtlab.cli.options import StoredStudy, StoreOption
 from mtlab.cli.output import status_line
-from mtlab.cli.stored import stored_study_name
+from mtlab.cli.stored import note_changed, stored_study_name
 from mtlab.errors import UserError
 
 
@@ -33,6 +33,7 @@ def bundle(
     from mtlab.runs.store import Store, final_name, is_sweep, store_root
 
     opened = Store.open(store_root(store))
+    note_changed(file, opened)
     name = stored_study_name(file, opened)
     plan = opened.plan(name)
     if is_sweep(plan):

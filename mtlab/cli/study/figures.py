@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mtlab.cli.options import StoredStudy, StoreOption
-from mtlab.cli.stored import stored_study_name
+from mtlab.cli.stored import note_changed, stored_study_name
 from mtlab.errors import UserError, nearest
 from mtlab.units import format_span
 
@@ -62,6 +62,7 @@ def figures(
 
     pixels = _parse_width(width)
     opened = Store.open(store_root(store))
+    note_changed(file, opened)
     plan = opened.plan(stored_study_name(file, opened))
     if is_sweep(plan):
         raise UserError(f"is a sweep: its figures are in `mtlab sweep report {file}`", file=file)

@@ -55,7 +55,10 @@ class AttentionResidual(DepthSum):
             "the newest state, at first -2; or a number, at first 0",
         )
         gate_sources: bool = option(False, "multiply the sources by σ of a linear map of the newest state first")
-        null_source: bool = option(False, "a learned vector is one more source: a token may read nothing")
+        null_source: bool = option(
+            False,
+            "a learned vector is one more source: a token may read nothing. Contributions are shares of what it reads",
+        )
         entropy: float = option(
             0.0, "weight λ of an auxiliary loss: less λ times the mean entropy of α", minimum=0.0, sizing=False
         )

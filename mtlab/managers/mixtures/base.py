@@ -110,7 +110,8 @@ class LearnedMixture(Mixture):
         )
         start: Literal["uniform", "top", "spread", "slices"] = option(
             "uniform",
-            "weights at the start. `uniform`: all alike (published). `top`: the highest level ahead by 3 in its score. "
+            "weights at the start, before what `adaptive` and `sparse` add for a token. `uniform`: all alike "
+            "(published). `top`: the highest level ahead by 3 in its score. "
             "`spread`: cross-modal layer k prefers the k-th of levels spread from the lowest to the highest. `slices`: "
             "each level leads in its own share of the dimensions",
         )
