@@ -82,7 +82,9 @@ bench: $(VENV)/.dev
 		test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 bench-gpu: $(VENV)/.dev
-	@$(BIN)/python benchmarks/training_step.py --batch 32 --device cuda --json benchmarks/results/training_step_gpu.json
+	@for batch in 32 128; do for how in "" --compile; do \
+		$(BIN)/python benchmarks/training_step.py --batch $$batch --device cuda $$how \
+			--json benchmarks/results/training_step_gpu_$$batch$${how#--}.json || exit 1; done; done
 
 performance: $(VENV)/.dev
 	@$(BIN)/python benchmarks/docs_tables.py

@@ -1,6 +1,7 @@
 """One training step at the published base size: forward, backward, AdamW. Ours beside Hugging Face's BridgeTower.
 
-    python benchmarks/training_step.py [--rounds 7] [--quick] [--batch 4] [--only bridge transformers] [--device cuda]
+    python benchmarks/training_step.py [--rounds 7] [--quick] [--batch 4] [--only bridge transformers]
+        [--device cuda] [--compile]
 
 With weights held in bfloat16, ours is compared with theirs under autocast, as their users train it. All are timed in
 turn, round after round; every figure is a ratio of two CPU times of the same round (on a GPU: of wall
@@ -98,6 +99,7 @@ def main() -> None:
     arguments.add_argument("--batch", type=int, default=4)
     arguments.add_argument("--precision", nargs="+", choices=get_args(Precision), default=get_args(Precision))
     arguments.add_argument("--device", default="cpu")
+    arguments.add_argument("--compile", action="store_true", help="the encoders, and all of the model of transformers")
     arguments.add_argument("--only", nargs="+", choices=(*VARIANTS, THEIRS), default=[*VARIANTS, THEIRS])
     asked = arguments.parse_args()
     torch.set_num_threads(1)
@@ -116,10 +118,16 @@ def compare(tables: Tables, asked: argparse.Namespace) -> None:
     theirs = Theirs(device, ours.optimiser)
     if THEIRS in asked.only:
         flops[THEIRS] = size.batch * counted(lambda: theirs.step(one))
+    if asked.compile:  # once FLOPs are counted
+        for model in ours.models.values():
+            model.encoder.compile(dynamic=True)
+        theirs.model.compile(dynamic=True)
     steps: dict[str, Callable[[], object]] = {}
     for precision in asked.precision:
         if precision == "bf16_weights":
             held = Ours(variants, device, precision)
+            for model in held.models.values() if asked.compile else ():
+                model.encoder.compile(dynamic=True)
         for name in variants:
             step = (held or ours).step
             steps[f"{name} {precision}"] = waited(partial(step, name, batch, precision=precision), device)

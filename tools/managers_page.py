@@ -45,10 +45,11 @@ of which is c, it makes the input of its layer. [concepts.md](concepts.md) shows
 authors' code.
 
 **Which to start with.** With one or two cross-modal layers take [`static`](#static) or [`mean`](#mean) over all levels:
-a bridge then lacks levels, and one such layer did as well as three. With three, no difference to a [`bridge`](#bridge)
-is shown if its levels are searched on validation data ([how](your-own-manager.md#4-is-it-better-than-a-bridge)).
-[`adaptive`](#adaptive) learned sooner than `static`, and was not shown to end higher. This comes from small models and
-one kind of questions; [results.md](results.md) has the tables and the limits.
+a bridge then lacks levels, and one such layer did as well as three. With three, no manager is shown to be better than a
+[`bridge`](#bridge) whose levels are searched on validation data ([how](your-own-manager.md#4-is-it-better-than-a-bridge))
+on questions that need different levels; on a ViT some are shown to be worse. In counting shapes `mean` and `static` are
+better than a bridge on the top three levels. [`adaptive`](#adaptive) learned sooner than `static`, and was not shown to
+end higher. This comes from small models; [results.md](results.md) has the tables and the limits.
 
 *Reads*: what a token's input depends on, by gradients, in a small model of {levels} levels and {layers} cross-modal
 layers with the default options; ● marks a level, or the output of a layer below, counted from the lowest. Of the
@@ -58,8 +59,9 @@ other modality a layer may read a level, or its newest state.
 included: {n} levels of width {width} and {n} cross-modal layers per modality, {tokens} text tokens and {side} × {side}
 patches with a class token; FLOPs of the forward pass for one example, matrix products and convolutions alone.
 
-*Found*: test accuracy in the shipped comparisons, after an equal search for every variant. The difference is to the
-bridge that the column *against* names, with its image levels: these differ from one comparison to the next.
+*Found*: what the shipped comparisons have on test data, mostly after an equal search for every variant: accuracy, of
+counting alone where that is named, and recall in retrieval. The difference is to the row that the column *against*
+names, mostly a bridge with its image levels: these differ from one comparison to the next.
 
 `make managers` writes this page from the registry.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
+from statistics import fmean
 
 import docs_tables
 import pytest
@@ -42,3 +44,15 @@ def test_an_edited_number_is_written_over(tmp_path: Path, monkeypatch: pytest.Mo
         assert "Not measured yet" in docs_tables.written(page % unmeasured)
     with pytest.raises(ValueError, match=r"no benchmarks/cash\.py"):
         docs_tables.written(page % "cash steps")
+
+
+def test_the_table_of_precisions_is_that_of_its_runs() -> None:
+    with (docs_tables.ROOT / "analysis/results/precision_runs.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    page = (docs_tables.ROOT / "docs/performance.md").read_text()
+    for label in dict.fromkeys(run["label"] for run in runs):
+        own = [run for run in runs if run["label"] == label]
+        test, area = ([100 * float(run[column]) for run in own] for column in ("test/accuracy", "area"))
+        manager, _, precision = label.partition(" · precision ")
+        each = ", ".join(f"{value:.1f}" for value in test)
+        assert f"| {manager} | {precision} | {each} | {fmean(test):.1f} | {fmean(area):.1f} |" in page

@@ -71,7 +71,7 @@ FAULTS = (
     Fault("power cut of a disk", "ext4 shut down, unflushed data lost", disk.power_cut, POWER),
     Fault("store copied in mid-run", "cp -r, cp -a or tar; both gone on with", store.copied),
     Fault("two stores merged", "cp -r, -a, -au; finished and cut off runs", store.merged),
-    Fault("torch upgraded in mid-run", "after a kill, its version differs", store.upgraded),
+    Fault("torch or mtlab upgraded in mid-run", "after a kill, its version differs", store.upgraded),
     Fault("kill -9 of the launcher", "up to 3 times a study", partial(many.killed, "launcher")),
     Fault("kill -9 of a worker", "up to 3 times a study, retried at once", partial(many.killed, "worker")),
     Fault("kill -9 of both", "up to 3 times a study", partial(many.killed, "both")),
@@ -115,7 +115,7 @@ class Tally:
         )
 
 
-HEAD = "| fault | how | played | injected | lost | wrong | told |\n|---|---|---|---|---|---|---|"
+HEAD = "| fault | how | trials | injected | lost | wrong | reported |\n|---|---|---|---|---|---|---|"
 
 
 @contextmanager

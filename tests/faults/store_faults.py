@@ -115,8 +115,9 @@ def merged(stage: Stage) -> Report:
 
 
 def upgraded(stage: Stage) -> Report:
-    """Killed, and gone on with by another version of torch: told in the log, in the result, and so in the report."""
-    process = stage.start(_strike_version, "1.0")
+    """Killed, and gone on with by another torch or mtlab: told in the log, in the result, and so in the report."""
+    library = stage.dice.choice(["torch", "mtlab"])
+    process = stage.start(_strike_version, library, "1.0")
     wait_for(lambda: stage.last.exists() or not process.is_alive())
     process.join(stage.moment())
     process.kill()
@@ -128,14 +129,14 @@ def upgraded(stage: Stage) -> Report:
     result, expected = read(stage.run / "result.json"), stage.undisturbed["result"]
     mixes, other = result["mixes"], expected["mixes"]
     # A run that had ended before the kill is all of one version.
-    torch = f"1.0{THEN}{other['torch']}" if injected else "1.0"
+    version = f"1.0{THEN}{other[library]}" if injected else "1.0"
     wrong = [key for key in expected if key not in ("mixes", "cost") and result[key] != expected[key]]
-    told = mixes == {**other, "torch": torch} and (not injected or "torch 1.0, now" in stage.said())
+    told = mixes == {**other, library: version} and (not injected or f"{library} 1.0, now" in stage.said())
     note = "" if told and not wrong else f"{wrong}, {mixes}: {stage.said()[-400:]}"
     return Report(injected, wrong=len(wrong), explained=told, note=note)
 
 
-def _strike_version(version: str) -> None:
+def _strike_version(library: str, version: str) -> None:
     from mtlab.training import loop
 
-    loop.describe_conditions = lambda run: {**describe_conditions(run), "torch": version}
+    loop.describe_conditions = lambda run: {**describe_conditions(run), library: version}
