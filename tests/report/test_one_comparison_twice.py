@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fabric import FAMILIES, Fabric
 
+from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.formats.captions import looks_caption
 from mtlab.report.study_report import build_report
 
@@ -45,3 +46,11 @@ def test_so_do_looks(fabric: Fabric, plan: dict[str, Any]) -> None:
     report = build_report(fabric.store, twice(plan) | {"equivalence": 0.03, "sequential": rules})
     assert report.comparisons == 1
     assert "0 of 1 comparison has ended" in looks_caption(report)
+
+
+def test_so_does_the_sentence_of_what_was_found(fabric: Fabric, plan: dict[str, Any]) -> None:
+    fabric.finish("last", 0, 0.5)
+    given = fabric.plan(["bridge", "static", "last"], seeds=4)
+    for each in (given, twice(given)):
+        told = verdict_sentence(build_report(fabric.store, each))
+        assert "On test/accuracy (p ≤ 0.05 after Holm): no difference" in told

@@ -1,6 +1,7 @@
 """Seeds until decided and equivalence in the report: verdicts, what was spent, and every format."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mtlab.report.next_steps import closing_lines
 from mtlab.report.sequential.looks import take_look
 from mtlab.report.study import StudyResults
 from mtlab.report.study_report import StudyReport, build_report
+from mtlab.runs.results import write_result
 from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.stopping import StoppingRule
 from mtlab.studies.looks import Looks, read_looks
@@ -274,3 +276,42 @@ def test_what_has_not_learned_ends_at_the_first_look_and_uses_up_no_seeds(fabric
     assert report.rows[2].p_corrected is None
     assert report.comparisons == 2  # corrected for both: which of them learn is known only afterwards
     assert "| last | not having learned | 4 of 10 |" in report.to_markdown()
+
+
+def test_before_the_first_look_it_says_so(fabric: Fabric) -> None:
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.7 + 0.01 * seed)
+        fabric.finish("last", seed, 0.3)
+    cells = ("bridge", "last")
+    looks = read_looks(fabric.store, planned(fabric, cells=cells))
+    assert build_report(fabric.store, planned(fabric, looks, cells)).rows[1].verdict == "no look yet"
+
+
+def test_families_judge_a_baseline_on_the_seeds_that_the_last_look_has_seen(fabric: Fabric) -> None:
+    """A later seed, for which another comparison asked, does not take back what was decided before."""
+    fabric.examples = 600
+    cells, noise = ("bridge", "last", "static"), np.random.default_rng(3).normal(0, 0.01, (MOST, 3))
+    means = {"bridge": 0.8, "last": 0.55, "static": 0.8}
+    looks = read_looks(fabric.store, planned(fabric, cells=cells))
+    assert looks is not None
+    while looks.open:
+        plan = planned(fabric, looks, cells)
+        for run in plan["runs"]:
+            if not (fabric.store.run(run["id"]) / "result.json").exists():
+                accuracy = means[run["cell"]] + noise[run["seed"], cells.index(run["cell"])]
+                folder = fabric.finish(run["cell"], run["seed"], accuracy, floor=0.4)
+                if run["id"] == "bridge/s7":
+                    unlearned(folder, "colour")
+        looks = take_look(fabric.store, plan, looks, looks.open)
+    report = build_report(fabric.store, planned(fabric, looks, cells))
+    tested = {row.label: row.look.n for row in report.rows if row.look is not None}
+    assert tested["last"] < tested["static"]
+    outcomes = {row.label: row.outcome for row in report.families["colour"]}
+    assert (outcomes["last"], outcomes["static"]) == ("worse", "baseline not learned")
+
+
+def unlearned(folder: Path, family: str) -> None:
+    """Say that a blind model has as much as this run on a family."""
+    result = json.loads((folder / "result.json").read_text())
+    result["metrics"][f"test/accuracy_floor/{family}"] = result["metrics"][f"test/accuracy/{family}"]
+    write_result(folder, {key: value for key, value in result.items() if key != "sha256"})

@@ -77,14 +77,15 @@ def _compared(report: StudyReport) -> str:
     if undecided:
         what = "" if shown else f" to {against}"
         shown.append(f"no difference{what} is shown for {list_names(undecided)}")
-    few = [row for row in compared if row.outcome == "too few"]
+    few = [row.label for row in compared if row.outcome == "too few"]
     if few:
-        shown.append(f"too few seeds to tell of {list_names([row.label for row in few])}")
+        shown.append(f"too few seeds to tell of {list_names(few)}")
     shown += _untrained(report.rows)
     if not shown:
         return f"On {report.metric}: nothing can be compared."
     corrected = " after Holm" if report.correct == "holm" and report.comparisons > 1 else ""
-    tested = f" (p ≤ {report.alpha:g}{corrected})" if len(few) < len(compared) else ""
+    some = any(row.compared and row.outcome != "too few" for row in report.rows)
+    tested = f" (p ≤ {report.alpha:g}{corrected})" if some else ""
     return f"On {report.metric}{tested}: {'; '.join(shown)}."
 
 
