@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
@@ -85,4 +85,7 @@ def tests() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join({each.__name__: each for each in (worth, bridges, hard, longer, tests)}[sys.argv[1]]()))
+    tables = {each.__name__: each for each in (worth, bridges, hard, longer, tests)}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=tables)
+    print("\n".join(tables[parser.parse_args().table]()))

@@ -8,8 +8,8 @@ of layers. For analysis/predictions.md, `python tools/findings.py search` prints
 
 from __future__ import annotations
 
+import argparse
 import csv
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -367,7 +367,7 @@ def medium_shapes() -> Iterator[str]:
         yield f"| {label} | {' | '.join(of_one.get(setting, '') for setting in settings)} |"
 
 
-def main(name: str) -> None:
+def main() -> None:
     """Print one of the tables."""
     tables = {
         "search": search,
@@ -378,8 +378,11 @@ def main(name: str) -> None:
         "batch_trials": batch_trials,
         "medium_shapes": medium_shapes,
     } | {each: partial(tried, each) for each in TRIED}
-    print("\n".join(tables.get(name, partial(comparison, name))()))
+    tables |= {each: partial(comparison, each) for each in SHIPPED if each not in tables}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=sorted(tables), metavar="TABLE", help=", ".join(sorted(tables)))
+    print("\n".join(tables[parser.parse_args().table]()))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

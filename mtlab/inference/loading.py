@@ -26,7 +26,11 @@ def import_run_plugins(found: FinishedRun, *, allowed: bool) -> None:
 
     """
     with place_errors(file=found.folder / "config.json"):
-        import_plugins(found.config["plugins"], Path(found.config["plugin_folder"]), allowed=allowed)
+        try:
+            import_plugins(found.config["plugins"], Path(found.config["plugin_folder"]), allowed=allowed)
+        except UserError as error:
+            moved = "; `--plugin FILE` imports it from elsewhere" if allowed else ""
+            raise UserError(error.problem + moved, key=error.key) from None
 
 
 def build_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
@@ -367,6 +368,7 @@ def collect() -> list[Answer]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     told = collect()
     for answer in told:
         if not answer.fair:

@@ -100,7 +100,13 @@ def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: 
     with pytest.raises(UserError, match="went from version 2 of 'plug_run' to 1 since this run was planned"):
         _check_content(content["config"], {**content["identity"], "versions": versions})
 
-    study.with_suffix(".py").unlink()  # what only reads needs no plug-in
+    moved = tmp_path / "moved" / "plug_run.py"
+    moved.parent.mkdir()
+    study.with_suffix(".py").rename(moved)
+    del sys.modules["plug_run"], MANAGERS.entries["plug_run"]
+    assert "`--plugin FILE` imports it from elsewhere" in told("eval", run)[2]
+    assert told("eval", run, "--plugin", moved)[0] == 0
+    moved.unlink()  # what only reads needs no plug-in
     del MANAGERS.entries["plug_run"]
     code, out, _ = told("report", study, "--store", store, "--json")
     assert code == 0
