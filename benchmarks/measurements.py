@@ -117,8 +117,12 @@ def circumstances(*, gpu: bool) -> dict[str, Any]:
 def processor() -> str:
     """Name the processor."""
     described = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = [line.partition(":")[2].strip() for line in described.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    words = [line.partition(":") for line in described.splitlines()]
+    found = {key.strip(): value.strip() for key, _, value in reversed(words)}  # of the first core
+    if "model name" not in found:
+        return platform.processor() or platform.machine()
+    # A virtual machine names no more than "AMD EPYC"; these two tell which.
+    return f"{found['model name']} (family {found.get('cpu family', '?')}, model {found.get('model', '?')})"
 
 
 def others() -> int | None:
