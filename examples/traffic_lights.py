@@ -30,8 +30,6 @@ class TrafficLights(Dataset):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         train: int = option(600, "training examples", minimum=1)
         val: int = option(120, "validation examples", minimum=1)
         test: int = option(120, "test examples", minimum=1)
@@ -103,8 +101,6 @@ class SmoothedAnswers(Classification):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         smoothing: float = option(0.1, "share of the target that is spread over all answers", minimum=0.0, maximum=1.0)
 
     def __init__(self, config: Config, width: int, answers: int) -> None:

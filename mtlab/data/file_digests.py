@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -69,7 +68,6 @@ def _stamp(path: Path) -> list[int]:
 
 def _hash(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return files.sha256(path)
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None

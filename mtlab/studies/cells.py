@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mtlab import files
 from mtlab.config.hashing import canonical_json
 from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
@@ -148,7 +147,7 @@ def _in_steps(row: StudyRow, cost: CellCost) -> dict[str, Any]:
 
 
 def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
-    from mtlab.training.init_from import trained_towers
+    from mtlab.training.init_from import digest_checkpoint, trained_towers
 
     name = start.get("checkpoint") if isinstance(start, Mapping) else start
     if not isinstance(name, str):
@@ -169,7 +168,7 @@ def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
     except UserError as error:
         raise study.error(str(error), "init_from") from None
     _refuse_lost_towers(study, row, trained)
-    return {"checkpoint": str(path), "digest": files.sha256(path)}
+    return {"checkpoint": str(path), "digest": digest_checkpoint(path)}
 
 
 def _imported(study: StudySpec, row: StudyRow, path: Path) -> dict[str, Any]:

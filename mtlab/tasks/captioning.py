@@ -28,8 +28,6 @@ class Captioning(Task):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         prompt: str = option("Describe the image.", "the instruction behind every image, in the place of a question")
         candidates: int = option(
             16, "captions of which the likeliest is chosen, one of them the image's own", minimum=2

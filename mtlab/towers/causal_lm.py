@@ -44,8 +44,6 @@ class CausalLanguageModel(Tower[str]):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        """Options in the YAML."""
-
         model: str = option(
             SMOLLM2, "smollm2_135m (PyPI), a hub name, or a folder of transformers: Llama, Qwen2, Qwen3"
         )

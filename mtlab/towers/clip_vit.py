@@ -37,8 +37,6 @@ class ClipViT(TimmBased):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        """Options in the YAML."""
-
         width: int = option(768, "width of every level", minimum=1)
         depth: int = option(12, "blocks, each a level", minimum=1, maximum=256)
         heads: int = option(12, "attention heads; must divide the width (CLIP: width / 64)", minimum=1)

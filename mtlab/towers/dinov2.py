@@ -51,8 +51,6 @@ class DINOv2Small(TimmBased):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        """Options in the YAML."""
-
         image_size: int = option(
             126, "side of the square that images are resized to, pixels; a multiple of 14", minimum=PATCH
         )

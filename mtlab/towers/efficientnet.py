@@ -43,8 +43,6 @@ class EfficientNetLite0(TimmBased):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        """Options in the YAML."""
-
         image_size: int = option(64, "side of the square that images are resized to, pixels", minimum=32)
         grid: int = option(4, "side of the token grid that every level is pooled to", minimum=1)
 

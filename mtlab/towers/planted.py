@@ -34,8 +34,6 @@ class PlantedTower(Tower[Raw]):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        """Options in the YAML."""
-
         depth: int = option(6, "levels", minimum=1, maximum=256)
         planted: int = option(3, "the level that carries the code, 1 = lowest", minimum=1)
         width: int = option(32, "width of every level", minimum=1)

@@ -107,8 +107,6 @@ class TransformersTower(EncoderBased):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        """Options in the YAML."""
-
         model: str = option("roberta-base", "hub name, or folder with config.json, tokeniser and weights")
         weights: Literal["pretrained", "random"] = option("pretrained", "the model's own weights, or random ones")
         seed: int = option(0, "seed of random weights", minimum=0)
@@ -175,8 +173,6 @@ class MiniLM(EncoderBased):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        """Options in the YAML."""
-
         max_length: int = option(32, "longest text, in tokens; longer ones are cut", minimum=2, maximum=512)
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:

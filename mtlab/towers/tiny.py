@@ -87,8 +87,6 @@ class TinyText(Tower[str]):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TinyOptions):
-        """Options in the YAML."""
-
         max_length: int = option(32, "longest text, in tokens; longer ones are cut", minimum=2)
         vocabulary: int = option(512, "rows that words are hashed to", minimum=8)
 
@@ -161,8 +159,6 @@ class TinyVision(Tower[NDArray[np.uint8]]):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TinyOptions):
-        """Options in the YAML."""
-
         image_size: int = option(32, "side of the square that images are resized to, pixels", minimum=1)
         patch: int = option(8, "side of a patch, pixels; must divide image_size", minimum=1)
 

@@ -91,8 +91,6 @@ class TimmTower(TimmBased):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        """Options in the YAML."""
-
         model: str = option("vit_base_patch16_224", "timm's name of the model, with or without a tag")
         weights: str = option("pretrained", "pretrained (timm's own, from the hub), random, or a file of weights")
         seed: int = option(0, "seed of random weights", minimum=0)

@@ -192,8 +192,6 @@ class Captions4M(PublishedDataset):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         coco: str = option("", "shards of COCO's captions")
         vg: str = option("", "shards of Visual Genome's region descriptions")
         sbu: str = option("", "shards of SBU")

@@ -39,8 +39,6 @@ class Questions(Dataset):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         folder: str = option("", "holds questions.jsonl, or train.jsonl, val.jsonl and test.jsonl")
         images: str = option("images", "folder of the images; a relative path starts at `folder`")
         min_count: int = option(

@@ -239,8 +239,6 @@ class OwnShards(ShardedDataset):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ShardOptions):
-        """Options in the YAML."""
-
         train: str = option("", "selection: PART, PART/SUBSET or PART[FIRST:LAST]; empty: train, what can be answered")
         val: str = option("val", "selection for validation")
         test: str = option("test", "selection for the verdict")

@@ -66,8 +66,6 @@ class _PilAugmented(ImageTransform):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ImageTransform.Config):
-        """Options in the YAML."""
-
         draws: int = option(2, "operations drawn for an image", minimum=0, maximum=10)
         level: int = option(9, "their strength, 0 to 30", minimum=0, maximum=MAX_LEVEL["pil"])
 
@@ -121,8 +119,6 @@ class _ArrayAugmented(ImageTransform):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ImageTransform.Config):
-        """Options in the YAML."""
-
         draws: int = option(2, "operations drawn for an image, each applied one time in two", minimum=0, maximum=10)
         level: int = option(7, "their strength, 0 to 10", minimum=0, maximum=MAX_LEVEL["array"])
 
@@ -174,8 +170,6 @@ class _Blip(_ArrayAugmented):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(_ArrayAugmented.Config):
-        """Options in the YAML."""
-
         level: int = option(5, "their strength, 0 to 10", minimum=0, maximum=MAX_LEVEL["array"])
 
 

@@ -42,8 +42,6 @@ class ClipArt(Dataset):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         sources: tuple[Literal["openmoji", "tuxpaint", "openclipart"], ...] = option(
             ("openmoji",),
             "openmoji (from PyPI), tuxpaint, openclipart (Debian: tuxpaint-stamps-default, openclipart-svg)",

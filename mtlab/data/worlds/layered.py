@@ -35,8 +35,6 @@ class Layered(Dataset):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         train: int = option(24000, "training examples", minimum=1, maximum=MOST)
         val: int = option(2400, "validation examples", minimum=1, maximum=MOST)
         test: int = option(4800, "test examples", minimum=1, maximum=MOST)

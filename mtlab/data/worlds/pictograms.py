@@ -46,8 +46,6 @@ class Pictograms(Dataset):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         image_size: int = option(128, "side of a picture, in pixels", minimum=32, maximum=512)
 
     config: Config

@@ -24,8 +24,6 @@ class PlantedCodes(Dataset):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         train: int = option(4000, "training examples", minimum=1, maximum=2**22)
         val: int = option(500, "validation examples", minimum=1, maximum=2**22)
         test: int = option(1000, "test examples", minimum=1, maximum=2**22)

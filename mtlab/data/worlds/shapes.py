@@ -34,8 +34,6 @@ class Shapes(ShapesWorld):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ShapesOptions):
-        """Options in the YAML."""
-
         train: int = option(24000, "training examples, four to a picture", minimum=1, maximum=MOST)
         val: int = option(2400, "validation examples", minimum=1, maximum=MOST)
         test: int = option(4800, "test examples", minimum=1, maximum=MOST)

@@ -37,8 +37,6 @@ class ShapesCaptions(ShapesWorld):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ShapesOptions):
-        """Options in the YAML."""
-
         train: int = option(8000, "training captions, four to a picture", minimum=1, maximum=MOST)
         val: int = option(800, "validation captions", minimum=1, maximum=MOST)
         test: int = option(1600, "test captions", minimum=1, maximum=MOST)

@@ -37,8 +37,6 @@ class ShapesEntailment(ShapesWorld):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ShapesOptions):
-        """Options in the YAML."""
-
         train: int = option(9000, "training sentences, three to a picture", minimum=1, maximum=MOST)
         val: int = option(900, "validation sentences", minimum=1, maximum=MOST)
         test: int = option(1800, "test sentences", minimum=1, maximum=MOST)

@@ -29,8 +29,6 @@ class ShapesPairs(ShapesWorld):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(ShapesOptions):
-        """Options in the YAML."""
-
         train: int = option(8000, "training statements, two to a pair of pictures", minimum=1, maximum=MOST)
         val: int = option(800, "validation statements", minimum=1, maximum=MOST)
         test: int = option(1600, "test statements", minimum=1, maximum=MOST)

@@ -38,8 +38,6 @@ class BaseBridge(Manager):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         experts: Any = option(
             None,
             "the offered expert of each cross-modal layer, K numbers (1 lowest, -1 highest), or {text: …, image: …}; "

@@ -25,8 +25,6 @@ class BridgeCrossAttention(BaseBridge):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(BaseBridge.Config):
-        """Options in the YAML."""
-
         heads: int = option(4, "attention heads; must divide the width", minimum=1)
 
     @classmethod

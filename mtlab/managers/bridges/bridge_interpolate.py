@@ -25,8 +25,6 @@ class BridgeInterpolate(BaseBridge):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(BaseBridge.Config):
-        """Options in the YAML."""
-
         beta: float = option(0.5, "initial share β of the previous state, learned from there")
 
     weights_sum_to_one = False  # the expert's is 1 − β

@@ -26,8 +26,6 @@ class BridgeMlp(BaseBridge):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(BaseBridge.Config):
-        """Options in the YAML."""
-
         ratio: int = option(1, "inner width of the network, in widths", minimum=1)
 
     @classmethod

@@ -25,8 +25,6 @@ class BridgeScaledAdd(BaseBridge):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(BaseBridge.Config):
-        """Options in the YAML."""
-
         scale: float = option(1.0, "initial scale s of the uni-modal layer, learned from there")
 
     weights_sum_to_one = False  # s is free

@@ -21,8 +21,6 @@ class Last(Manager):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         expert: int = option(-1, "the offered level that enters: 1 is the lowest offered, -1 the highest")
 
     weights_sum_to_one = False  # above the first layer no expert has weight

@@ -29,8 +29,6 @@ class DenseConnector(Connector):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         integration: Literal["dense", "sparse"] = option(
             "dense", "what stands beside the top level: means of groups of levels, or single levels"
         )

@@ -37,8 +37,6 @@ class Igva(Connector):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         groups: Any = option(
             4, "groups of offered experts, as lists (1 lowest, -1 highest), or how many of equal size (published: 4)"
         )

@@ -32,8 +32,6 @@ class MMFuser(Connector):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         heads: int = option(4, "attention heads; must divide the width (published: 16)", minimum=1)
         points: int = option(4, "points that a head reads of each level (published: 4)", minimum=1)
 

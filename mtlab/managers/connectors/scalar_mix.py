@@ -28,8 +28,6 @@ class ScalarMix(Connector):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         layer_norm: bool = option(False, "standardise each level over the whole batch first, without scale and shift")
 
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"score", "factor"})

@@ -40,8 +40,6 @@ class AttentionResidual(DepthSum):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(DepthSum.Config):
-        """Options in the YAML."""
-
         mode: Literal["full", "block", "block_states", "delta", "delta_block"] = option(
             "full", "the sources besides the levels: see above"
         )

@@ -42,8 +42,6 @@ class DepthSum(Manager):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         experts: Literal["all", "top"] = option(
             "all", "the levels that stand beside the previous states: all that are offered, or the top one (published)"
         )

@@ -27,8 +27,6 @@ class DepthWeighted(DepthSum):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(DepthSum.Config):
-        """Options in the YAML."""
-
         dilation: int = option(1, "a layer reads every such state, counted downwards from the newest", minimum=1)
         period: int = option(
             1, "only every such layer averages, counted from the first; the others hand on the newest state", minimum=1

@@ -29,8 +29,6 @@ class Mudd(DepthSum):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(DepthSum.Config):
-        """Options in the YAML."""
-
         hidden: int | None = option(
             None,
             "inner width of the network that makes the weights; null: as published, the number of states (four times "

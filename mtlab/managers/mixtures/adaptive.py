@@ -25,8 +25,6 @@ class Adaptive(LearnedMixture):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(LearnedMixture.Config):
-        """Options in the YAML."""
-
         weight: Literal["scalar", "vector"] = option(
             "vector",
             "`vector`: the previous state has one weight per dimension; `scalar`: one. Experts have one per token, and "

@@ -95,8 +95,6 @@ class LearnedMixture(Mixture):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         weight: Literal["scalar", "vector"] = option(
             "vector",
             "`vector`: one weight per expert and dimension; `scalar`: one per expert; the previous state alike",

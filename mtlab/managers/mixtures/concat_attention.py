@@ -39,8 +39,6 @@ class ConcatAttention(Mixture):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         heads: int = option(1, "attention heads; must divide the width", minimum=1)
         first: Literal["uniform", "top"] = option(
             "uniform", "at the first cross-modal layer: the mean of the experts, or attention asked by the top one"

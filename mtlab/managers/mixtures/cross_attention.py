@@ -37,8 +37,6 @@ class CrossAttention(Mixture):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         heads: int = option(1, "attention heads; must divide the width", minimum=1)
         query: Literal["own", "fused"] = option(
             "own", "ask with the previous state alone, or beside what it attends to in the other modality"

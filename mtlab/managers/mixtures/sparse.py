@@ -29,8 +29,6 @@ class Sparse(Adaptive):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Adaptive.Config):
-        """Options in the YAML."""
-
         k: int = option(2, "experts that a token keeps; more than are offered keep all", minimum=1)
         start: Literal["uniform", "top", "spread"] = option(
             "uniform", "as of `adaptive`; by `slices` each dimension would keep levels of its own"

@@ -21,8 +21,6 @@ class Static(LearnedMixture):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(LearnedMixture.Config):
-        """Options in the YAML."""
-
         frozen: bool = option(
             False, "control: keep the experts' weights as they start (the previous state's weight is learned still)"
         )

@@ -38,8 +38,6 @@ class StaticAll(Manager):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         previous: Literal["raw", "own_softmax", "joint_softmax"] = option(
             "raw", "weights of the previous states: free, a softmax of their own, or one softmax with the experts"
         )

@@ -29,8 +29,6 @@ class Window(Mixture):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         centre: Literal["middle", "paired"] = option(
             "middle", "where the window starts: at the middle, or at the expert that a bridge would take"
         )

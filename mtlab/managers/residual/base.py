@@ -34,8 +34,6 @@ class Residual(Manager):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         weight: Literal["scalar", "vector"] = option(
             "vector", "what is learned from zero: one number per expert, or one per expert and dimension (published)"
         )

@@ -38,8 +38,6 @@ class DeepStack(Manager):
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
-        """Options in the YAML."""
-
         start: int = option(1, "cross-modal layers below the first that adds a level", minimum=0)
         interval: int = option(1, "a level is added in front of every such number of layers", minimum=1)
         experts: Any = option(

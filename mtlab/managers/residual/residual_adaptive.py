@@ -28,8 +28,6 @@ class ResidualAdaptive(Residual):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Residual.Config):
-        """Options in the YAML."""
-
         query: Literal["own", "last", "average", "cross"] = option(
             "own",
             "what a token asks with: its own state, or beside it the other modality's last token, its mean, or what it "
