@@ -294,7 +294,7 @@ class _Launch:
         elif code == EXIT_LOCKED:
             job.attempt -= 1
             self._set_state(job, "elsewhere", "another worker was faster")
-        elif job.pause_requested and (failure is None or failure.kind == "killed"):
+        elif job.pause_requested and (failure is None or failure.kind in ("killed", "timeout")):
             self._set_state(job, *(("queued", "resumed") if job.wanted_again else ("paused",)))
             job.pause_requested = job.wanted_again = False
         elif self.signals or self.aborted:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtlab.report.comparison.compare import seed_spread
@@ -13,7 +14,7 @@ from mtlab.report.comparison.verdict import list_names, next_for_not_learned, ve
 from mtlab.report.formats import numbers
 from mtlab.report.formats.run_again import RunAgain, readable_as, run_again
 from mtlab.runs.shell_command import shell_command
-from mtlab.runs.store import FINAL
+from mtlab.runs.store import FINAL, FINAL_FILE
 from mtlab.statistics.power import POWER, seeds_to_detect
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.statistics.sequential import look_boundaries
@@ -45,7 +46,8 @@ def closing_lines(
     lines = [f"found: {verdict_sentence(report)}"]
     lines += [line for line in (_speed(report),) if line is not None]
     again = partial(run_again, file, *overrides, store=store)
-    lines += [f"next: {step}" for step in _next_steps(report, again, store)]
+    sweep = report.study.removesuffix(FINAL) if Path(file).name == FINAL_FILE else None
+    lines += [f"next: {step}" for step in _next_steps(report, again, store, sweep)]
     page = shell_command("report", readable_as(file, report.study, overrides), "--format", "html", store=store)
     return [*lines, f"all figures on one page: {page}"]
 
@@ -64,8 +66,8 @@ def _speed(report: StudyReport) -> str | None:
     return f"speed: {'; '.join(told)} (area under {speed.metric})" if told else None
 
 
-def _next_steps(report: StudyReport, again: RunAgain, store: Store | None) -> list[str]:
-    """Choose the next steps: first to finish, then to train, then to add seeds."""
+def _next_steps(report: StudyReport, again: RunAgain, store: Store | None, sweep: str | None) -> list[str]:
+    """Choose the next steps: first to finish, then to train, then to add seeds. `sweep`: whose winners these are."""
     if report.runs.get("done", 0) < report.runs["asked"]:
         failed = report.runs.get("failed", 0)
         status = shell_command("status", report.study, store=store)
@@ -80,15 +82,20 @@ def _next_steps(report: StudyReport, again: RunAgain, store: Store | None) -> li
     few = [row for row in compared if row.outcome == "too few"]
     if few and report.sequential is None:
         wanted = max(SEEDS, lookup_test(report.test).seeds)
-        steps.append(f"{_with_seeds(report, wanted, again)} (finished runs are kept)")
-    elif any(row.outcome == "undecided" for row in compared):
-        steps.append(_more_seeds(report, [row for row in compared if row.outcome == "undecided"], again))
+        steps.append(f"{_with_seeds(report, wanted, again, sweep)} (finished runs are kept)")
+    elif undecided := [row for row in compared if row.outcome == "undecided"]:
+        write = ""
+        if sweep is not None:  # a sweep has its winners' seeds once; a copy of the study may have others
+            copy = f"{sweep}-more.yaml"
+            write = f"{shell_command('sweep', 'best', sweep, '--as', copy, store=store)} && "
+            again = partial(run_again, copy, store=store)
+        steps.append(_more_seeds(report, undecided, again, write))
     if len(report.rows) > 1 and not report.baselines:
         steps.append("give the study a `baseline:`, to have the variants compared")
     return steps
 
 
-def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], again: RunAgain) -> str:
+def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], again: RunAgain, write: str) -> str:
     """Say how many fresh seeds would show the observed differences, that of the variant that needs the fewest.
 
     Fresh ones, since a test that also counts the seeds on which the difference was seen, and not shown, finds
@@ -111,14 +118,14 @@ def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], again: 
     size = numbers.format_score(row.difference.difference, report.metric, sign=True)
     return (
         f"{seeds} fresh seeds would show a difference as large as that of {row.label}, {size}, with {POWER:.0%} power: "
-        f"{_on_fresh_seeds(report, seeds, again)}"
+        f"{write}{_on_fresh_seeds(report, seeds, again)}"
     )
 
 
-def _with_seeds(report: StudyReport, number: int, again: RunAgain) -> str:
+def _with_seeds(report: StudyReport, number: int, again: RunAgain, sweep: str | None) -> str:
     """Say how a study gets so many seeds and keeps the few that it has: a bare number asks for those from 0 on."""
-    if _of_winners(report):
-        return f"set `finally.seeds` to {number} in the file of {_sweep(report)}, and run it again"
+    if sweep is not None:
+        return f"set `finally.seeds` to {number} in the file of the sweep {sweep}, and run it again"
     if report.seeds == tuple(range(len(report.seeds))):
         return again(f"study.seeds={number}")
     more = range(max(report.seeds) + 1, max(report.seeds) + 1 + number - len(report.seeds))
@@ -128,23 +135,11 @@ def _with_seeds(report: StudyReport, number: int, again: RunAgain) -> str:
 def _on_fresh_seeds(report: StudyReport, number: int, again: RunAgain) -> str:
     """Say how a study gets so many seeds in place of those that it has."""
     first = max(report.seeds) + 1
-    if _of_winners(report):
-        rules = f"{{until: decided, first: {first}, max: {max(number, SEEDS)}}}"
-        return f"set `finally.seeds` to {rules} in the file of {_sweep(report)}, and run it again"
     if report.sequential is not None:
         return again(f"study.seeds.first={first}", f"study.seeds.max={number}")
     if number > LONGEST:
         return f"make `seeds` of the study a list of {first} to {first + number - 1}, and run it again"
     return again(f"study.seeds=[{','.join(map(str, range(first, first + number)))}]")
-
-
-def _of_winners(report: StudyReport) -> bool:
-    """Does a sweep's `finally` make this study? Its seeds do not start at 0."""
-    return report.study.endswith(FINAL) and report.seeds[0] != 0
-
-
-def _sweep(report: StudyReport) -> str:
-    return f"the sweep {report.study.removesuffix(FINAL)}"
 
 
 def _seeds_needed(row: ComparisonRow, alpha: float) -> int | None:

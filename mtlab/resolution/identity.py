@@ -45,7 +45,6 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
     from mtlab.towers.build import KINDS, tower_shape  # imports torch
 
     entries = {node: node_entry(node, config[node]) for node in NODES}
-    versions = {f"{node}:{entry.name}": entry.version for node, entry in entries.items()} | _augment_version(config)
     digests = {node: _content_digest(node, json.dumps(config[node], sort_keys=True)) for node in _CONTENT}
     start = config["init_from"]
     if isinstance(start, Mapping) and "checkpoint" in start:
@@ -53,8 +52,6 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
         config = {**config, "init_from": {"checkpoint": start["digest"]}}  # content, not its path
     kept = _identity_options(config, RunConfig)
     kept["model"] = _model_options(config["model"])
-    if is_multimodal(config):
-        versions[f"model:{model_name(config['model'])}"] = MULTIMODAL_VERSION
     for node, entry in entries.items():
         own = _identity_options(own_options(config[node]), entry.config)
         # Where content with a digest lies is left out: the same weights elsewhere are the same.
@@ -65,11 +62,19 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
             kept[kind]["layers"] = list(tower_shape(kind, config[kind]).levels)
     hashed = {
         "config": kept,
-        "versions": dict(sorted(versions.items())),
+        "versions": dict(sorted(class_versions(config).items())),
         "engine": ENGINE_VERSION,
         "digests": {name: value if value is not None else UNRESOLVED for name, value in sorted(digests.items())},
     }
     return Identity(digest(hashed), hashed, tuple(sorted(name for name, value in digests.items() if value is None)))
+
+
+def class_versions(config: Mapping[str, Any]) -> dict[str, int]:
+    """Return the versions of the registered classes that a resolved cell uses: "manager:NAME" → version."""
+    versions = {f"{node}:{(entry := node_entry(node, config[node])).name}": entry.version for node in NODES}
+    if is_multimodal(config):
+        versions[f"model:{model_name(config['model'])}"] = MULTIMODAL_VERSION
+    return versions | _augment_version(config)
 
 
 def plugin_digests(config: Mapping[str, Any]) -> dict[str, str]:

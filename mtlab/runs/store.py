@@ -31,6 +31,7 @@ from mtlab.runs.results import numeric_rows, read_result
 
 FORMAT = 1
 FINAL = "-final"  #: ends the name of the study of a sweep's winners
+FINAL_FILE = "final.yaml"  #: in a sweep's folder: the study of its winners
 
 State = Literal["new", "running", "done", "failed", "interrupted", "blocked"]
 PLAN_ANEW = "`mtlab plan FILE` writes it anew (`mtlab sweep plan FILE` that of a sweep)"  #: a damaged or lost plan

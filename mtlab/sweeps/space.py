@@ -79,6 +79,10 @@ class SearchParameter:
 
     def decode(self, suggested: Any) -> Any:
         """Convert what Optuna suggests into the setting's value."""
+        if (
+            self.kind == "float" and self.step is not None
+        ):  # Optuna's 0.1 × 3 is 0.30000000000000004, and so another cell
+            return float(f"{suggested:.12g}")
         if self.kind != "choice":
             return suggested
         return next(value for value, name in zip(self.values, self.names, strict=True) if equal(name, suggested))

@@ -295,6 +295,8 @@ def _objectives(source: ComposedFile, keys: SweepKeys) -> tuple[Objective, ...]:
             raise source.error(f"{found[-1].metric} is repeated", key)
     if all(each.metric.startswith("cost/") for each in found):
         raise source.error("a search for low cost alone needs no training: add a val/… metric", "objective")
+    if found[0].metric.startswith("cost/"):
+        raise source.error("the first objective chooses the best trial: put the cost behind the metric", "objective[0]")
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ from mtlab.config import yaml
 from mtlab.config.load import NODES
 from mtlab.errors import UserError
 from mtlab.files import write_text
-from mtlab.runs.store import Store, final_name
+from mtlab.runs.store import FINAL_FILE, Store, final_name
 from mtlab.studies.axes import lookup, whole, with_settings
 from mtlab.sweeps.spec import FinalRules, verdict_of_winners
 from mtlab.sweeps.status import CELL
@@ -130,7 +130,7 @@ def write_final_study(sweep: str, final: FinalRules, store: Store) -> Path:
     plan = store.plan(sweep)
     with open_sweep(store, plan) as (_, searches):
         chosen = winners(searches, final.retrain)
-    path = store.study(sweep) / "final.yaml"
+    path = store.study(sweep) / FINAL_FILE
     study = winners_study(plan, chosen, name=final_name(sweep), final=final)
     write_text(path, to_yaml(study, plan, chosen))
     return path

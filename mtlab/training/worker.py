@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from mtlab import files
-from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_options
 from mtlab.config.plugins import import_plugins
 from mtlab.data.base import DATASETS
@@ -31,7 +30,7 @@ from mtlab.processes import (
     LAUNCHER,
 )
 from mtlab.resolution.checks import processes_problem
-from mtlab.resolution.nodes import node_entry
+from mtlab.resolution.identity import class_versions
 from mtlab.runs import schemas
 from mtlab.runs.checkpoints import CorruptError
 from mtlab.runs.lock import LockedError, RunLock
@@ -218,10 +217,9 @@ def _check_content(config: Mapping[str, Any], identity: Mapping[str, Any]) -> No
     """Raise a UserError if classes, the data or the towers' weights are no longer those that the run's id names."""
     planned = identity.get("digests", {})
     anew = "since this run was planned: `mtlab run FILE` plans it anew"
-    for node in NODES:
-        used = node_entry(node, config[node])
-        if (version := identity.get("versions", {}).get(f"{node}:{used.name}", used.version)) != used.version:
-            raise UserError(f"went from version {version} of {used.name!r} to {used.version} {anew}", key=node)
+    for name, version in class_versions(config).items():
+        if (before := identity.get("versions", {}).get(name, version)) != version:
+            raise UserError(f"{name} went from version {before} to {version} {anew}", key=name.partition(":")[0])
     again = f"have changed {anew}"
     entry, options = lookup_options(DATASETS, config["data"], "data")
     if "data" in planned and entry.cls.digest(options) != planned["data"]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from standin import make_plan
 
+from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.launcher import launch
+from mtlab.launch.slurm import pool as module
+from mtlab.launch.slurm.job import Submission, submit_or_find
 from mtlab.launch.slurm.pool import SlurmPool
-from mtlab.launch.slurm.queue import SlurmError, parse_squeue
+from mtlab.launch.slurm.queue import QueueFullError, SlurmError, parse_squeue
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
@@ -19,7 +24,7 @@ from mtlab.runs.store import Store
 def test_at_the_users_limit_a_job_waits_as_long_as_a_quiet_queue_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusals = [SlurmError("sbatch: error: QOSMaxSubmitJobPerUserLimit")] * 7
+    refusals = [QueueFullError("Job violates accounting/QOS policy")] * 7
     slept: list[float] = []
     sleep = asyncio.sleep
 
@@ -39,3 +44,98 @@ def test_at_the_users_limit_a_job_waits_as_long_as_a_quiet_queue_is_left_alone(
     plan, configs = make_plan({"aaa": {}}, (0,))
     assert launch(Store.open(tmp_path / "runs", create=True), plan, configs, pool=pool).done == ("aaa/s0",)
     assert [seconds for seconds in slept if seconds >= 1] == [10.0] * 7
+
+
+#: what sbatch says: the first line why, the second of whatever a policy forbids
+REFUSED = (
+    "sbatch: error: {why}\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
+    "(job submit limit, user's size and/or time limits)"
+)
+
+
+@pytest.mark.parametrize(
+    ("why", "error"),
+    [
+        ("QOSMaxSubmitJobPerUserLimit", QueueFullError),
+        ("AssocMaxSubmitJobLimit", QueueFullError),
+        ("QOSMaxWallDurationPerJobLimit", SlurmError),
+    ],
+)
+def test_too_many_jobs_are_told_from_what_no_waiting_helps(
+    tmp_path: Path, program: Callable[[str, str], Path], why: str, error: type[SlurmError]
+) -> None:
+    program("squeue", "")
+    program("sbatch", f"cat >&2 <<'END'\n{REFUSED.format(why=why)}\nEND\nexit 1")
+    run = tmp_path / "store" / "cells" / "aaa" / "s0"
+    run.mkdir(parents=True)
+    with pytest.raises(SlurmError) as told:
+        submit_or_find(run, ["worker"], {}, {"extra": {}})
+    assert type(told.value) is error
+
+
+def test_a_job_says_nothing_of_the_one_that_it_is_submitted_from(
+    tmp_path: Path, program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen"
+    program("squeue", "")
+    program("sbatch", f"env > {seen}; echo Submitted batch job 7")
+    for name, value in (("JOB_ID", "3"), ("MEM_PER_CPU", "500"), ("CONF", "/etc/slurm.conf")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    run = tmp_path / "store" / "cells" / "aaa" / "s0"
+    run.mkdir(parents=True)
+    assert submit_or_find(run, ["worker"], {}, {"extra": {}}) == 7
+    named = {line.partition("=")[0] for line in seen.read_text().splitlines() if line.startswith("SLURM_")}
+    assert named == {"SLURM_CONF"}
+    assert os.environ["SLURM_MEM_PER_CPU"] == "500"
+
+
+def test_an_array_that_is_too_large_is_halved_until_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def submit(submissions: Sequence[Submission], _: Any) -> list[str]:
+        sizes.append(len(submissions))
+        if len(submissions) > 2:
+            raise QueueFullError("too many")
+        for each in submissions:
+            write_result(each.run, {})
+        return [f"{len(sizes)}_{index}" for index, _ in enumerate(submissions)]
+
+    def ended(jobs: Iterable[Any]) -> dict[Any, Any]:
+        return {each.job: each for each in parse_squeue("\n".join(f"{job}|COMPLETED|0:0|0:02|1:00|" for job in jobs))}
+
+    monkeypatch.setattr(module, "submit_or_find_all", submit)
+    pool = SlurmPool(5, {"extra": {}}, array=True, query=ended, intervals=(0.01, 0.05))
+    plan, configs = make_plan({name: {} for name in ("aaa", "bbb", "ccc", "ddd", "eee")}, (0,))
+    outcome = launch(Store.open(tmp_path / "runs", create=True), plan, configs, pool=pool)
+    assert len(outcome.done) == 5
+    assert sizes[:2] == [5, 2]
+
+
+def test_jobs_that_are_ending_and_take_no_signal_end_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(jobs: Any, *, force: bool = False) -> None:
+        if force:
+            raise SlurmError("scancel ended with 1")
+
+    monkeypatch.setattr(module, "cancel", refuse)
+    states = iter(["RUNNING", "RUNNING", "COMPLETING"])
+
+    async def stopped() -> ExitStatus:
+        pool = SlurmPool(
+            1,
+            {"extra": {}},
+            query=lambda _: {
+                info.job: info for info in parse_squeue(f"7|{next(states, 'CANCELLED')}|0:15|0:02|1:00:00|")
+            },
+            intervals=(0.01, 0.02),
+        )
+        async with pool:
+            job = module._Job(pool, tmp_path, None, 7)
+            waiting = asyncio.create_task(job.wait())
+            await asyncio.sleep(0.05)
+            job.stop()
+            job.stop(force=True)
+            return await asyncio.wait_for(waiting, 20)
+
+    assert "cancelled" in str(asyncio.run(stopped()).cause)

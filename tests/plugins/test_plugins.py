@@ -97,7 +97,7 @@ def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: 
     assert "versions of plug-ins" in " ".join(told("report", study, "--store", store)[1].split())
     content = json.loads((run / "config.json").read_text())
     versions = {**content["identity"]["versions"], "manager:plug_run": 2}
-    with pytest.raises(UserError, match="went from version 2 of 'plug_run' to 1 since this run was planned"):
+    with pytest.raises(UserError, match="manager:plug_run went from version 2 to 1 since this run was planned"):
         _check_content(content["config"], {**content["identity"], "versions": versions})
 
     moved = tmp_path / "moved" / "plug_run.py"

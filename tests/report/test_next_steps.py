@@ -64,6 +64,20 @@ def test_seeds_of_a_list_are_kept_and_more_are_added(fabric: Fabric) -> None:
     )
 
 
+def test_fresh_seeds_of_a_sweeps_winners_are_those_of_a_copy(fabric: Fabric) -> None:
+    for seed in range(4):
+        fabric.finish("bridge", 1000 + seed, 0.60 + 0.01 * seed, outcomes=False)
+        fabric.finish("static", 1000 + seed, 0.70 + 0.01 * seed, outcomes=False)
+    plan = fabric.plan(["bridge", "static"], seeds=1004)
+    plan |= {"study": "hunt-final", "seeds": list(range(1000, 1004))}
+    plan["runs"] = [run for run in plan["runs"] if run["seed"] >= 1000]
+    line = closing_lines(build_report(fabric.store, plan), "runs/studies/hunt/final.yaml")[1]
+    copy = "mtlab sweep best hunt --as hunt-more.yaml && mtlab run hunt-more.yaml"
+    assert line.endswith(f"power: {copy} 'study.seeds=[1004,1005,1006,1007,1008,1009]'")
+    own = closing_lines(build_report(fabric.store, plan | {"study": "mine-final"}), "mine-final.yaml")[1]
+    assert "mtlab run mine-final.yaml" in own
+
+
 def test_settings_of_the_command_line_are_kept_as_runs_without_them_are_others(fabric: Fabric) -> None:
     fabric.finish("bridge", 0, 0.7)
     plan, given = fabric.plan(["bridge", "static"], seeds=1), ["train.lr=1e-4", "study.seeds=1"]

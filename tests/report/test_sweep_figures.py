@@ -1,9 +1,13 @@
 """Figures of searches, and a sweep's page: what they show is what the trials were, and nothing missing breaks them."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import optuna
 import pytest
 from imagined import Opened, write_sweep
 
@@ -18,6 +22,7 @@ from mtlab.report.figures.sweep import (
 )
 from mtlab.report.page.sweep_page import sweep_page
 from mtlab.report.sweep_report import build_sweep_report
+from mtlab.sweeps.spec import Objective
 from mtlab.sweeps.stored import StoredSearch, load_searches
 
 TEXT = """
@@ -94,6 +99,22 @@ def test_importances_name_their_evaluator_and_sum_to_one(searched: Callable[[str
         assert sum(bar.x) == pytest.approx(1)
     own = lines(figure, "<ours>")[0]
     assert set(own.y) == set(made.searches[1].space)
+
+
+@pytest.mark.parametrize(("direction", "sign"), [("maximize", 1), ("minimize", -1)])
+def test_importances_ask_what_makes_trials_good(direction: str, sign: int) -> None:
+    study, dice = optuna.create_study(direction=direction), np.random.default_rng(0)
+    within = {name: optuna.distributions.FloatDistribution(0, 1) for name in ("helps", "ruins")}
+    for _ in range(60):
+        params = {name: float(dice.random()) for name in within}
+        score = 0.5 + 0.4 * math.exp(-(((params["helps"] - 0.7) / 0.1) ** 2)) - 0.4 * (params["ruins"] > 0.8)
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=within, value=sign * score))
+    status = SimpleNamespace(states=dict.fromkeys(range(60), "done"))
+    mode = Objective(metric="val/loss" if sign < 0 else "val/accuracy", mode="max" if sign > 0 else "min")
+    found: Any = SimpleNamespace(study=study, trials=study.trials, status=status, objectives=[mode])
+    shares = importances.measure_importances(found)
+    assert shares is not None
+    assert shares["helps"] > 0.8
 
 
 def test_slices_show_every_trial_at_its_setting(searched: Callable[[str], Searched]) -> None:

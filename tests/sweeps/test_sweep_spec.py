@@ -7,6 +7,7 @@ from imagined import free, write_sweep
 
 from mtlab.errors import UserError
 from mtlab.studies.axes import plain_label
+from mtlab.sweeps.space import parse_parameter
 from mtlab.sweeps.spec import read_sweep
 from mtlab.sweeps.trials import trial_runs
 from mtlab.sweeps.variants import PreparedSweep, prepare
@@ -115,6 +116,9 @@ BAD = {
     "space: {train.lr: {float: [0, 1], log: true}}": "space.train.lr: log: expected bounds above 0",
     "space: {train.lr: {float: [-1, 1], log: true}}": "space.train.lr: log: expected bounds above 0",
     "space: {train.lr: {float: [0.1, 1], log: yes}}": "space.train.lr: log: expected true or false, found 'yes'",
+    "space: {train.lr: {float: [0.1, 1], step: 0.1}}\nobjective: [cost/flops, val/accuracy]": (
+        "objective[0]: the first objective chooses the best trial"
+    ),
     "space: {train.lr: {float: [0.1, 1], step: 0.4}}": "space.train.lr: step: 0.4 does not divide the range",
     "space: {train.lr: {float: [0.1, 1], log: true, step: 0.1}}": "space.train.lr: log and step do not go together",
     "space: {train.lr: {range: [0.1, 1]}}": "space.train.lr: expected one of float, int, choice",
@@ -322,3 +326,9 @@ def test_a_space_reads_as_it_is_written(tmp_path: Path) -> None:
     for each in space:
         assert SearchParameter.from_json(each.path, each.to_json()) == each
         assert plain_label(each.to_json())
+
+
+def test_steps_are_the_numbers_that_one_would_write() -> None:
+    """0.1 × 3 is 0.30000000000000004 in floats, and so would be another cell."""
+    drawn = parse_parameter("train.weight_decay", {"float": [0.0, 0.7], "step": 0.1})
+    assert [drawn.decode(0.1 * step) for step in range(8)] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]

@@ -34,7 +34,7 @@ def best(
     from mtlab.config.check import check_config
     from mtlab.files import write_text
     from mtlab.runs.shell_command import shell_command
-    from mtlab.runs.store import Store, store_root
+    from mtlab.runs.store import NAME, NAME_RULE, Store, store_root
     from mtlab.sweeps.spec import FinalRules
     from mtlab.sweeps.stored import check_is_sweep, open_sweep
     from mtlab.sweeps.winners import to_yaml, winners, winners_study
@@ -44,6 +44,8 @@ def best(
     check_is_sweep(stored)
     if as_ is not None and as_.suffix not in (".yaml", ".yml"):
         raise UserError("expected a file that ends in .yaml", file=as_)
+    if as_ is not None and not NAME.fullmatch(as_.stem):
+        raise UserError(f"is the study's name, too: {NAME_RULE}", file=as_)
     if as_ is not None and as_.exists():
         raise UserError("is there already: name another file", file=as_)
     if front and len(stored["objectives"]) < 2:

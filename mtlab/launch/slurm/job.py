@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.launch.extras import import_extra
-from mtlab.launch.slurm.queue import WARNING, JobId, SlurmError, last_error_line, query_jobs
+from mtlab.launch.slurm.queue import WARNING, JobId, QueueFullError, SlurmError, last_error_line, query_jobs
 from mtlab.launch.workers import TORCHRUN
 from mtlab.processes import Process, current_process
 from mtlab.runs.lock import guard
 
+FULL = re.compile(r"\w*Submit\w*Limit")  #: sbatch: QOSMaxSubmitJobPerUserLimit, AssocGrpSubmitJobsLimit, …
+SETTINGS = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")  #: variables of Slurm that are a user's, and no job's
 FOLDER = "slurm"  #: in the run directory: submitit's files, Slurm's own log, and the job's number
 
 
@@ -71,18 +73,33 @@ def _submit(submissions: Sequence[Submission], options: Mapping[str, Any]) -> li
         return []
     run, array = submissions[0].run, len(submissions) > 1
     name = "mtlab-array" if array else f"mtlab-{run.parent.name[:8]}-{run.name}"
-    executor = make_executor((array_folder(run) if array else run / FOLDER), {**options, "job_name": name})
+    several = {"array_parallelism": len(submissions)} if array else {}  # submitit's default is 256 at once
+    executor = make_executor((array_folder(run) if array else run / FOLDER), {**options, **several, "job_name": name})
     for each in submissions:
         (each.run / "log.txt").touch()
     try:
-        with executor.batch() if array else nullcontext():
+        with _outside_of_jobs(), executor.batch() if array else nullcontext():
             jobs = [
                 executor.submit(exec_worker, list(each.worker), str(each.run / "log.txt"), dict(each.variables))
                 for each in submissions
             ]
         return [int(job.job_id) if job.job_id.isdigit() else str(job.job_id) for job in jobs]
     except (FailedJobError, FailedSubmissionError) as error:
-        raise SlurmError(last_error_line(str(error))) from None
+        text = str(error)
+        kind = QueueFullError if FULL.search(text) else SlurmError
+        raise kind(last_error_line(text)) from None
+
+
+@contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Submit as from a login node: what an interactive job says of itself, such as its memory, is not for others."""
+    held = "SLURM_JOB_ID" in os.environ
+    own = [name for name in os.environ if name.startswith("SLURM_") and name not in SETTINGS] if held else []
+    removed = {name: os.environ.pop(name) for name in own}
+    try:
+        yield
+    finally:
+        os.environ.update(removed)
 
 
 def array_folder(run: Path) -> Path:

@@ -17,7 +17,7 @@ from mtlab import files
 from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.pool import Attempt
 from mtlab.launch.slurm.job import Submission, forget_job, read_job, slurm_log, submit_or_find, submit_or_find_all
-from mtlab.launch.slurm.queue import JobId, JobInfo, SlurmError, cancel, query_jobs
+from mtlab.launch.slurm.queue import JobId, JobInfo, QueueFullError, SlurmError, cancel, query_jobs
 from mtlab.launch.workers import Command, thread_variables, threads_of, worker_command
 from mtlab.processes import EXIT_FAILED
 from mtlab.runs.lock import lock_path
@@ -103,6 +103,11 @@ class SlurmPool:
                 waiting = [each for each in waiting if each[2] != options]
                 try:
                     numbers = await asyncio.to_thread(submit_or_find_all, [each[1] for each in alike], options)
+                except QueueFullError as error:  # there may be room for some of them
+                    half = len(alike) // 2
+                    waiting = alike[:half] + waiting
+                    for *_, number in alike[half:]:
+                        number.set_exception(error)
                 except Exception as error:  # each of them must get it, instead of waiting for ever
                     for *_, number in alike:
                         number.set_exception(error)
@@ -167,7 +172,9 @@ class SlurmPool:
         """Cancel the jobs that are to be stopped, all with one command."""
         for force in (False, True):
             jobs = [job for job in self._jobs.values() if job.stopping and job.killing == force and not job.cancelled]
-            if jobs:
+            if not jobs:
+                continue
+            with suppress(SlurmError):  # some may be ending, and take no signal: they are asked again after the query
                 await asyncio.to_thread(cancel, [job.number for job in jobs if job.number is not None], force=force)
                 for job in jobs:
                     job.cancelled = True
@@ -267,9 +274,7 @@ class _Job:
                 if self.number is not None:
                     return None
             except SlurmError as error:
-                full = "Limit" in str(error) and "Time limit" not in str(
-                    error
-                )  # the user has too many jobs: wait for room
+                full = isinstance(error, QueueFullError)  # of this user's jobs: wait for room
                 tries += not full
                 if tries >= TRIES:
                     return ExitStatus(None, "input", f"Slurm refused the job: {error}")

@@ -35,6 +35,10 @@ class SlurmError(Exception):
     """A command of Slurm failed."""
 
 
+class QueueFullError(SlurmError):
+    """The user has as many jobs as the cluster takes."""
+
+
 @dataclass(frozen=True)
 class JobInfo:
     """The state of a job in the queue."""

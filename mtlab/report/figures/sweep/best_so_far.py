@@ -17,7 +17,7 @@ def plot_best_so_far(searches: Sequence[StoredSearch], styles: Mapping[str, Styl
     """Plot the best value so far of each variant, and its trials as points: crosses were pruned."""
     metric = search_trials.objective_metric(searches)
     title = f"Best so far: {metric}"
-    if not any(search_trials.finished_trials(found) for found in searches):
+    if not any(search_trials.finished_trials(found, allowed=False) for found in searches):
         return theme.empty(title, search_trials.NONE_YET)
     scale, best_of = metric_scale(metric), max if searches[0].objectives[0].mode == "max" else min
     figure = panels.make_panels([""], [""], x="trial", y=axis_title(metric))

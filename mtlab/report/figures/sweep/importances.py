@@ -60,10 +60,11 @@ def measure_importances(found: StoredSearch) -> dict[str, float] | None:
     trials = search_trials.finished_trials(found)
     if found.study is None or len(trials) < FEWEST or len({trial.values[0] for trial in trials}) < 2:
         return None
+    sign = -1 if found.objectives[0].mode == "max" else 1  # given a target, Optuna takes its lowest values for the best
     with silence_optuna():
         try:
             shares = get_param_importances(
-                found.study, evaluator=PedAnovaImportanceEvaluator(), target=lambda trial: trial.values[0]
+                found.study, evaluator=PedAnovaImportanceEvaluator(), target=lambda trial: sign * trial.values[0]
             )
         except (RuntimeError, ValueError):  # no setting was drawn in all trials, or none of them varied
             return None

@@ -33,10 +33,14 @@ def plot_parallel_coordinates(found: StoredSearch, styles: Mapping[str, Style] |
     if not figure.data:
         return theme.empty(title, "No setting was drawn in all trials.")
     colour, rising = theme.find_style(styles, found.label, [found.label]).colour, found.objectives[0].mode == "max"
+    values = [trial.values[0] for trial in trials]
+    low, reach = min(values), (max(values) - min(values)) or 1.0
+    best = None if found.best is None else (found.best.values[0] - low) / reach
     for trace in figure.data:  # the first axis is the objective, from its lowest to its highest value
         good = trace.y[0] if rising else 1 - trace.y[0]
-        width = 3.5 if good == 1 else 1.2
-        trace.update(line={"color": colour if good == 1 else with_opacity(colour, 0.15 + 0.6 * good), "width": width})
+        leads = best is not None and abs(trace.y[0] - best) < 1e-9
+        width = 3.5 if leads else 1.2
+        trace.update(line={"color": colour if leads else with_opacity(colour, 0.15 + 0.6 * good), "width": width})
         trace.update(opacity=1)
     figure.update_shapes(line={"color": NEUTRAL, "width": 1})
     figure.update_layout(title=None, plot_bgcolor=None)

@@ -20,7 +20,7 @@ def plot_pareto_front(searches: Sequence[StoredSearch], styles: Mapping[str, Sty
         return theme.empty("What no other trial beats", "The sweep has one objective.")
     y, x = names[:2]
     title = f"What no other trial beats: {y} by {x}"
-    if not any(found.front for found in searches):
+    if not any(search_trials.finished_trials(found, allowed=False) for found in searches):
         return theme.empty(title, search_trials.NONE_YET)
     figure = panels.make_panels([""], [""], x=axis_title(x), y=axis_title(y))
     x_scale, y_scale = metric_scale(x), metric_scale(y)

@@ -27,8 +27,10 @@ def read_trial_curves(store: Store, found: StoredSearch) -> TrialCurves:
             continue
         curve = LearningCurve(store.run(f"{cell}/s0") / "metrics.jsonl", objective)
         points = curve.read()
-        stopped = found.status.states[trial.number] == "pruned" and trial.last_step is not None
-        curves[trial.number] = [point for point in points if not stopped or point[0] <= (trial.last_step or 0)]
+        last = trial.last_step if found.status.states[trial.number] == "pruned" else None
+        if last not in [step for step, _ in points]:  # not pruned, or by what is no step: the seeds of `wilcoxon`
+            last = None
+        curves[trial.number] = [point for point in points if last is None or point[0] <= last]
     return curves
 
 
