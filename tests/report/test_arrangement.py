@@ -53,7 +53,7 @@ def test_one_column_keeps_order_heights_titles_and_names() -> None:
 def test_a_wide_figure_is_left_alone_and_one_panel_has_one_arrangement() -> None:
     figure = made()
     assert boxes(arrange(made(), 2000)) == boxes(figure)
-    assert [each.columns for each in arrangements(made(6))] == [6, 3, 1]
+    assert [each.columns for each in arrangements(made(6))] == [6, 3, 2, 1]
     widths = [each.width for each in arrangements(made(6))]
     assert widths == sorted(widths, reverse=True)
     assert len(arrangements(made(1, ("",)))) == 1

@@ -35,12 +35,12 @@ class _Grid:
 
 
 def arrangements(figure: go.Figure) -> list[Arrangement]:
-    """Return the arrangements of a finished figure, the widest first: all its columns, half of them, and one."""
+    """Return the arrangements of a finished figure, the widest first: all columns, half of them, … one."""
     grid = _read_grid(figure)
     columns = 1 if grid is None else len(grid.rows[0])
     found = [Arrangement(columns, _needed_width(figure, grid, columns), {})]
     if grid is not None and columns > 1:
-        for fewer in sorted({-(-columns // 2), 1}, reverse=True):
+        for fewer in sorted({-(-columns // blocks) for blocks in range(2, columns + 1)}, reverse=True):
             layout = _stack(figure, grid, fewer)
             found.append(Arrangement(fewer, _needed_width(figure, grid, fewer), layout))
     return found
@@ -99,14 +99,16 @@ def _stack(figure: go.Figure, grid: _Grid, columns: int) -> dict[str, Any]:
     block = sum(grid.heights) + sum(ticks)
     total = len(blocks) * (block + heading) - heading - ticks[-1]
     layout: dict[str, Any] = {}
-    notes = [note.to_plotly_json() for note in figure.layout.annotations if note not in _titles(figure)]
+    titles = _titles(figure)
+    notes = [note.to_plotly_json() for note in figure.layout.annotations if note not in titles]
+    size = titles[0].font.size if titles else None
     top = 0.0
     for number, members in enumerate(blocks):
         last = number == len(blocks) - 1
         for place, column in enumerate(members):
             start = place * (share + gap)
             if grid.titles[column]:
-                notes.append(_title(grid.titles[column], start + share / 2, 1 - top / total))
+                notes.append(_title(grid.titles[column], start + share / 2, 1 - top / total, size or 12))
             down = top
             for row, axes in enumerate(grid.rows):
                 axis, ends = axes[column], [1 - (down + grid.heights[row]) / total, 1 - down / total]
@@ -143,9 +145,9 @@ def _titles(figure: go.Figure) -> Sequence[Any]:
     return [note for note in figure.layout.annotations if note.xref == note.yref == "paper" and note.y == 1]
 
 
-def _title(text: str, x: float, y: float) -> dict[str, Any]:
+def _title(text: str, x: float, y: float, size: float) -> dict[str, Any]:
     at = {"x": x, "y": y, "xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom"}
-    return {"text": text, "showarrow": False, "font": {"size": 12}, **at}
+    return {"text": text, "showarrow": False, "font": {"size": size}, **at}
 
 
 def _shows_ticks(figure: go.Figure, axis: int) -> bool:

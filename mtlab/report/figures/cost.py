@@ -35,7 +35,10 @@ def plot_cost(
     names, scale = [row.label for row in report.rows], metric_scale(report.metric)
     figure = panels.make_panels([""], [""], x=COSTS[of], y=axis_title(report.metric))
     costs, shown = [getattr(row.cost, of) for row in rows], list[float]()
-    beside = 0.012 * (max(costs) - min(costs) or costs[0])
+    reach = max(costs) - min(costs) or 0.2 * costs[0]
+    beside = 0.012 * reach
+    if max(costs) == min(costs):
+        figure.update_xaxes(range=[0.9 * costs[0], 1.1 * costs[0]])
     for row in rows:
         assert row.mean is not None
         style, value = theme.find_style(styles, row.label, names), getattr(row.cost, of)

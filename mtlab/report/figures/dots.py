@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from mtlab.report.figures import theme
 from mtlab.report.figures.theme import Style
 
-LINE_HEIGHT = 38  #: pixels
+LINE_HEIGHT = 38  #: pixels of a line for a variant, at least
 _BELOW = 0.27  #: of a line, from the mean to the single seeds
 
 
@@ -65,6 +65,12 @@ def seed_dots(
             cliponaxis=False,
         )
     ]
+
+
+def lines_height(labels: Sequence[str], least: int = LINE_HEIGHT) -> int:
+    """Return the pixels of as many lines as there are labels, each with room for the longest one, which is wrapped."""
+    rows = max((theme.axis_label(label).count("<br>") + 1 for label in labels), default=1)
+    return len(labels) * max(least, 15 * rows + 8)
 
 
 def label_lines(figure: go.Figure, labels: Sequence[str]) -> None:

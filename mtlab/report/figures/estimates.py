@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from mtlab.report.comparison.compare import ComparisonRow
 from mtlab.report.comparison.seed_results import SeedResults
 from mtlab.report.figures import dots, panels, theme
-from mtlab.report.figures.metric_axes import metric_range, metric_scale, shown_interval
+from mtlab.report.figures.metric_axes import axis_title, metric_range, metric_scale, shown_interval
 from mtlab.report.figures.theme import Style
 from mtlab.report.formats import captions, numbers
 from mtlab.report.study_report import StudyReport
@@ -28,7 +28,7 @@ def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = Non
     several = max(row.n for row in rows) > 1
     mean_title = "mean and interval" if several else "result"
     columns = [mean_title, "difference to the baseline"] if compared else [mean_title]
-    figure = panels.make_panels([""], columns, shared_y=True)
+    figure = panels.make_panels([""], columns, x=axis_title(report.metric), shared_y=True)
     for place, row in enumerate(rows):
         style = theme.find_style(styles, row.label, names)
         figure.add_traces(_estimate(row, place, style, report), rows=1, cols=1)
@@ -43,7 +43,7 @@ def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = Non
     marks = [f" {numbers.MARKS['not learned']}" if row.outcome == "not learned" else "" for row in rows]
     dots.label_lines(figure, [f"{row.label}{mark}" for row, mark in zip(rows, marks, strict=True)])
     caption = _caption(report, lines, compared=compared)
-    return theme.finish(figure, title, caption, height=110 + dots.LINE_HEIGHT * len(rows))
+    return theme.finish(figure, title, caption, height=130 + dots.lines_height([row.label for row in rows]))
 
 
 def _draw_lines(figure: go.Figure, rows: Sequence[ComparisonRow], metric: str) -> str:
@@ -67,7 +67,8 @@ def _caption(report: StudyReport, lines: str, *, compared: bool) -> str:
     level = numbers.format_level(report.alpha)
     over = "" if report.examples is None else f", {report.examples} examples"
     if max(row.n for row in report.rows) == 1:
-        return f"Each dot is one run{over}: nothing is known of the spread over seeds{lines}."
+        beside = "; right: its difference to the baseline's, which is not tested" if compared else ""
+        return f"Each dot is one run{over}: nothing is known of the spread over seeds{lines}{beside}."
     mean = f"Mean over seeds and its {level} interval, small dots: single seeds"
     mean += f"; {captions.describe_seeds(report)}{over}{lines}"
     untrained = [f"{row.label} {row.learning}" for row in report.rows if row.outcome == "not learned"]
@@ -163,6 +164,7 @@ def plot_families(report: StudyReport) -> go.Figure:
     if not labels:
         return theme.empty(title, captions.NO_FAMILIES)
     largest = max(abs(gap) for row in gaps for gap in row) or 1
+    compared = any(row.difference is not None for rows in report.families.values() for row in rows)
     figure = panels.make_panels([""], [""])
     figure.add_trace(
         go.Heatmap(
@@ -179,6 +181,9 @@ def plot_families(report: StudyReport) -> go.Figure:
         )
     )
     figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
-    figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest, "colorbar": {"title": {"text": "difference"}}})
-    caption = captions.family_caption(report, "means over seeds; the colour is the difference to the baseline")
-    return theme.finish(figure, title, caption, height=120 + 30 * len(labels))
+    unit = ", points" if in_points(report.metric) else ""
+    bar = {"title": {"text": f"difference{unit}"}}
+    figure.update_layout(coloraxis={"cmin": -largest, "cmax": largest, "colorbar": bar, "showscale": compared})
+    colour = "; the colour is the difference to the baseline" if compared else ""
+    caption = captions.family_caption(report, f"means over seeds{colour}")
+    return theme.finish(figure, title, caption, height=120 + dots.lines_height(labels, 30))

@@ -40,7 +40,7 @@ def plot_ranking(ranking: Ranking, styles: Mapping[str, Style] | None = None) ->
         tickvals=list(range(len(ticks))), ticktext=ticks, range=[-0.7, len(ticks) - 0.3], showgrid=False, row=1, col=2
     )
     dots.label_lines(figure, names)
-    return theme.finish(figure, title, caption(ranking), height=130 + dots.LINE_HEIGHT * len(names))
+    return theme.finish(figure, title, caption(ranking), height=130 + dots.lines_height(names))
 
 
 def _bar(at: int, group: tuple[int, ...], labels: list[str]) -> go.Scatter:

@@ -46,7 +46,7 @@ def plot_speed(report: StudyReport, styles: Mapping[str, Style] | None = None) -
     dotted = "Dotted line: end of training, where longer intervals are cut; open triangles: not within."
     marks = f"{'Small dots: single seeds. ' if several else ''}{dotted}"
     caption = f"{speed_table.speed_caption(report, marks=False)} {marks}"
-    return theme.finish(figure, title, caption, height=110 + dots.LINE_HEIGHT * len(rows))
+    return theme.finish(figure, title, caption, height=110 + dots.lines_height([row.label for row in rows]))
 
 
 def _areas(row: SpeedRow, place: int, style: Style, metric: str) -> list[go.Scatter]:

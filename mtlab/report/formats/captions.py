@@ -101,7 +101,7 @@ def family_caption(report: StudyReport, shown: str | None = None) -> str:
     sizes = {name: rows[0].examples for name, rows in report.families.items() if rows and rows[0].examples}
     if sizes:
         sentences.append(f"Examples: {', '.join(f'{name} {size}' for name, size in sizes.items())}.")
-    if report.family_comparisons:
+    if report.family_comparisons and any(row.n > 1 for row in report.rows):
         sentences.append(explain_marks(report, report.family_comparisons, " over all families and variants"))
     if any(row.outcome == "not learned" for rows in report.families.values() for row in rows):
         sentences.append(
@@ -112,6 +112,8 @@ def family_caption(report: StudyReport, shown: str | None = None) -> str:
 
 def explain_means(report: StudyReport, level: str) -> str:
     """Explain what stands behind a mean."""
+    if all(row.n < 2 for row in report.rows):
+        return "of one run, which tells nothing of the spread over seeds"
     if not in_points(report.metric):
         return f"mean ± half-width of the {level} t interval over seeds"
     return f"mean and {level} t interval over seeds, on the arcsine scale: ±, or both ends where one is farther"
@@ -206,7 +208,10 @@ def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = T
         f"{report.metric}{unit}: {explain_means(report, level)}; {describe_seeds(report)}{over}.",
         f"Checkpoints: those of the {'highest' if report.choose_mode == 'max' else 'lowest'} {report.choose}.",
     ]
-    if report.comparisons:
+    several = any(row.n > 1 for row in report.rows)
+    if report.comparisons and not several:
+        sentences += ["Difference: of single runs, not tested."] if differences else []
+    elif report.comparisons:
         if differences:
             sentences.append(f"Difference: on shared seeds, with its {level} interval, not corrected.")
         sentences.append(explain_marks(report, report.comparisons))

@@ -104,7 +104,14 @@ def _escape_letter(letter: str) -> str:
     if letter in _GREEK:
         name = unicodedata.name(letter).rpartition(" ")[2].replace("LAMDA", "LAMBDA")
         return rf"$\{name.lower() if letter.islower() else name.title()}$"
-    plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    kind, parts = unicodedata.decomposition(letter), unicodedata.normalize("NFKD", letter)
+    if kind.startswith("<super>"):
+        return f"$^{{{parts}}}$"
+    if kind.startswith("<sub>"):
+        return f"$_{{{parts}}}$"
+    plain = parts.encode("ascii", "ignore").decode()
+    if kind.startswith("<fraction>") or "\u0338" in parts:  # one half is no 12, and ≮ no <
+        plain = ""
     return "".join(_COMMANDS.get(each, each) for each in plain) if plain else f"[U+{ord(letter):04X}]"
 
 

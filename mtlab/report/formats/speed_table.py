@@ -66,7 +66,7 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
     over = f"mean over seeds with its {level} interval, {seeds}" if max(counts) > 1 else seeds
     sentences = [f"Area: {area}; {over}. {'More' if speed.mode == 'max' else 'Less'} is faster."]
     number = len({(row.cell, row.compare_to) for row in speed.rows if row.compare_to is not None})
-    if number and marks:
+    if number and marks and max(counts) > 1:
         sentences.append(captions.explain_marks(report, number, words=("faster", "slower"), test=speed.test))
     compared = {row.label for row in report.rows if row.compared}
     others = [row.label for row in speed.rows if row.label in compared and row.compare_to is None]

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality
-from mtlab.report.figures import panels, theme
+from mtlab.report.figures import dots, panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 
@@ -96,7 +96,7 @@ def plot_agreement(
         f"{panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}."
         f"{panels.explain_removal(found, kind)}{_describe_absent(agreements)}"
     )
-    return theme.finish(figure, title, caption, height=160 + 34 * len(names))
+    return theme.finish(figure, title, caption, height=160 + dots.lines_height(names, 34))
 
 
 def _describe_absent(agreements: Sequence[Agreement]) -> str:

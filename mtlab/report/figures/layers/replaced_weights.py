@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Modality, Worth
-from mtlab.report.figures import panels, theme
+from mtlab.report.figures import dots, panels, theme
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 from mtlab.units import in_points
@@ -46,13 +46,14 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=[theme.axis_label(name) for name in shown][::-1]
     )
+    silent = [name for name in names if name not in shown]
     caption = (
         f"{metric} less that with all weights of a modality replaced: by uniform ones, by their mean over the tokens "
         "of each example, by those of a model of another seed (`mtlab intervene --swap`). At 0, the choice is worth "
         f"nothing, or there is none. {panels.describe_means(worths, 'line: lowest to highest seed')}; over all "
-        "validation examples."
+        f"validation examples.{panels.list_unmeasured(silent)}"
     )
-    return theme.finish(figure, title, caption, height=160 + 34 * len(shown))
+    return theme.finish(figure, title, caption, height=160 + dots.lines_height(shown, 34))
 
 
 def _swapped(worth: Worth, modality: Modality) -> float | None:
@@ -81,8 +82,9 @@ def _traces(variant: str, name: str, symbol: str, losses: list[float], style: St
         go.Scatter(
             x=[min(losses), max(losses)],
             y=[label, label],
-            mode="lines",
+            mode="lines+markers",  # an axis leaves room beside markers
             line={"color": theme.with_opacity(style.colour, 0.5), "width": 3},
+            marker={"color": theme.with_opacity(style.colour, 0.5), "size": 3},
             hoverinfo="skip",
             showlegend=False,
         ),
