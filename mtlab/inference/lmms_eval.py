@@ -60,7 +60,7 @@ class LmmsEvalModel(_Base):  # type: ignore[misc] # lmms-eval has no types
         super().__init__()
         del given
         self.model: Model = load(run, store=store, device=device or "auto")
-        self.batch = max(1, int(batch_size))
+        self.batch = max(1, int(batch_size)) if str(batch_size).isdecimal() else 1  # "auto"
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Answer questions about one image each, cut in front of the first of a request's `until`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,15 @@ OTHER_RUN = WeightsOrigin("weights of a checkpoint or of other runs", None)
 _PIPELINES = {"question_answering": "visual-question-answering"}  #: task → the hub's word for it
 
 
-def write_card(store: Store, plan: Mapping[str, Any], run: str, folder: Path) -> list[str]:
+def write_card(
+    store: Store,
+    plan: Mapping[str, Any],
+    run: str,
+    folder: Path,
+    *,
+    left_out: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> list[str]:
     """Write the card of a run beside its exported weights, with a figure of its layers where one can be rendered.
 
     Args:
@@ -47,6 +55,8 @@ def write_card(store: Store, plan: Mapping[str, Any], run: str, folder: Path) ->
         plan: the stored plan of its study.
         run: its id, `<cell>/s<seed>`.
         folder: of the exported model.
+        left_out: heads of the run that the folder lacks.
+        notes: where code that loads the folder computes differently.
 
     Returns:
         The names of the files that were written.
@@ -62,18 +72,31 @@ def write_card(store: Store, plan: Mapping[str, Any], run: str, folder: Path) ->
             figure = True
         except Exception:  # no browser here, or one that fails, in many ways: the table says the same
             figure = False
-    files.write_text(folder / CARD, "\n".join(_lines(store, plan, label, figure=figure)) + "\n")
+    lines = _lines(store, plan, label, figure=figure, left_out=left_out, notes=notes)
+    files.write_text(folder / CARD, "\n".join(lines) + "\n")
     return [CARD, *([FIGURE] if figure else [])]
 
 
-def _lines(store: Store, plan: Mapping[str, Any], run: StudyRun, *, figure: bool) -> Iterator[str]:
+def _lines(
+    store: Store,
+    plan: Mapping[str, Any],
+    run: StudyRun,
+    *,
+    figure: bool,
+    left_out: Sequence[str],
+    notes: Sequence[str],
+) -> Iterator[str]:
     config, result = (store.config(run.run) or {})["config"], store.result(run.run) or {}
     report = build_report(store, plan)
     origins = _origins(config)
-    yield _front_matter(config, origins)
+    yield _front_matter(config, origins, whole=not left_out)
     yield f"# {plan['study']}: {run.label}, seed {run.seed}\n\n{plan.get('why', '')}\n"
     yield from _model(config, result)
     yield LOADING
+    if left_out:
+        heads = ", ".join(left_out)
+        yield f"**Not in this folder**: the run's own head ({heads}), which the results below need.\n"
+    yield from (f"- {note}" for note in notes)
     yield "## Results\n\nOf this run, at its best checkpoint:\n\n| metric | |\n|---|---|"
     for name in dict.fromkeys((report.metric, report.choose)):
         if (value := result.get("metrics", {}).get(name)) is not None:
@@ -104,11 +127,11 @@ def _model(config: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str
     yield f"| training | {result.get('steps')} steps of {config['train']['batch']} examples, {best} |\n"
 
 
-def _front_matter(config: Mapping[str, Any], origins: Mapping[str, WeightsOrigin | None]) -> str:
-    """Return what the hub reads."""
+def _front_matter(config: Mapping[str, Any], origins: Mapping[str, WeightsOrigin | None], *, whole: bool) -> str:
+    """Return what the hub reads; of a folder without the task's head, not what it is for."""
     known: dict[str, Any] = hub_licence([origin for origin in origins.values() if origin is not None])
     known |= {"library_name": "transformers", "tags": ["bridgetower", "vision-language", "mtlab"]}
-    if (pipeline := _PIPELINES.get(config["task"]["name"])) is not None:
+    if whole and (pipeline := _PIPELINES.get(config["task"]["name"])) is not None:
         known["pipeline_tag"] = pipeline
     return f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n"
 

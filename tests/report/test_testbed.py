@@ -243,10 +243,10 @@ def test_adaptivity_needs_room_that_validation_and_test_agree_on(fabric, bed):
     assert not small.carries
     assert "gains +2.0 points over 'image 3' for all, and 3.0 points are needed" in small.sentence
     for seed in range(SEEDS):
-        put(fabric, "image 3", seed, ((0.70, 0.70, 0.75), (0.70, 0.70, 0.75 + 0.01 * seed)))
+        put(fabric, "image 3", seed, ((0.70, 0.70, 0.75), (0.70 + 0.01 * seed, 0.70, 0.75)))
     card = build_card(fabric.store, bed)
     assert card.room is not None
-    assert card.room.gain.mean == pytest.approx((0.15 + 0.11) / 3)
+    assert card.room.gain.mean == pytest.approx((0.15 - 0.01 * (SEEDS - 1) / 2 + 0.11) / 3)
     assert card.claims[1].carries
     assert "colour: image 1, count: image 2, existence: image 3" in card.claims[1].sentence
     for seed in range(SEEDS):

@@ -76,10 +76,12 @@ def export_model(
         study = str(source).partition(":")[0]
         source = find_run(str(source), store_root(store)).folder
     done = write(source, "official" if to == "official" else "huggingface", out, log)
-    return done, _write_card(source, study, out, log) if to == "hf" else []
+    return done, _write_card(source, study, out, done, log) if to == "hf" else []
 
 
-def _write_card(source: Path, study: str | None, out: Path, log: Callable[[str], None]) -> list[str]:
+def _write_card(
+    source: Path, study: str | None, out: Path, done: ExportSummary, log: Callable[[str], None]
+) -> list[str]:
     """Write the model card of a run that belongs to a study of its store; return the files, none for another model."""
     from mtlab.report.model_card import write_card
     from mtlab.runs.find_run import find_run
@@ -93,7 +95,7 @@ def _write_card(source: Path, study: str | None, out: Path, log: Callable[[str],
     if store is None or plan is None:
         return []
     log("writing the model card")
-    return write_card(store, plan, run.id, out)
+    return write_card(store, plan, run.id, out, left_out=done.left_out, notes=done.notes)
 
 
 def differences(done: ExportSummary) -> list[str]:

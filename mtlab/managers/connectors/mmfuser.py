@@ -68,7 +68,11 @@ class MMFuser(Connector):
         """Ask the lower levels and add what they answer, see `Connector.connect`."""
         levels, mask, grid = inputs.experts.levels, inputs.experts.mask, self.place.grid
         prefix = 0 if grid is None else grid.prefix
-        size = (1, levels[0].shape[1]) if grid is None else (grid.rows, grid.columns)
+        tokens = levels[0].shape[1] - prefix
+        size = (1, tokens) if grid is None else (grid.rows, grid.columns)
+        if size[0] * size[1] != tokens:  # an image of another size, in a model of transformers
+            side = math.isqrt(tokens)
+            size = (side, side) if side**2 == tokens else (1, tokens)
         top, lower = levels[-1], levels[:-1] or levels
         on_grid = None if mask is None else mask[:, prefix:]
         query = self.query_norm(top[:, prefix:])

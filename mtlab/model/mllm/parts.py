@@ -167,7 +167,9 @@ class LlavaParts(Parts):
         if self._has_tiles and part != "base":
             return None
         kept = self.model.config.vision_feature_select_strategy == "full" and has_class_token(self.tower)
-        return TokenGrid(self._side, self._side, prefix=int(kept))
+        # "default" cuts one token off, the class token: registers stay
+        registers = int(getattr(self.model.config.vision_config, "num_register_tokens", 0))
+        return TokenGrid(self._side, self._side, prefix=int(kept) + registers)
 
     @property
     def _has_tiles(self) -> bool:

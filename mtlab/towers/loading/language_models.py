@@ -157,12 +157,13 @@ def build_causal(folder: Path, *, layers: int, weights: bool) -> Any:
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
         if not weights:
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa").eval()
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             local_files_only=True,
             dtype=torch.float32,
+            attn_implementation="sdpa",  # others add our masks, which are booleans, to the scores
             output_loading_info=True,
             **text_encoders.NO_CODE,
         )
