@@ -55,7 +55,7 @@ def test_a_run_that_is_sent_to_the_hub_has_a_card(tmp_path: Path) -> None:
     assert {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"} <= set(os.listdir(there))
     BridgeTowerModel.from_pretrained(there)
     card = ModelCard.load(there / "README.md")
-    assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", None)  # it cannot answer without its head
+    assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", None)
     assert "**Not in this folder**: the run's own head (" in card.text
     assert card.data.license == "mit"  # the text tower's, by the card in its folder; the other has random weights
     run = next(store.glob("cells/*/s0/result.json"))

@@ -194,6 +194,18 @@ def test_mmfuser_samples_the_grid_bilinearly() -> None:
     assert torch.equal(manager(given).hidden[:, 0], states[:, 1, 0]), "the class token passes"
 
 
+@pytest.mark.parametrize(("tokens", "size"), [(9, TokenGrid(3, 3)), (5, TokenGrid(1, 5))])
+def test_mmfuser_takes_an_image_of_another_size_for_a_square_or_a_row(tokens: int, size: TokenGrid) -> None:
+    """A model of transformers may be given images that are not of its configured size."""
+    states = torch.randn(1, 2, tokens, WIDTH, generator=torch.Generator().manual_seed(0))
+    given = replace(draw_inputs(image(2, size)), experts=Experts(states))
+    usual, other = (built("mmfuser", image(2, grid), heads=1) for grid in (size, TokenGrid(8, 8)))
+    with torch.no_grad():
+        usual.cross_gate.fill_(1.0)
+    other.load_state_dict(usual.state_dict())
+    assert torch.equal(other(given).hidden, usual(given).hidden)
+
+
 def test_a_class_token_before_the_grid_moves_no_mean_of_mmfusers_weights() -> None:
     place = image(3, TokenGrid(2, 2, prefix=1))
     manager = built("mmfuser", place, heads=1)

@@ -35,7 +35,7 @@ def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = Non
         if compared and row.difference is not None:
             figure.add_traces(_difference(row, place, style, report), rows=1, cols=2)
     if compared:
-        figure.add_vline(x=0, line_width=1, line_dash="dot", row=1, col=2)
+        figure.add_vline(x=0, line_width=1, line_dash="1px,3px", row=1, col=2)
         figure.update_xaxes(
             range=metric_range(dots.shown_values(figure, "x2"), report.metric, difference=True), row=1, col=2
         )
@@ -56,7 +56,7 @@ def _draw_lines(figure: go.Figure, rows: Sequence[ComparisonRow], metric: str) -
     limits = metric_range([*dots.shown_values(figure, "x"), *shown], metric)
     figure.update_xaxes(range=limits, row=1, col=1)
     within = {floor for floor in floors if limits is None or limits[0] <= floor <= limits[1]}
-    for dash, places in (("dot", baselines), ("dash", within)):
+    for dash, places in (("1px,3px", baselines), ("dash", within)):  # plotly's "dot" is 3px,3px, like dashes
         for place in places:
             figure.add_vline(x=place, line_width=1, line_dash=dash, row=1, col=1)
     dotted = f"; dotted: {'the baseline' if len(baselines) == 1 else 'each baseline'}" if baselines else ""

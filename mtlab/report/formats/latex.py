@@ -28,6 +28,7 @@ _COMMANDS = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": "$<$",
+    "≠": r"$\neq$",
     ">": "$>$",
     "|": "$|$",
     '"': "''",  # \textquotedbl needs the T1 encoding
@@ -92,6 +93,8 @@ def escape(text: str) -> str:
 
     >>> escape("a_b & 50% ± 1"), escape("naïve α")
     ('a\\_b \\& 50\\% $\\pm$ 1', 'naïve $\\alpha$')
+    >>> escape("3 × 10⁵, ½ a"), escape("a ≠ b")
+    ('3 $\\times$ 10$^{5}$, [U+00BD] a', 'a $\\neq$ b')
     """
     return "".join(_escape_letter(letter) for letter in " ".join(text.split()))
 
