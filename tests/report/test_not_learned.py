@@ -225,7 +225,7 @@ def test_the_caption_tells_of_the_lines_that_are_within_the_axis(five, cells, fl
     figure = plot_estimates(build_report(five.store, five.plan(cells)))
     low, high = figure.layout.xaxis.range
     dashed = [shape.x0 for shape in figure.layout.shapes if shape.line.dash == "dash"]
-    dotted = [shape.x0 for shape in figure.layout.shapes if shape.line.dash == "dot" and shape.xref == "x"]
+    dotted = [shape.x0 for shape in figure.layout.shapes if shape.line.dash == "1px,3px" and shape.xref == "x"]
     assert dashed == pytest.approx(floors)
     assert dotted == pytest.approx([90.4])  # the mean of bridge, of 300 examples each
     assert all(low <= place <= high for place in dashed + dotted)
