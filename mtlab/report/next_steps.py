@@ -46,7 +46,8 @@ def closing_lines(
     lines = [f"found: {verdict_sentence(report)}"]
     lines += [line for line in (_speed(report),) if line is not None]
     again = partial(run_again, file, *overrides, store=store)
-    sweep = report.study.removesuffix(FINAL) if Path(file).name == FINAL_FILE else None
+    of_winners = Path(file).name == FINAL_FILE and report.study.endswith(FINAL)
+    sweep = report.study.removesuffix(FINAL) if of_winners else None
     lines += [f"next: {step}" for step in _next_steps(report, again, store, sweep)]
     page = shell_command("report", readable_as(file, report.study, overrides), "--format", "html", store=store)
     return [*lines, f"all figures on one page: {page}"]

@@ -11,7 +11,6 @@ from typing import Any
 from mtlab import files
 from mtlab.config.load import NODES
 from mtlab.errors import UserError, nearest
-from mtlab.resolution.identity import plugin_digests
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.runs import schemas
 from mtlab.runs.archive import is_archive
@@ -67,9 +66,8 @@ def check_unchanged(
                 f"was trained with version {trained} of {used.kind} {used.name!r}, which is version {used.version}"
             )
             raise UserError(f"{problem} here", file=folder)
-    now = plugin_digests(config)
-    for name, source in content.get("plugin_code", {}).items():
-        if name.partition(":")[0] in nodes and now.get(name, source) != source:
+        name = f"{node}:{used.name}"
+        if content.get("plugin_code", {}).get(name, used.source) != used.source:
             problem = f"the source of plug-in {name} has changed since this run was planned"
             if sources:
                 raise UserError(f"{problem}: put it back, or train the run again", file=folder)

@@ -53,7 +53,7 @@ def plot_parallel_coordinates(found: StoredSearch, styles: Mapping[str, Style] |
         f"One line a finished trial of {found.label} ({len(trials)} trials), the stronger the better, the best bold. "
         "Axes go from the lowest to the highest value that was drawn."
     )
-    caption += f" Of {refused} constraints do not hold: they cannot win." if refused else ""
+    caption += f" Of these, {refused} broke a constraint, and cannot win." if refused else ""
     caption += f" Left out, as not every trial has them: {', '.join(left_out)}." if left_out else ""
     figure.layout.xaxis.ticktext = [theme.axis_label(name.rpartition(".")[2]) for name in figure.layout.xaxis.ticktext]
     return theme.finish(figure, title, caption, height=420)
