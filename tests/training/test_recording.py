@@ -227,7 +227,11 @@ def test_managers_without_weights_or_temperature(make_run: RunMaker, name: str) 
 
 
 @pytest.mark.parametrize(
-    "sections", [{"model": {"cross_layers": 0}}, {"model": {"cross_layers": 1}, "text": {"layers": "top1"}}]
+    "sections",
+    [
+        {"model": {"cross_layers": 0}, "manager": {"name": "last"}},
+        {"model": {"cross_layers": 1}, "text": {"layers": "top1"}},
+    ],
 )
 def test_few_layers(make_run: RunMaker, sections: dict[str, Any]) -> None:
     folder = make_run(**sections)

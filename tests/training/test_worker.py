@@ -83,7 +83,7 @@ def test_interventions_by_weights_and_at_the_input(make_run: RunMaker) -> None:
     assert 0 <= result["image"]["uniform"] <= 1
     assert 0 <= result["text"]["token_mean"] <= 1
 
-    folder = make_run("pooled", record={"interventions": True}, model={"cross_layers": 0})
+    folder = make_run("pooled", record={"interventions": True}, model={"cross_layers": 0}, manager={"name": "last"})
     train(folder)
     pooled = json.loads((folder / "result.json").read_text())
     for modality in ("text", "image"):
