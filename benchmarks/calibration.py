@@ -166,7 +166,8 @@ def _ours(seeds: Floats) -> tuple[float, float]:
     found = mean_interval(seeds, ALPHA, (0.0, 1.0))
     if found.interval is not None:
         return found.interval
-    return (found.clumps[0].mean, found.clumps[1].mean)  # what is told instead
+    told = [clump.mean for clump in found.clumps] or [found.mean] * 2  # instead; of equal seeds, their mean alone
+    return told[0], told[1]
 
 
 INTERVALS: dict[str, Callable[[Floats], tuple[float, float]]] = {

@@ -31,6 +31,8 @@ class ImageTransform:
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
+        """Options in the YAML."""
+
         size: int = option(224, "S, side of the tower's input, in pixels", minimum=8, maximum=4096)
 
     config: Config

@@ -184,11 +184,8 @@ class WandbTracker:
         self.run.config.update(dict(values), allow_val_change=True)
 
     def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
-        """Log a step at once, unless it was logged before; figures that came later are logged behind it."""
+        """Log a step at once, unless it was logged before."""
         if step < self.next:
-            if figures:
-                self.run.log({STEP: step, **_to_wandb(figures)}, step=self.next, commit=True)
-                self.next += 1
             return
         self.run.log({STEP: step, **self._time(metrics), **metrics, **_to_wandb(figures)}, step=step, commit=True)
         self.next = step + 1
