@@ -87,7 +87,7 @@ def build(out: Path) -> int:
     """Build the site; return Sphinx's exit code, which is not 0 if a link leads nowhere."""
     from sphinx.cmd.build import build_main
 
-    source = BUILD / "site-source"
+    source = out.with_name(f"{out.name}-source")
     stage(source)
     shutil.rmtree(out, ignore_errors=True)
     configuration = str(Path(__file__).parent / "docs_conf")
