@@ -274,3 +274,15 @@ def test_studies_that_cannot_stand_side_by_side_are_told(four):
         side_by_side.compare_studies([one, build_report(four.store, plan)])
     with pytest.raises(UserError, match="name each study once"):
         side_by_side.compare_studies([one, one])
+
+
+def test_labels_are_no_tags_in_sentences_of_markdown_either(fabric):
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.70 + 0.01 * seed)
+        fabric.finish("static", seed, 0.80 + 0.012 * seed)
+    plan = fabric.plan(["bridge", "static"], seeds=3)
+    for row in plan["rows"]:
+        row["label"] = f"<b>{row['label']}</b>"
+    told = build_report(fabric.store, plan).to_markdown()
+    assert r"to \<b>bridge\</b>" in told
+    assert re.search(r"(?<!\\)<b>", told) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mtlab.report.formats import captions, speed_table, tables
@@ -36,7 +37,7 @@ def report_markdown(report: StudyReport) -> str:
         parts += [f"## {speed_table.TITLE}", table, speed_table.speed_caption(report)]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
-    return "\n\n".join(parts) + "\n"
+    return _document(parts)
 
 
 def family_markdown(report: StudyReport) -> str:
@@ -44,7 +45,7 @@ def family_markdown(report: StudyReport) -> str:
     if not report.families:
         return f"# {report.study}\n\n{captions.NO_FAMILIES}\n"
     table = markdown_table(tables.family_table(report))
-    return f"# {report.study}: by family\n\n{table}\n\n{captions.family_caption(report)}\n"
+    return _document([f"# {report.study}: by family", table, captions.family_caption(report)])
 
 
 def studies_markdown(view: SideBySide) -> str:
@@ -55,7 +56,12 @@ def studies_markdown(view: SideBySide) -> str:
     notes = [f"- {report.study}: {note}" for report in view.reports for note in report.notes]
     if notes:
         parts += ["## Notes", "\n".join(notes)]
-    return "\n\n".join(parts) + "\n"
+    return _document(parts)
+
+
+def _document(parts: Iterable[str]) -> str:
+    """Join parts; a label such as `<none>` is no tag in sentences either."""
+    return re.sub(r"(?<!\\)<(?=[A-Za-z/!?])", r"\\<", "\n\n".join(parts)) + "\n"
 
 
 def markdown_table(table: ReportTable) -> str:
