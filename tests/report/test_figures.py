@@ -165,6 +165,13 @@ def test_weights_are_on_a_scale_around_zero_with_their_spread_over_dimensions(tm
     np.testing.assert_allclose(line.error_y.array, [0.3, 0.1, 0.0])
 
 
+def test_previous_states_have_room_beside_many_levels() -> None:
+    few, many = (aggregation._ticks(range(1, last + 1), previous=True) for last in (6, 24))
+    assert few["tickvals"][-1] == 7.25
+    assert many["tickvals"][-1] > 27
+    assert many["range"][1] - 24 > 0.15 * 24
+
+
 def test_the_previous_state_stands_beside_the_levels(study: Study) -> None:
     figure = aggregation.plot_aggregation(study.of("adaptive"))
     points = [each for each in figure.data if each.mode == "markers"]

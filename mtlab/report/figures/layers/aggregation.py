@@ -53,13 +53,14 @@ def plot_aggregation(
                 offered = offered or list(every)
                 below = [part for each in runs if (part := each.previous(kind, modality, depth)) is not None]
                 if below:
-                    at = offered[-1] + 1 + 0.5 * (names.index(variant) + 0.5) / len(names)
+                    at = offered[-1] + _strip(offered) * (1 + 0.5 * (names.index(variant) + 0.5) / len(names))
                     drawn.append(_previous_trace(at, below, variant, style))
                 figure.add_traces(drawn, rows=row, cols=column)
             has_previous = any(each.previous(kind, modality, depth) is not None for each in found.values())
             if has_previous:
                 ground = {"fillcolor": theme.NEUTRAL, "opacity": 0.16, "line_width": 0, "layer": "below"}
-                figure.add_vrect(offered[-1] + 0.75, offered[-1] + 1.75, row=row, col=column, **ground)
+                ends = (offered[-1] + part * _strip(offered) for part in (0.75, 1.75))
+                figure.add_vrect(*ends, row=row, col=column, **ground)
             figure.update_xaxes(**_ticks(offered, previous=has_previous), row=row, col=column)
     figure.update_yaxes(rangemode="tozero", zeroline=kind == "weights")
     missing = [name for name in names if name not in shown]
@@ -203,14 +204,19 @@ def _previous_trace(at: float, parts: Sequence[float], variant: str, style: Styl
     )
 
 
+def _strip(offered: Sequence[int]) -> float:
+    """Return the width of the strip of previous states, in levels: one, or an eighth of many."""
+    return max(1.0, 0.12 * (offered[-1] - offered[0] + 1))
+
+
 def _ticks(offered: Sequence[int], *, previous: bool) -> dict[str, object]:
     """Name some levels below a panel, the highest among them, and the previous states."""
     stride = max(1, -(-len(offered) // MAX_TICKS))
     levels = list(offered)[::-1][::stride][::-1]
     return {
-        "tickvals": [*levels, *([offered[-1] + 1.25] if previous else [])],
+        "tickvals": [*levels, *([offered[-1] + 1.25 * _strip(offered)] if previous else [])],
         "ticktext": [*map(str, levels), *([panels.PREVIOUS_COLUMN] if previous else [])],
-        "range": [offered[0] - 0.3, offered[-1] + 1.8],
+        "range": [offered[0] - 0.3, offered[-1] + 1.8 * _strip(offered)],
     }
 
 
