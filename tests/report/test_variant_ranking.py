@@ -13,6 +13,7 @@ import pytest
 from mtlab.cli import main
 from mtlab.errors import UserError
 from mtlab.report.comparison.ranking import rank_variants
+from mtlab.report.figures import ranking as ranking_figure
 from mtlab.report.figures.ranking import plot_ranking
 from mtlab.report.formats.ranking_table import caption, render_text, to_dict
 from mtlab.report.study import StudyResults
@@ -155,3 +156,8 @@ def test_what_cannot_be_ranked_is_one_line(four, monkeypatch, capsys):
     four.store.write_plan("trial", four.plan(CELLS))
     assert call(monkeypatch, "report", "trial", "--by", "rank", "--format", "tex", "--store", four.store.root) == 2
     assert "--by rank has no format 'tex'; it has md, csv, json" in capsys.readouterr().err
+
+
+def test_a_bar_leaves_out_who_is_told_apart_from_its_group():
+    bar = ranking_figure._bar(0, (0, 1, 3), ["a", "b", "d"])
+    assert list(bar.y) == [0, 1, None, 3]

@@ -44,9 +44,14 @@ def plot_ranking(ranking: Ranking, styles: Mapping[str, Style] | None = None) ->
 
 
 def _bar(at: int, group: tuple[int, ...], labels: list[str]) -> go.Scatter:
+    places: list[int | None] = []
+    for place in group:
+        if places and places[-1] != place - 1:
+            places.append(None)  # the line leaves out who is told apart
+        places.append(place)
     return go.Scatter(
-        x=[at] * len(group),
-        y=list(group),
+        x=[at] * len(places),
+        y=places,
         mode="lines+markers",
         line={"color": theme.NEUTRAL, "width": 3},
         marker={"color": theme.NEUTRAL, "size": 7},
