@@ -108,10 +108,10 @@ def question(plan: Mapping[str, Any]) -> dict[str, Any]:
     tested = {key: plan[key] for key in ("test", "alpha", "correct", "equivalence")}
     blind = sorted({row["cell"] for row in plan["rows"] if row.get("blind")})
     learned = {"floor": plan.get("floor"), "blind": blind}
-    return {"pairs": sorted(compared_pairs(plan)), "metric": plan["metrics"]["verdict"], **tested, **learned, **rules}
+    return {"pairs": sorted(planned_pairs(plan)), "metric": plan["metrics"]["verdict"], **tested, **learned, **rules}
 
 
-def compared_pairs(plan: Mapping[str, Any]) -> tuple[Pair, ...]:
+def planned_pairs(plan: Mapping[str, Any]) -> tuple[Pair, ...]:
     """Return the comparisons of a stored plan: none of a blind variant; two rows that are one cell are one."""
     rows = [row for row in plan["rows"] if row["compare_to"] is not None and not row.get("blind")]
     return tuple(dict.fromkeys((row["cell"], row["compare_to"]) for row in rows))
@@ -133,7 +133,7 @@ def read_looks(store: Store, plan: Mapping[str, Any]) -> Looks | None:
     if rule is None:
         return None
     path = record_path(store, plan)
-    empty = Looks(compared_pairs(plan), rule.looks)
+    empty = Looks(planned_pairs(plan), rule.looks)
     try:
         data = read_checked_json(path, "remove it, and `mtlab run` decides anew")
     except (FileNotFoundError, NotADirectoryError):

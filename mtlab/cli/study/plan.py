@@ -155,7 +155,7 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
 
     from mtlab.statistics.power import POWER
     from mtlab.statistics.seed_tests import lookup_test
-    from mtlab.studies.looks import compared_pairs
+    from mtlab.studies.looks import planned_pairs
     from mtlab.units import format_si, format_span
 
     total = format_si(sum(run["cost"]["flops"] for run in data["runs"]), "FLOP")
@@ -166,7 +166,7 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     seeds = len(data["seeds"])
     fewest = lookup_test(data["test"]).seeds
     if data["sequential"] is None and seeds >= fewest and any(row["compare_to"] for row in data["rows"]):
-        count = len(compared_pairs(data)) if data["correct"] == "holm" else 1
+        count = len(planned_pairs(data)) if data["correct"] == "holm" else 1
         effect = _detectable(seeds, data["alpha"] / count)
         least = "no difference" if effect is None else f"a difference of {effect:.1f} standard deviations"
         each = f" in each of {count} comparisons" if count > 1 else ""
