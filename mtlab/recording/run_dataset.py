@@ -19,7 +19,7 @@ from mtlab.recording.reader import Missing
 ImageArray = npt.NDArray[np.uint8]  #: [H, W, 3] RGB
 
 
-CHANGED = "the data have changed since this run: its answers and examples would get the names of others"
+OTHER_DATA = "the data have changed since this run: its answers and examples would get the names of others"
 
 
 def describe_data(config: Mapping[str, Any] | None) -> str:
@@ -51,12 +51,13 @@ def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
     folder = node.get("folder")  # stored absolute, but for archives
     if isinstance(folder, str) and "folder" in entry.cls.location_options and not Path(folder).is_absolute():
         return Missing(f"the data set {name!r} is in a folder that is not part of this archive")
+    # As `check_unchanged`, which looks all classes up, tasks among them, and so imports torch.
     identity = (config or {}).get("identity") or {}
     trained = (identity.get("digests") or {}).get("data")
     try:
         options = check_config(entry.config, own_options(node))
         if trained is not None and entry.cls.digest(options) != trained:
-            return Missing(CHANGED)
+            return Missing(OTHER_DATA)
         if (identity.get("versions") or {}).get(f"data:{name}", entry.version) != entry.version:
             return Missing(f"the data set {name!r} is of another version here than the run was trained with")
         return entry.cls(options)

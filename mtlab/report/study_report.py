@@ -74,6 +74,11 @@ class StudyReport:
         return any(row.compare_to is not None or row.outcome == "not learned" for row in self.rows)
 
     @property
+    def has_several_seeds(self) -> bool:
+        """Whether any variant has two finished seeds, without which there is neither interval nor test."""
+        return any(row.n > 1 for row in self.rows)
+
+    @property
     def side_by_side(self) -> blocks.SideBySide | None:
         """The variants at equal steps and at equal FLOPs, where `train.length` is an axis."""
         return blocks.compare_lengths(self)

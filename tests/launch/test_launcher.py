@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +17,9 @@ from standin import make_plan, snapshot
 from mtlab import files
 from mtlab.errors import UserError
 from mtlab.launch.launcher import LaunchOutcome, launch
-from mtlab.launch.local.pool import LocalPool, default_workers, usable_cpus
+from mtlab.launch.local.pool import LocalPool
 from mtlab.launch.policy import LaunchPolicy
 from mtlab.launch.status import study_statuses
-from mtlab.launch.workers import worker_command, worker_environment
 from mtlab.runs.lock import RunLock, lock_state
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
@@ -387,23 +385,3 @@ def test_a_launch_that_raises_says_that_it_ended_and_leaves_signals_as_they_were
     finally:
         signal.signal(signal.SIGTERM, before)
     assert [row["event"] for row in events(store, "launch", "end")] == ["launch", "end"] * 2
-
-
-def test_workers_are_held_to_their_threads(store: Store) -> None:
-    plan, configs = make_plan({"aaa": {}}, (0,))
-    configs["aaa/s0"]["config"]["train"]["threads"] = 1
-    assert default_workers(configs) == usable_cpus()
-    configs["aaa/s0"]["config"]["train"]["threads"] = 1000
-    assert default_workers(configs) == 1
-    script = "import os; e = os.environ; print(e['OMP_NUM_THREADS'], e['MKL_NUM_THREADS'], os.getsid(0) == os.getpid())"
-    launch(store, plan, configs, pool=LocalPool(1, command=lambda _: [sys.executable, "-c", script]))
-    assert (store.run("aaa/s0") / "log.txt").read_text() == "1000 1000 True\n"
-    assert worker_environment(3)["OPENBLAS_NUM_THREADS"] == "3"
-
-
-def test_the_real_worker_is_this_python_and_looks_for_modules_where_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", ["/somewhere/bin", *sys.path])
-    assert worker_command(Path("x")) == [sys.executable, "-P", "-m", "mtlab", "train", "x"]
-    for here in ("", str(Path.cwd())):
-        monkeypatch.setattr(sys, "path", [here, *sys.path])
-        assert worker_command(Path("x")) == [sys.executable, "-m", "mtlab", "train", "x"]

@@ -68,7 +68,7 @@ def test_data_that_have_changed_since_the_run_name_nothing(tmp_path: Path) -> No
     trained = config(**node) | {"identity": {"digests": {"data": digest}, "versions": {}}}
     assert set(run_dataset.answer_names(run_dataset.open_dataset(trained))) == {"red", "blue"}
     path.write_text(path.read_text() + json.dumps({**lines[0], "answer": "green"}) + "\n")
-    assert why(run_dataset.open_dataset(trained)) == run_dataset.CHANGED
+    assert why(run_dataset.open_dataset(trained)) == run_dataset.OTHER_DATA
     older = {**trained, "identity": {"digests": {}, "versions": {"data:questions": 0}}}
     assert "is of another version here" in why(run_dataset.open_dataset(older))
     assert run_dataset.describe_data(trained) != run_dataset.describe_data(older)

@@ -80,7 +80,7 @@ def plot_cost(
         )
         shown += [low, high, middle, *seeds]
     figure.update_yaxes(range=metric_range(shown, report.metric))
-    if max(row.n for row in rows) > 1:
+    if report.has_several_seeds:
         level = numbers.format_level(report.alpha)
         result = f"Mean over seeds with its {level} interval, small dots: single seeds; {_seeds(report)}"
     else:

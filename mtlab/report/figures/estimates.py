@@ -25,8 +25,7 @@ def plot_estimates(report: StudyReport, styles: Mapping[str, Style] | None = Non
         return theme.empty(title, "No run is finished yet.")
     names = [row.label for row in report.rows]
     compared = any(row.difference is not None for row in rows)
-    several = max(row.n for row in rows) > 1
-    mean_title = "mean and interval" if several else "result"
+    mean_title = "mean and interval" if report.has_several_seeds else "result"
     columns = [mean_title, "difference to the baseline"] if compared else [mean_title]
     figure = panels.make_panels([""], columns, x=axis_title(report.metric), shared_y=True)
     for place, row in enumerate(rows):
@@ -66,7 +65,7 @@ def _draw_lines(figure: go.Figure, rows: Sequence[ComparisonRow], metric: str) -
 def _caption(report: StudyReport, lines: str, *, compared: bool) -> str:
     level = numbers.format_level(report.alpha)
     over = "" if report.examples is None else f", {report.examples} examples"
-    if max(row.n for row in report.rows) == 1:
+    if not report.has_several_seeds:
         beside = "; right: its difference to the baseline's, which is not tested" if compared else ""
         return f"Each dot is one run{over}: nothing is known of the spread over seeds{lines}{beside}."
     mean = f"Mean over seeds and its {level} interval, small dots: single seeds"

@@ -338,11 +338,6 @@ def explain_missing(found: Collection[StudyRun], kind: Kind) -> str:
     return f"None of these managers has {kind}: {', '.join(variant_labels(found))}."
 
 
-def list_unmeasured(silent: Sequence[str]) -> str:
-    """Return a sentence on variants in which nothing was removed or replaced; empty without any."""
-    return f" Not measured: {', '.join(silent)}." if silent else ""
-
-
-def list_without(silent: Sequence[str], kind: Kind) -> str:
-    """Return a sentence on variants that a figure cannot show; empty without any."""
-    return f" Without {kind}: {', '.join(silent)}." if silent else ""
+def list_without(silent: Sequence[str], what: str) -> str:
+    """Return a sentence on variants that a figure cannot show for want of something; empty without any."""
+    return f" Without {what}: {', '.join(silent)}." if silent else ""

@@ -26,7 +26,7 @@ def table_caption(report: StudyReport) -> str:
     """Explain the main table: all that its numbers need to be quoted."""
     unit = ", in points (100 × share)" if in_points(report.metric) else ""
     level = numbers.format_level(report.alpha)
-    several = any(row.n > 1 for row in report.rows)
+    several = report.has_several_seeds
     means = f": {explain_means(report, level)}" if several else ""
     sentences = [f"{describe_seeds(report)}. {report.metric}{unit}{means}."]
     if report.comparisons and several:
@@ -101,7 +101,7 @@ def family_caption(report: StudyReport, shown: str | None = None) -> str:
     sizes = {name: rows[0].examples for name, rows in report.families.items() if rows and rows[0].examples}
     if sizes:
         sentences.append(f"Examples: {', '.join(f'{name} {size}' for name, size in sizes.items())}.")
-    if report.family_comparisons and any(row.n > 1 for row in report.rows):
+    if report.family_comparisons and report.has_several_seeds:
         sentences.append(explain_marks(report, report.family_comparisons, " over all families and variants"))
     if any(row.outcome == "not learned" for rows in report.families.values() for row in rows):
         sentences.append(
@@ -112,7 +112,7 @@ def family_caption(report: StudyReport, shown: str | None = None) -> str:
 
 def explain_means(report: StudyReport, level: str) -> str:
     """Explain what stands behind a mean."""
-    if all(row.n < 2 for row in report.rows):
+    if not report.has_several_seeds:
         return "of one run, which tells nothing of the spread over seeds"
     if not in_points(report.metric):
         return f"mean ± half-width of the {level} t interval over seeds"
@@ -208,8 +208,7 @@ def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = T
         f"{report.metric}{unit}: {explain_means(report, level)}; {describe_seeds(report)}{over}.",
         f"Checkpoints: those of the {'highest' if report.choose_mode == 'max' else 'lowest'} {report.choose}.",
     ]
-    several = any(row.n > 1 for row in report.rows)
-    if report.comparisons and not several:
+    if report.comparisons and not report.has_several_seeds:
         sentences += ["Difference: of single runs, not tested."] if differences else []
     elif report.comparisons:
         if differences:

@@ -44,8 +44,6 @@ _COMMANDS = {
     "≤": r"$\leq$",
     "≥": r"$\geq$",
     "√": r"$\surd$",
-    "²": r"$^2$",
-    "³": r"$^3$",
     "–": "--",
     "—": "---",
     "…": r"\dots{}",
@@ -108,10 +106,8 @@ def _escape_letter(letter: str) -> str:
         name = unicodedata.name(letter).rpartition(" ")[2].replace("LAMDA", "LAMBDA")
         return rf"$\{name.lower() if letter.islower() else name.title()}$"
     kind, parts = unicodedata.decomposition(letter), unicodedata.normalize("NFKD", letter)
-    if kind.startswith("<super>"):
-        return f"$^{{{parts}}}$"
-    if kind.startswith("<sub>"):
-        return f"$_{{{parts}}}$"
+    if kind.startswith(("<super>", "<sub>")) and parts.isascii():
+        return f"${'^' if kind.startswith('<super>') else '_'}{{{parts}}}$"
     plain = parts.encode("ascii", "ignore").decode()
     if kind.startswith("<fraction>") or "\u0338" in parts:  # one half is no 12, and ≮ no <
         plain = ""

@@ -51,7 +51,7 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
         f"{metric} less that with all weights of a modality replaced: by uniform ones, by their mean over the tokens "
         "of each example, by those of a model of another seed (`mtlab intervene --swap`). At 0, the choice is worth "
         f"nothing, or there is none. {panels.describe_means(worths, 'line: lowest to highest seed')}; over all "
-        f"validation examples.{panels.list_unmeasured(silent)}"
+        f"validation examples.{panels.list_without(silent, 'measurements')}"
     )
     return theme.finish(figure, title, caption, height=160 + dots.lines_height(shown, 34))
 

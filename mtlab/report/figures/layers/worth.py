@@ -50,7 +50,8 @@ def plot_worth(
     used = f"Weight and contribution: means over layers, {averaging}. " if found else ""
     silent = [name for name in names if not panels.runs_of(worths, name)]
     caption = (
-        f"{used}{_explain(worths)}{panels.list_unmeasured(silent)}{panels.explain_removal(found, 'contributions')}"
+        f"{used}{_explain(worths)}{panels.list_without(silent, 'measurements')}"
+        f"{panels.explain_removal(found, 'contributions')}"
         f"{panels.hide_beyond_limit(figure, names)}"
     )
     return theme.finish(figure, title, caption, height=560)

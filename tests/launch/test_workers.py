@@ -1,0 +1,35 @@
+"""The workers of this machine: their threads, and the Python and modules that they are started with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from standin import make_plan
+
+from mtlab.launch.launcher import launch
+from mtlab.launch.local.pool import LocalPool, default_workers, usable_cpus
+from mtlab.launch.workers import worker_command, worker_environment
+from mtlab.runs.store import Store
+
+
+def test_workers_are_held_to_their_threads(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "runs", create=True)
+    plan, configs = make_plan({"aaa": {}}, (0,))
+    configs["aaa/s0"]["config"]["train"]["threads"] = 1
+    assert default_workers(configs) == usable_cpus()
+    configs["aaa/s0"]["config"]["train"]["threads"] = 1000
+    assert default_workers(configs) == 1
+    script = "import os; e = os.environ; print(e['OMP_NUM_THREADS'], e['MKL_NUM_THREADS'], os.getsid(0) == os.getpid())"
+    launch(store, plan, configs, pool=LocalPool(1, command=lambda _: [sys.executable, "-c", script]))
+    assert (store.run("aaa/s0") / "log.txt").read_text() == "1000 1000 True\n"
+    assert worker_environment(3)["OPENBLAS_NUM_THREADS"] == "3"
+
+
+def test_the_real_worker_is_this_python_and_looks_for_modules_where_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["/somewhere/bin", *sys.path])
+    assert worker_command(Path("x")) == [sys.executable, "-P", "-m", "mtlab", "train", "x"]
+    for here in ("", str(Path.cwd())):
+        monkeypatch.setattr(sys, "path", [here, *sys.path])
+        assert worker_command(Path("x")) == [sys.executable, "-m", "mtlab", "train", "x"]
