@@ -20,12 +20,12 @@ def content_hash(data: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def load_or_compute(subject: str, key: Any, compute: Callable[[], Any], *, keep: bool = True) -> Any:
+def load_or_compute(subject: str, key: Any, compute: Callable[[], Any]) -> Any:
     """Return `compute()`, which is plain data, or its cached result for the same `key`.
 
-    Each fact has a file of its own, so that concurrent processes do not overwrite each other's. What is computed is
-    cached unless `keep` is False.
+    Each fact has a file of its own, so that concurrent processes do not overwrite each other's.
     """
+    key = json.loads(json.dumps(key))  # as it is read back: a tuple as a list
     path = files.cache_root() / "facts" / f"{subject}-{content_hash(key)}.json"
     try:
         stored = files.read_json(path)
@@ -34,9 +34,8 @@ def load_or_compute(subject: str, key: Any, compute: Callable[[], Any], *, keep:
     except (OSError, UserError, KeyError, TypeError):
         pass  # missing or damaged: computed again
     fact = compute()
-    if keep:
-        with suppress(UserError):  # a cache that cannot be written costs time, not the answer
-            files.write_json(path, {"key": key, "fact": fact})
+    with suppress(UserError):  # a cache that cannot be written costs time, not the answer
+        files.write_json(path, {"key": key, "fact": fact})
     return fact
 
 

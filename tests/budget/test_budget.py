@@ -85,6 +85,12 @@ def test_real_texts_are_shorter_than_the_limit() -> None:
     assert found.origin == "mean over 8 training batches"
 
 
+def test_the_length_of_texts_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = text_length(config())
+    monkeypatch.setattr("mtlab.studies.budget.text_length.build_tower", None)  # a call would raise
+    assert text_length(config()) == found
+
+
 @pytest.mark.parametrize(
     ("section", "told"),
     [

@@ -138,13 +138,14 @@ def test_on_a_cpu_other_programs_do_not_count(plan: Plan, monkeypatch: pytest.Mo
     assert speed.seconds_per_example == pytest.approx(5 / (calibration.MIN_STEPS * config["train"]["batch"]))
 
 
-def test_what_was_timed_on_a_busy_machine_is_not_kept(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = iter([0.1, 0.01])
+def test_a_busy_machine_and_an_idle_one_are_timed_once_each(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.1, 0.01])  # a third timing would raise
     monkeypatch.setattr(time_estimate, "calibrate", lambda *_, **__: Speed(next(seconds), 3, 4, "cpu", 1))
     states = {run.id: "new" for run in plan.runs}
     cpus = float(os.cpu_count() or 1)
     monkeypatch.setattr(os, "getloadavg", lambda: (cpus, 0.0, 0.0))
     busy = estimate_time(plan, states, at_once=2)
+    assert estimate_time(plan, states, at_once=2) == busy
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, cpus, cpus))
     idle = estimate_time(plan, states, at_once=2)
     assert busy is not None

@@ -1,7 +1,7 @@
 """How long a plan takes on this machine: a few steps of one cell of each task are timed once, and cached.
 
-On a CPU, the CPU time of the steps is measured, not wall time. What was timed while other programs kept the processors
-busy is still not cached: they slow memory down.
+On a CPU, the CPU time of the steps is measured, not wall time. Other programs that keep the processors busy still slow
+memory down, so a busy and an idle machine each have times of their own.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ def _speed(cell: Cell) -> Speed:
         "train": {name: train[name] for name in (*OF_A_STEP, "threads", "device")},
         "machine": platform.node(),
         "card": device_name(choose_device(train["device"])),
+        "busy": _is_busy(train["threads"]),
         "torch": library_version("torch"),
         "code": training_code_digest(),
     }
@@ -122,7 +123,7 @@ def _speed(cell: Cell) -> Speed:
     def measure() -> dict[str, Any]:
         return asdict(calibrate(config, None, answers=answers, text_tokens=tokens, seconds=SECONDS))
 
-    return Speed(**load_or_compute("speed", key, measure, keep=not _is_busy(train["threads"])))
+    return Speed(**load_or_compute("speed", key, measure))
 
 
 def _is_busy(threads: int) -> bool:
