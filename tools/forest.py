@@ -2,7 +2,7 @@
 
 `python tools/forest.py` prints managers of all levels less the bridge on the best levels that were found, and the means
 over draws of pictures. `--picture FILE` draws these differences, `--levels FILE` what one level, a bridge and managers
-have in each comparison (both need the extra `images`).
+have in each comparison, `--settings FILE` the same rows at each rate and width (all need the extra `images`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 from findings import read_table
+from plotly.subplots import make_subplots
 
 from mtlab.report.figures import theme
 from mtlab.report.figures.render import write_figures
@@ -118,6 +119,8 @@ LEVELS = {
         "adaptive",
     ),
 }
+SETTINGS = ("rate 2.5e-3", "rate 5e-3", "rate 1e-2", "width 128, rate 2.5e-3", "width 128, rate 5e-3")
+AT_SETTINGS = ("bridge", "mean", "static", "adaptive", "image level 3")
 ROWS = ("one level, first layer", "one level, each layer", "bridge on three levels", "static, all", "adaptive, all")
 
 
@@ -241,14 +244,57 @@ def levels_picture() -> go.Figure:
     return theme.finish(figure, "One level of the tower, three, or all", caption, height=130 + 52 * len(LEVELS))
 
 
+def settings_picture() -> go.Figure:
+    """Draw each row at each rate and width, and below it how far managers are from the bridge of the same setting."""
+    report = {row["label"]: row for row in read_table("robustness", "report")}
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    for number, (name, style) in enumerate(theme.assign_styles(AT_SETTINGS).items()):
+        rows = [report[f"{name} · {setting}"] for setting in SETTINGS]
+        places = [place + 0.14 * (number - 2) for place in range(len(SETTINGS))]
+        parts = {1: ("mean", "low", "high")}
+        if name in ("mean", *MANAGERS):
+            parts[2] = ("difference", "difference_low", "difference_high")
+        for panel, columns in parts.items():
+            found = [[100 * float(row[column]) for column in columns] for row in rows]
+            shown = [row["outcome"] in ("better", "worse") or panel == 1 for row in rows]
+            figure.add_scatter(
+                x=places,
+                y=[middle for middle, _, _ in found],
+                error_y={
+                    "symmetric": False,
+                    "array": [high - middle for middle, _, high in found],
+                    "arrayminus": [middle - low for middle, low, _ in found],
+                    "color": style.colour,
+                },
+                mode="markers",
+                marker={"color": style.colour, "symbol": [style.symbol + ("" if each else "-open") for each in shown]},
+                marker_size=8,
+                name=name,
+                showlegend=panel == 1,
+                row=panel,
+                col=1,
+            )
+    figure.add_hline(y=0, line={"color": theme.NEUTRAL, "width": 1}, row=2, col=1)
+    figure.update_yaxes(title="test accuracy, points", row=1, col=1)
+    figure.update_yaxes(title="less the bridge's, points", row=2, col=1)
+    labels = [setting.replace(", ", "<br>") for setting in SETTINGS]
+    figure.update_xaxes(tickvals=list(range(len(SETTINGS))), ticktext=labels)
+    caption = (
+        "Means and 95% intervals, not corrected: above over four seeds, below over seeds and test questions. "
+        "Below, hollow: no difference shown."
+    )
+    return theme.finish(figure, "The same rows at other rates, and twice as wide", caption, height=640)
+
+
 def main() -> None:
     """Print the table, and draw the pictures that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--levels", type=Path)
+    parser.add_argument("--settings", type=Path)
     arguments = parser.parse_args()
     print("\n".join(table()))
-    drawn = {arguments.picture: picture, arguments.levels: levels_picture}
+    drawn = {arguments.picture: picture, arguments.levels: levels_picture, arguments.settings: settings_picture}
     write_figures({file: draw() for file, draw in drawn.items() if file is not None})
 
 
