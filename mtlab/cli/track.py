@@ -177,13 +177,14 @@ def _refuse_missing(chosen: TrackerOptions) -> None:
 def _conclude(process: SyncProcess, chosen: TrackerOptions, *, offline: bool) -> None:
     """Say what was sent; exit with 1 if a tracker has not received everything."""
     from mtlab.report.sync.process import describe_sync
+    from mtlab.tracking.trackers.weights_and_biases import OFFLINE_MODES
 
     sent = process.sent
     for line in describe_sync(process, tried=not offline):
         typer.echo(line)
     complete = len(sent.sinks) == len(chosen) and all(each["done"] == sent.of for each in sent.sinks.values())
     mode = os.environ.get("WANDB_MODE")
-    if sent.offline and not offline and mode:
+    if sent.offline and not offline and mode in OFFLINE_MODES:
         typer.echo(f"WANDB_MODE={mode} keeps W&B's runs here: unset it to send them", err=True)
     if not complete or (sent.offline and not offline):
         raise typer.Exit(1)

@@ -149,11 +149,12 @@ def _names_first(overrides: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
     """
     given = list(overrides)
-    lengths = sorted({key.removeprefix("set.") for key, _ in given if key.startswith("set.train.length.")})
+    wanted = [key for key, value in given if value is not None]
+    lengths = sorted({key.removeprefix("set.") for key in wanted if key.startswith("set.train.length.")})
     if len(lengths) > 1:
         raise UserError(f"{' and '.join(lengths)} exclude each other: give one", file=COMMAND_LINE)
     naming = {f"set.{node}{part}" for node in NAMED for part in ("", ".name")}
-    return sorted(given, key=lambda item: item[0] not in naming)
+    return sorted(given, key=lambda item: not (item[0] in naming and isinstance(item[1], str)))
 
 
 def _nest_override(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

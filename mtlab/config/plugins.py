@@ -9,9 +9,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePath
 from types import ModuleType
-from weakref import WeakKeyDictionary
 
 from mtlab.config.load import compose
 from mtlab.config.registry import PluginFailure, source_digest
@@ -28,10 +28,16 @@ class PluginModule:
     folder: Path  #: where it is searched for, beside installed packages
 
 
-def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True) -> None:
+def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True, missing: str = "") -> None:
     """Import the modules that a study names; they may lie beside its file.
 
     Each is named on stderr before it is imported, as importing runs its code.
+
+    Args:
+        modules: their names.
+        folder: of the study's file.
+        allowed: may they be imported?
+        missing: what to do where there is no such module, for the message.
 
     Raises:
         UserError: plug-ins are not allowed, or one cannot be imported.
@@ -47,7 +53,7 @@ def import_plugins(modules: Sequence[str], folder: Path, *, allowed: bool = True
             raise UserError(f"{module!r} is no module: write the name to import{hint}", key=f"plugins[{index}]")
         failure = try_import(PluginModule(module, folder))
         if failure is not None:
-            problem = f"plug-in {module} cannot be imported: {failure.error}"
+            problem = f"plug-in {module} cannot be imported: {failure.error}{missing if failure.missing else ''}"
             raise UserError(problem, key=f"plugins[{index}]")
 
 
@@ -61,11 +67,11 @@ def try_import(plugin: PluginModule) -> PluginFailure | None:
         importlib.invalidate_caches()  # the file may be younger than this process
         module = importlib.import_module(plugin.module)
         _refuse_namesake(plugin, module)
-        _refuse_edited(module)
+        _note_if_edited(module)
     except (Exception, SystemExit) as error:  # a plug-in may raise anything
         missing = isinstance(error, ModuleNotFoundError) and error.name == plugin.module.partition(".")[0]
         failure = PluginFailure.of(plugin.module, error)
-        return PluginFailure(plugin.module, _missing(plugin), failure.trace) if missing else failure
+        return PluginFailure(plugin.module, _missing(plugin), failure.trace, missing=True) if missing else failure
     return None
 
 
@@ -93,16 +99,18 @@ def parse_plugin_names(names: Sequence[str]) -> list[PluginModule]:
     return found
 
 
-def import_named_plugins(names: Sequence[str]) -> None:
-    """Import the plug-ins of a command line.
+def import_named_plugins(names: Sequence[str]) -> list[str]:
+    """Import the plug-ins of a command line; return the modules.
 
     Raises:
         UserError: one of them cannot be found or imported.
 
     """
-    for plugin in parse_plugin_names(names):
+    named = parse_plugin_names(names)
+    for plugin in named:
         if (failure := try_import(plugin)) is not None:
             raise UserError(f"plug-in {plugin.module} cannot be imported: {failure.error}", file="command line")
+    return [plugin.module for plugin in named]
 
 
 def _refuse_namesake(plugin: PluginModule, module: ModuleType) -> None:
@@ -116,14 +124,20 @@ def _refuse_namesake(plugin: PluginModule, module: ModuleType) -> None:
         raise UserError(f"the name belongs to another module ({found or 'of Python itself'}): rename {name}")
 
 
-_imported: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()  #: plug-in → digest of its file when imported
+_imported: dict[str, tuple[ModuleSpec | None, str]] = {}  #: plug-in → how it was imported, digest of its file then
 
 
-def _refuse_edited(module: ModuleType) -> None:
-    """Refuse a plug-in whose file has changed since this process imported it: Python goes on with what it was."""
+def _note_if_edited(module: ModuleType) -> None:
+    """Say that a plug-in's file has changed since this process imported it: Python goes on with what it was."""
     source = source_digest(module)
-    if source is not None and _imported.setdefault(module, source) != source:
-        raise UserError(f"{module.__file__} has changed since it was imported: restart Python (a notebook's kernel)")
+    if source is None:
+        return
+    spec, before = _imported.get(module.__name__, (None, source))
+    if spec is not module.__spec__:  # first imported, or reloaded
+        _imported[module.__name__] = module.__spec__, source
+    elif before != source:
+        note = "runs use it as it is now, this process as it was: `importlib.reload` it, or restart Python"
+        print(f"note: {module.__file__} has changed since it was imported: {note}", file=sys.stderr)
 
 
 def _missing(plugin: PluginModule) -> str:

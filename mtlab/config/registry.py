@@ -42,6 +42,7 @@ class Entry(Generic[T]):
     kind: str
     cls: type[T]
     version: int  #: part of every run's id: raise it when the same options give other results
+    source: str | None = None  #: digest of a plug-in's file when it was imported; None if it comes with mtlab
 
     @property
     def config(self) -> type[Any]:
@@ -61,12 +62,11 @@ class Entry(Generic[T]):
     @property
     def is_builtin(self) -> bool:
         """Whether it comes with mtlab rather than with a plug-in."""
-        return self.origin.partition(".")[0] == "mtlab"
+        return _is_builtin(self.origin)
 
-    @property
-    def source(self) -> str | None:
-        """Digest of the source file of a plug-in's class, so that a change is noticed; None if it comes with mtlab."""
-        return None if self.is_builtin else source_digest(sys.modules.get(self.origin))
+
+def _is_builtin(module: str) -> bool:
+    return module.partition(".")[0] == "mtlab"
 
 
 def source_digest(module: ModuleType | None) -> str | None:
@@ -85,6 +85,7 @@ class PluginFailure:
     plugin: str
     error: str  #: one line
     trace: str
+    missing: bool = False  #: there is no such module
 
     @classmethod
     def of(cls, plugin: str, error: BaseException) -> PluginFailure:
@@ -144,7 +145,8 @@ class Registry(Generic[T]):
                     f"{self.kind} {name!r} of {cls.__module__} is registered by {known.origin} already: "
                     "choose another name"
                 )
-            self.entries[name] = Entry(name, self.kind, cls, version)
+            source = None if _is_builtin(cls.__module__) else source_digest(sys.modules.get(cls.__module__))
+            self.entries[name] = Entry(name, self.kind, cls, version, source)
             _REGISTERED.add(cls)
             return cls
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtlab.config.plugins import import_plugins
+from mtlab.config.plugins import import_named_plugins, import_plugins
 from mtlab.errors import UserError, place_errors
 from mtlab.inference.encoding import Model
 from mtlab.resolution.defaults import fill_defaults
@@ -18,19 +18,24 @@ from mtlab.towers.build import build_tower, tower_shape
 from mtlab.training.environment import choose_device
 
 
-def import_run_plugins(found: FinishedRun, *, allowed: bool) -> None:
+def import_run_plugins(found: FinishedRun, *, allowed: bool, named: Sequence[str] | None = None) -> None:
     """Import the plug-ins that a run was trained with.
+
+    Args:
+        found: the run.
+        allowed: may they be imported?
+        named: those of the command line, which are imported in place of the run's of the same names; None: it has no
+            option for them.
 
     Raises:
         UserError: `allowed` is false and there are some, or one cannot be imported.
 
     """
+    instead = import_named_plugins(named or ())
+    elsewhere = "" if named is None else "; `--plugin FILE` imports it from elsewhere"
+    wanted = [module for module in found.config["plugins"] if module not in instead]
     with place_errors(file=found.folder / "config.json"):
-        try:
-            import_plugins(found.config["plugins"], Path(found.config["plugin_folder"]), allowed=allowed)
-        except UserError as error:
-            moved = "; `--plugin FILE` imports it from elsewhere" if allowed else ""
-            raise UserError(error.problem + moved, key=error.key) from None
+        import_plugins(wanted, Path(found.config["plugin_folder"]), allowed=allowed, missing=elsewhere)
 
 
 def build_model(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from mtlab.config.check import check_config
 from mtlab.config.nodes import own_options
 from mtlab.data.base import DATASETS, SPLITS, Dataset
+from mtlab.data.shards.dataset import absolute
 from mtlab.errors import UserError
 from mtlab.files import json_text
 from mtlab.recording.reader import Missing
@@ -48,8 +48,9 @@ def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
         return Missing(
             f"the data set {name!r} is not opened here: it is a plug-in's, whose code is not run, or needs torch"
         )
-    folder = node.get("folder")  # stored absolute, but for archives
-    if isinstance(folder, str) and "folder" in entry.cls.location_options and not Path(folder).is_absolute():
+    folder = node.get("folder")  # an address, or stored absolute, but for archives
+    relative = isinstance(folder, str) and absolute(folder) != folder
+    if relative and "folder" in entry.cls.location_options:
         return Missing(f"the data set {name!r} is in a folder that is not part of this archive")
     # As `check_unchanged`, which looks all classes up, tasks among them, and so imports torch.
     identity = (config or {}).get("identity") or {}

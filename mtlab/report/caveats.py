@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.report.comparison.compare import ComparisonRow, compared_pairs, seed_spread, smallest_alpha
 from mtlab.report.comparison.verdict import next_for_not_learned, not_learned
 from mtlab.report.formats import numbers
-from mtlab.runs.results import THEN
+from mtlab.runs.results import PLUGIN, THEN
 from mtlab.statistics.power import smallest_detectable
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.units import format_span
@@ -26,7 +26,6 @@ _STATES = {
 #: column of the run frame that should not differ between finished runs → its name, and why it matters
 _MIXED = {
     "mix/code": ("versions of the training code", "differences may come from the code"),
-    "mix/plugins": ("versions of plug-ins", "differences may come from the code"),
     "mix/mtlab": ("versions of mtlab", "differences may come from the code"),
     "mix/torch": ("versions of torch", "last bits may differ"),
     "mix/device": ("devices", "times are not comparable, last bits may differ"),
@@ -117,7 +116,10 @@ def row_caveats(rows: Sequence[ComparisonRow]) -> list[str]:
 
 def _mixed(runs: pl.DataFrame) -> list[str]:
     notes = []
-    for column, (what, consequence) in _MIXED.items():
+    plugins = [column for column in runs.columns if column.startswith(f"mix/{PLUGIN} ")]
+    code = "differences may come from the code"
+    wanted = _MIXED | {column: (f"versions of {column.removeprefix('mix/')}", code) for column in plugins}
+    for column, (what, consequence) in wanted.items():
         if column not in runs.columns:
             continue
         counts = runs[column].drop_nulls().value_counts(sort=True).rows()

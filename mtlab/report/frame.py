@@ -55,8 +55,8 @@ def run_frame(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
         cost/params, cost/params/PART, cost/trained_params, cost/flops (forward, of one example), cost/flops_training
         (of one example), cost/seconds, cost/examples_per_second, cost/memory (MiB).
         mix/NAME: settings that are no part of a run's id, but may change its last bits or its time: device, threads,
-        processes, micro_batch, host, code (digest of the training code), mtlab, torch, git (commit, `+` if dirty);
-        "A then B" where a run was gone on with under others.
+        processes, micro_batch, host, code (digest of the training code), mtlab, torch, git (commit, `+` if dirty),
+        "plug-in manager:NAME" (digest of a class's source); "A then B" where a run was gone on with under others.
 
     Args:
         store: where the runs are.

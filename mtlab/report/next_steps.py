@@ -88,7 +88,8 @@ def _next_steps(report: StudyReport, again: RunAgain, store: Store | None, sweep
         write = ""
         if sweep is not None:  # a sweep has its winners' seeds once; a copy of the study may have others
             copy = f"{sweep}-more.yaml"
-            write = f"{shell_command('sweep', 'best', sweep, '--as', copy, store=store)} && "
+            if not Path(copy).exists():
+                write = f"{shell_command('sweep', 'best', sweep, '--as', copy, store=store)} && "
             again = partial(run_again, copy, store=store)
         steps.append(_more_seeds(report, undecided, again, write))
     if len(report.rows) > 1 and not report.baselines:

@@ -13,7 +13,7 @@ from mtlab.config.load import NODES
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.runs import schemas
-from mtlab.runs.archive import is_archive
+from mtlab.runs.archive import is_archive, name_archives
 from mtlab.runs.shell_command import shell_command
 from mtlab.runs.store import Store
 
@@ -70,8 +70,8 @@ def check_unchanged(
         if content.get("plugin_code", {}).get(name, used.source) != used.source:
             problem = f"the source of plug-in {name} has changed since this run was planned"
             if sources:
-                raise UserError(f"{problem}: put it back, or train the run again", file=folder)
-            print(f"note: {problem}; it may be another model ({folder})", file=sys.stderr)
+                raise UserError(f"{problem}: put it back, or raise its version and run the study again", file=folder)
+            print(name_archives(f"note: {problem}; it may be another model ({folder})"), file=sys.stderr)
     for node, trained in hashed.get("digests", {}).items():
         if node not in nodes:
             continue

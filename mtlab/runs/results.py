@@ -11,6 +11,7 @@ from mtlab import files
 from mtlab.runs import manifest
 
 THEN = " then "  #: in `mixes`: between conditions that changed within the run
+PLUGIN = "plug-in"  #: in `mixes`: begins the name of a class whose source it holds
 _COST_NAMES = {"flops_forward": "flops", "memory_mib": "memory"}  #: as metrics name them: cost/flops, cost/memory
 _LARGEST = 1e100  #: no metric is as large as this
 

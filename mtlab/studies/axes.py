@@ -102,7 +102,8 @@ def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 def has_value(own: Value | None, axis: Collection[Value], config: Mapping[str, Any], path: str, wanted: Any) -> bool:
     """Return whether a cell has a setting, or a value that is named so on the axis of that name; of a list: any.
 
-    What is the label of a value names this value alone, though others may have it as their name.
+    What is the label of a value names this value alone, though others may have it as their name. Of a cell without the
+    axis, the setting is asked for.
 
     Args:
         own: the cell's value on the axis, if it has that axis.
@@ -112,11 +113,13 @@ def has_value(own: Value | None, axis: Collection[Value], config: Mapping[str, A
         wanted: as the YAML file has it.
 
     """
+    if own is None:
+        return holds({path: wanted}, config)
     options = [wanted, *(wanted if isinstance(wanted, list) else ())]
-    if own is not None and any(own.is_called(each) for each in options):
+    if any(own.is_called(each) for each in options):
         return True
     unnamed = [each for each in options if not any(value.is_called(each) for value in axis)]
-    return any((own is not None and own.matches(each)) or holds({path: each}, config) for each in unnamed)
+    return any(own.matches(each) or holds({path: each}, config) for each in unnamed)
 
 
 def with_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

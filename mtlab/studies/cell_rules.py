@@ -18,8 +18,7 @@ def refuse_unused(study: StudySpec, axes: Sequence[Axis], cells: Sequence[DraftC
 
     Overrides may leave out the values that it is for, and so may a file that has the axis from its base.
     """
-    own = [axis for axis in axes if study.source.locations.get(f"axes.{axis.name}", (None,))[0] == study.path]
-    for axis in own:
+    for axis in written_here(study, axes):
         if narrowed(study, [*axis.when, *axis.unless]):
             continue
         for word, condition in (("when", axis.when), ("unless", axis.unless)):
@@ -32,6 +31,11 @@ def refuse_unused(study: StudySpec, axes: Sequence[Axis], cells: Sequence[DraftC
             word = "when" if axis.when else "unless"
             left_out = "all cells" if study.keys.design == "grid" else "the cell that all others start from"
             raise study.error(f"leaves out {left_out}: the axis would vary nothing", f"axes.{axis.name}.{word}")
+
+
+def written_here(study: StudySpec, axes: Iterable[Axis]) -> list[Axis]:
+    """Return the axes of the study's own file, those of its bases left out."""
+    return [axis for axis in axes if study.source.locations.get(f"axes.{axis.name}", (None,))[0] == study.path]
 
 
 def narrowed(study: StudySpec, paths: Iterable[str]) -> bool:

@@ -20,7 +20,7 @@ from mtlab.studies.axes import (
     whole,
     with_settings,
 )
-from mtlab.studies.cell_rules import check_exclusions, is_excluded, refuse_unused, touches
+from mtlab.studies.cell_rules import check_exclusions, is_excluded, narrowed, refuse_unused, touches, written_here
 from mtlab.studies.spec import StudySpec
 
 Targets = Mapping[int, Value]  #: of an axis of `baseline`: value (by identity) → the value that it is compared with
@@ -98,7 +98,9 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
 def _refuse_what_is_set(study: StudySpec, axes: Sequence[Axis], rows: Sequence[StudyRow]) -> None:
     """Refuse an axis of which no value takes anything away, as `set` has all of them."""
     tried = {axis for row in rows for axis in row.values}
-    for axis in axes:
+    for axis in written_here(study, axes):
+        if narrowed(study, axis.paths):
+            continue
         if axis.name not in tried and not (axis.when or axis.unless) and not study.keys.exclude:
             raise study.error("removes nothing: the full system has this value", f"axes.{axis.name}")
 

@@ -18,6 +18,7 @@ import torch
 from mtlab.errors import UserError
 from mtlab.resolution.identity import plugin_digests
 from mtlab.resolution.training_code import installed_version, training_code_digest
+from mtlab.runs.results import PLUGIN
 
 if TYPE_CHECKING:
     from mtlab.training.assemble import AssembledRun
@@ -82,7 +83,6 @@ def describe_attempt(attempt: int, chosen: torch.device, threads: int, processes
 
 def describe_conditions(run: AssembledRun) -> dict[str, Any]:
     """Describe what a run is trained under that is no part of its id, but may change its last bits or its time."""
-    sources = plugin_digests(run.config)
     return {
         "device": device_name(run.runtime.device),
         "threads": run.train.threads,
@@ -91,7 +91,7 @@ def describe_conditions(run: AssembledRun) -> dict[str, Any]:
         "mtlab": installed_version("mtlab"),
         "torch": str(torch.__version__),
         "code": training_code_digest(),
-        **({"plugins": ", ".join(f"{name} {source}" for name, source in sources.items())} if sources else {}),
+        **{f"{PLUGIN} {name}": source for name, source in plugin_digests(run.config).items()},
     }
 
 

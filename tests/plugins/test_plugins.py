@@ -1,5 +1,6 @@
 """A plug-in reaches every command: list, plan, run, train, report, check; and none is imported that was refused."""
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -84,17 +85,24 @@ def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: 
 
     study.with_suffix(".py").write_text(study.with_suffix(".py").read_text() + "# changed since\n")
     code, _, err = told("plan", study, "--store", store)
-    assert (code, f"{study.with_suffix('.py')} has changed since it was imported: restart Python" in err) == (2, True)
-    del sys.modules["plug_run"], MANAGERS.entries["plug_run"]  # as another process begins
+    assert (code, f"{study.with_suffix('.py')} has changed since it was imported: runs use it as" in err) == (0, True)
+    importlib.reload(sys.modules["plug_run"])
     out = told("plan", study, "--store", store)[1]
     assert "the source of plug-in manager:plug_run has changed since 1 of the finished runs" in " ".join(out.split())
 
     assert "the source of plug-in manager:plug_run has changed since this run was planned" in told("eval", run)[2]
+    old = tmp_path / "old" / "plug_run.py"  # which is given in place of the edited one beside the study
+    old.parent.mkdir()
+    old.write_text(study.with_suffix(".py").read_text().removesuffix("# changed since\n"))
+    del sys.modules["plug_run"], MANAGERS.entries["plug_run"]
+    assert "has changed" not in told("eval", run, "--plugin", old)[2]
+    sys.path.remove(str(old.parent))
+    del sys.modules["plug_run"], MANAGERS.entries["plug_run"]
     code, _, err = told("intervene", run, "--again")
-    assert (code, "put it back, or train the run again" in err) == (2, True)
+    assert (code, "put it back, or raise its version and run the study again" in err) == (2, True)
     code, out, err = told("run", study, "study.seeds=2", "--store", store, "--workers", 1)
     assert "the source of plug-in manager:plug_run has changed since 1 of the finished runs" in err
-    assert "versions of plug-ins" in " ".join(told("report", study, "--store", store)[1].split())
+    assert "versions of plug-in manager:plug_run: " in " ".join(told("report", study, "--store", store)[1].split())
     content = json.loads((run / "config.json").read_text())
     versions = {**content["identity"]["versions"], "manager:plug_run": 2}
     with pytest.raises(UserError, match="manager:plug_run went from version 2 to 1 since this run was planned"):

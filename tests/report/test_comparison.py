@@ -254,6 +254,16 @@ def test_a_run_that_changed_its_version_on_the_way_is_told(fabric):
     assert "2.12.0 then 2.13.0 (3)" in text
 
 
+def test_plug_ins_are_told_where_one_of_them_had_several_sources(fabric):
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.7 + 0.01 * seed, mixes={"plug-in manager:mine": "a1"})
+        fabric.finish("static", seed, 0.7 + 0.02 * seed, mixes={"plug-in manager:other": "a1"})
+    assert "plug-in" not in told(fabric, fabric.plan(["bridge", "static"], seeds=3))
+    fabric.finish("static", 3, 0.7, mixes={"plug-in manager:other": "b2"})
+    text = told(fabric, fabric.plan(["bridge", "static"], seeds=4))
+    assert "versions of plug-in manager:other: a1 (3), b2 (1); differences may come from the code" in text
+
+
 def test_missing_runs_are_told_by_what_became_of_them(fabric):
     fabric.finish("bridge", 0, 0.7)
     fabric.finish("static", 0, 0.7)

@@ -97,6 +97,7 @@ def test_markdown_takes_no_label_for_html_and_a_caption_leaves_it_as_it_is(four)
     cells = TableCell("<none> | x"), TableCell("worse (p < 0.001)")
     line = markdown.markdown_table(ReportTable(("variant", "verdict"), (cells,), frozenset({0, 1}))).splitlines()[-1]
     assert line == "| \\<none> \\| x | worse (p < 0.001) |"
+    assert markdown._document(["<b> `run <file>`", "see <https://a.b>"]) == "\\<b> `run <file>`\n\nsee <https://a.b>\n"
     report = build_report(four.store, four.plan(CELLS))
     report = replace(report, rows=(replace(report.rows[0], notes=("its note",)), *report.rows[1:]))
     assert f" {report.rows[0].label}: its note." in captions.paper_caption(report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,7 +65,9 @@ def test_seeds_of_a_list_are_kept_and_more_are_added(fabric: Fabric) -> None:
     )
 
 
-def test_fresh_seeds_of_a_sweeps_winners_are_those_of_a_copy(fabric: Fabric) -> None:
+def test_fresh_seeds_of_a_sweeps_winners_are_those_of_a_copy(
+    fabric: Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for seed in range(4):
         fabric.finish("bridge", 1000 + seed, 0.60 + 0.01 * seed, outcomes=False)
         fabric.finish("static", 1000 + seed, 0.70 + 0.01 * seed, outcomes=False)
@@ -74,6 +77,10 @@ def test_fresh_seeds_of_a_sweeps_winners_are_those_of_a_copy(fabric: Fabric) -> 
     line = closing_lines(build_report(fabric.store, plan), "runs/studies/hunt/final.yaml")[1]
     copy = "mtlab sweep best hunt --as hunt-more.yaml && mtlab run hunt-more.yaml"
     assert line.endswith(f"power: {copy} 'study.seeds=[1004,1005,1006,1007,1008,1009]'")
+    (tmp_path / "hunt-more.yaml").touch()  # followed once
+    monkeypatch.chdir(tmp_path)
+    line = closing_lines(build_report(fabric.store, plan), "runs/studies/hunt/final.yaml")[1]
+    assert line.endswith("power: mtlab run hunt-more.yaml 'study.seeds=[1004,1005,1006,1007,1008,1009]'")
     own = closing_lines(build_report(fabric.store, plan | {"study": "mine-final"}), "mine-final.yaml")[1]
     assert "mtlab run mine-final.yaml" in own
 

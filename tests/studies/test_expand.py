@@ -169,6 +169,14 @@ axes:
     assert labels(rows(tmp_path, f"axes: {{manager: {values}}}\nexclude: [{{manager: bridge}}]")) == ["upper", "last"]
 
 
+def test_a_cell_without_an_axis_is_excluded_by_its_setting(tmp_path: Path) -> None:
+    shared = "set: {train.lr: 1e-3}\naxes: {manager: [last, bridge, static], train.lr: "
+    grid = shared + "{values: [1e-3, 1e-2], when: {manager: static}}}\nexclude: [{train.lr: 1e-3, manager: last}]"
+    assert labels(rows(tmp_path, grid)) == ["bridge", "static · lr 0.001", "static · lr 0.01"]
+    one = shared + "[1e-3, 1e-2]}\nbaseline: {manager: bridge}\nexclude: [{manager: static, train.lr: 1e-3}]"
+    assert labels(rows(tmp_path, f"design: one_at_a_time\n{one}")) == ["bridge", "last", "bridge · lr 0.01"]
+
+
 def test_lists_among_alternatives_are_values_of_the_setting(tmp_path: Path) -> None:
     text = "axes: {text.layers: [all, [1, 3], [2, 3]], model.cross_layers: {values: [2, 1], WORD: {text.layers: LIST}}}"
 
@@ -246,6 +254,7 @@ axes: {manager: [mean], model.layer_embeddings: [false]}
     assert [row.baseline for row in found] == [True, False, False]
     kept = told(tmp_path, "design: leave_one_out\naxes: {train.clip: [1.0], model.layer_embeddings: [false]}")
     assert "axes.train.clip: removes nothing: the full system has this value" in kept
+    assert labels(rows(tmp_path, text, "model.layer_embeddings=false")) == ["base", "mean"]  # as it is asked for
 
 
 def test_the_command_line_reaches_settings_and_study_keys(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Cells and their ids, parents before children, lengths in steps."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,15 @@ from tiny_study import write_study
 
 from mtlab.cli.study.plan import print_plan
 from mtlab.errors import UserError
+from mtlab.managers.base import MANAGERS
 from mtlab.resolution.training_code import ENGINE_VERSION
 from mtlab.runs.store import Store
 from mtlab.studies import cell_cost
 from mtlab.studies.plan import Plan, make_plan, run_configs, to_json
 from mtlab.studies.plan_status import plan_status
 from mtlab.studies.spec import read_study
+
+TWO = "axes: {manager: [last, bridge]}\n"
 
 
 @pytest.fixture
@@ -224,9 +228,10 @@ def test_costs_are_counted_once_per_architecture(plan: Any, tmp_path: Path, monk
         found = plan("axes: {manager: [last, bridge], train.lr: [1e-3, 1e-4]}\nseeds: 2")
         assert len(counted) == 2
     assert found.cells[0].cost == found.cells[1].cost != found.cells[2].cost
-    monkeypatch.setattr("mtlab.config.registry.Entry.source", property(lambda _: "edited"))  # a plug-in's file
+    last = MANAGERS.get("last")
+    monkeypatch.setitem(MANAGERS.entries, "last", replace(last, source="edited"))  # a plug-in's file
     plan("axes: {manager: [last, bridge], train.lr: [1e-3, 1e-4]}\nseeds: 2")
-    assert len(counted) == 4
+    assert len(counted) == 3
 
 
 def test_variants_that_have_no_family_in_common_are_not_compared(plan: Any) -> None:
@@ -239,10 +244,11 @@ def test_variants_that_have_no_family_in_common_are_not_compared(plan: Any) -> N
 @pytest.mark.parametrize(
     ("text", "lacking"),
     [
-        ("baseline: {manager: last}", "paired_t_examples needs 2 seeds at least: `seeds`"),
-        ("seeds: 3", "nothing is compared: add `baseline`"),
+        (f"{TWO}baseline: {{manager: last}}", "paired_t_examples needs 2 seeds at least: `seeds`"),
+        (f"{TWO}seeds: 3", "nothing is compared: add `baseline`"),
+        ("axes: {text: [tiny_text, blind]}\nbaseline: {text: tiny_text}\nseeds: 3", "blind variants are not compared"),
         (
-            "baseline: {manager: last}\nseeds: 5\nreport: {test: bootstrap}",
+            f"{TWO}baseline: {{manager: last}}\nseeds: 5\nreport: {{test: bootstrap}}",
             "bootstrap needs 10 seeds at least: `seeds`",
         ),
     ],
@@ -250,7 +256,7 @@ def test_variants_that_have_no_family_in_common_are_not_compared(plan: Any) -> N
 def test_a_plan_says_why_no_difference_can_be_shown(
     plan: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, lacking: str
 ) -> None:
-    data = to_json(plan(f"axes: {{manager: [last, bridge]}}\n{text}"))
+    data = to_json(plan(text))
     print_plan(data, plan_status(data, Store.open(tmp_path / "runs", create=True)))
     assert f"no difference can be shown: {lacking}" in " ".join(capsys.readouterr().out.split())
 

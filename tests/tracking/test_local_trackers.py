@@ -173,3 +173,6 @@ def test_trackio_reads_back_curves_configuration_layers_and_results(
     assert sync(one, *arguments).returncode == 0
     assert trackio_says(one, "S.get_logs('tracked', 'static, seed 0')") != []
     assert len(trackio_says(one, "S.get_runs('tracked')")) == 2  # replaced, not doubled
+    named = (*arguments, "--set", "trackio.project=my study.v2")
+    assert "(2 new)" in sync(one, *named).stdout
+    assert "(0 new)" in sync(one, *named).stdout

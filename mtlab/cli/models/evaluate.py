@@ -118,12 +118,10 @@ def _evaluate(
     *,
     plugins: bool,
 ) -> EvaluatedRun:
-    from mtlab.config.plugins import import_named_plugins
     from mtlab.inference.evaluation import evaluate_run, parse_request
     from mtlab.inference.loading import import_run_plugins
 
-    import_named_plugins(plugin)
-    import_run_plugins(run, allowed=plugins)
+    import_run_plugins(run, allowed=plugins, named=plugin)
     with place_errors(file="command line"):
         request = parse_request(run, task, data, split)
         with blame_option("--device", "train.device"), progress_bar(f"{run.title} on {split} data") as progress:

@@ -85,12 +85,10 @@ def intervene(
 def _measure(
     run: FinishedRun, seeds: list[int], standard: bool, device: str, plugin: list[str], *, plugins: bool
 ) -> dict[str, Any]:
-    from mtlab.config.plugins import import_named_plugins
     from mtlab.inference.intervention import measure
     from mtlab.inference.loading import import_run_plugins
 
-    import_named_plugins(plugin)
-    import_run_plugins(run, allowed=plugins)
+    import_run_plugins(run, allowed=plugins, named=plugin)
     with (
         blame_option("--device", "train.device"),
         progress_bar(f"{run.title}: passes over validation data") as progress,

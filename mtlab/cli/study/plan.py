@@ -165,8 +165,9 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
     lines += map(escape, describe_pairings(data["rows"]))
     seeds = len(data["seeds"])
     fewest = lookup_test(data["test"]).seeds
-    if data["sequential"] is None and seeds >= fewest and any(row["compare_to"] for row in data["rows"]):
-        count = len(planned_pairs(data)) if data["correct"] == "holm" else 1
+    pairs = planned_pairs(data)
+    if data["sequential"] is None and seeds >= fewest and pairs:
+        count = len(pairs) if data["correct"] == "holm" else 1
         effect = _detectable(seeds, data["alpha"] / count)
         least = "no difference" if effect is None else f"a difference of {effect:.1f} standard deviations"
         each = f" in each of {count} comparisons" if count > 1 else ""
@@ -174,9 +175,10 @@ def _remarks(data: dict[str, Any], found: PlanStatus) -> list[str]:
             f"{seeds} seeds detect {least} (of the difference between seeds) with {100 * POWER:.0f} % power{each}"
         )
     elif data["sequential"] is None and len(data["rows"]) > 1:
-        compared = any(row["compare_to"] for row in data["rows"])
         few = f"{data['test']} needs {fewest} seeds at least: `seeds`"
-        lacking = few if compared else "nothing is compared: add `baseline`"
+        compared = any(row["compare_to"] for row in data["rows"])
+        none = "blind variants are not compared" if compared else "nothing is compared: add `baseline`"
+        lacking = few if pairs else none
         lines.append(f"no difference can be shown: {lacking}")
     passes = {run["cost"]["intervention_passes"] for run in data["runs"]} - {0}
     if passes:

@@ -60,8 +60,9 @@ def studies_markdown(view: SideBySide) -> str:
 
 
 def _document(parts: Iterable[str]) -> str:
-    """Join parts; a label such as `<none>` is no tag in sentences either."""
-    return re.sub(r"(?<!\\)<(?=[A-Za-z/!?])", r"\\<", "\n\n".join(parts)) + "\n"
+    """Join parts; a label such as `<none>` is no tag in sentences either. Code and links stay as they are."""
+    tag = r"(`[^`\n]*`)|(?<!\\)<(?!https?://)(?=[A-Za-z/!?])"
+    return re.sub(tag, lambda found: found[1] or r"\<", "\n\n".join(parts)) + "\n"
 
 
 def markdown_table(table: ReportTable) -> str:

@@ -84,7 +84,8 @@ class TrackioSink(Sink):
 
     def is_lost(self) -> bool:
         """Return whether the project has no database."""
-        return not (self.root / f"{self.project}.db").is_file()
+        name = "".join(each for each in self.project if each.isalnum() or each in "-_")  # as trackio names it
+        return not (self.root / f"{name or 'default'}.db").is_file()
 
     def place(self, receipt: Receipt) -> str:  # noqa: ARG002 - all runs of a study are in one place
         """Return the project and trackio's folder."""

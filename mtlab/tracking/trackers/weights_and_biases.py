@@ -35,6 +35,7 @@ STEP = "step"  #: the axis of all charts
 HISTORY = ("train/*", "val/*", "contribution/*", "entropy/*", "gradient/*", "seconds")  #: what is charted; not media
 FOLDER = "wandb"  #: of offline runs, below the study's
 NAME = "wandb"
+OFFLINE_MODES = ("offline", "dryrun", "disabled")  #: values of `WANDB_MODE`
 PROJECT = "mtlab"
 _FORBIDDEN = set("/\\#?%:")  #: in names of W&B projects
 
@@ -75,7 +76,7 @@ class WandbSink(Sink):
 
         def filled(self) -> WandbSink.Config:
             """Fill in the environment: names that are left out; `WANDB_MODE` can turn online into offline alone."""
-            offline = os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled")
+            offline = os.environ.get("WANDB_MODE") in OFFLINE_MODES
             return replace(
                 self,
                 mode="offline" if offline else self.mode,
