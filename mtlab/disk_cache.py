@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def load_or_compute(subject: str, key: Any, compute: Callable[[], Any]) -> Any:
     return fact
 
 
+@lru_cache
 def library_version(library: str) -> str:
     """Return the version of an installed library, without importing it."""
     return metadata.version(library)

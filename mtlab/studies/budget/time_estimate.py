@@ -151,6 +151,7 @@ def _examples(cell: Cell) -> float:
     trained: int = cell.steps * train["batch"]
     often = task.pass_counts(options)
     text = cell.config["text"]
-    masked = 0 if text.get("trainable") else often.masked_texts * tower_cost("text", text).flops
-    live = masked / cell.cost.flops_training  # a frozen tower has no backward pass
+    live = 0.0
+    if often.masked_texts and not text.get("trainable"):  # a frozen tower has no backward pass
+        live = often.masked_texts * tower_cost("text", text).flops / cell.cost.flops_training
     return trained + (live + (1 - live) * FORWARD) / often.fusion * evaluated
