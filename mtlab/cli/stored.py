@@ -95,7 +95,7 @@ def note_changed(file: str, store: Store) -> None:
     if changed and planned.is_file() and not planned.samefile(path):
         typer.echo(f"note: these are the results of {planned}, a study of the same name, not of {path}", err=True)
     elif changed:
-        plan = shell_command("plan", file, store=store)
+        plan = shell_command("plan", file, store=None if store.archive else store)
         typer.echo(
             f"note: {path}, or what it is based on, has changed since it was planned; `{plan}` takes it in", err=True
         )

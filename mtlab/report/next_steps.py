@@ -157,7 +157,8 @@ def _seeds_needed(row: ComparisonRow, alpha: float) -> int | None:
 
 
 def _last_level(sequential: SequentialSummary, number: int, alpha: float) -> float:
-    """Return the level of the last look of a study that gets so many seeds."""
+    """Return the level of the last look of a study that gets so many seeds; beyond 40, that of 40, which is near it."""
+    number = min(number, 40)
     first, second = (*sequential.looks, sequential.looks[0] + 1)[:2]
     looks = (*range(first, number, second - first), number)
     return look_boundaries(looks, sequential.spending, sides=2).at(alpha)[-1]

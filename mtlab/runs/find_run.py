@@ -79,7 +79,7 @@ def check_unchanged(
         try:
             digest = node_entry(node, config[node]).cls.digest(node_options(node, config[node]))
         except UserError as error:
-            moved = f"{what} are not where they were ({error.problem}): put them back, or a link to them"
+            moved = f"{what} cannot be read ({error}): if they have moved, put them back, or a link to them"
             elsewhere = "; `mtlab eval` takes `--data folder=NEW`" if node == "data" else ""
             raise UserError(moved + elsewhere, file=folder / "config.json", key=node) from None
         if trained != digest:

@@ -30,6 +30,7 @@ SMALLEST = 1e-6  #: smallest one; no p-value of several looks is smaller
 _ALPHAS = 97  #: levels between them that boundaries are computed for
 _BINS = 320  #: of the state, on the scale of normal quantiles of its nominal p-value
 _EDGE = 8.0  #: largest quantile; a level beyond it, 6e-16, cannot be reached
+_EDGES = np.linspace(-_EDGE, _EDGE, _BINS + 1)
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,14 @@ def look_boundaries(looks: tuple[int, ...], spending: Spending, *, sides: Litera
     """
     from scipy import special
 
-    edges = np.linspace(-_EDGE, _EDGE, _BINS + 1)
+    edges = _EDGES
     alphas = np.geomspace(SMALLEST, LARGEST, _ALPHAS)
     mass = np.tile(np.diff(special.ndtr(edges)), (_ALPHAS, 1))
     levels, spent = np.empty((_ALPHAS, len(looks))), np.zeros(_ALPHAS)
     n = looks[0]
     for index, seeds in enumerate(looks):
         for known in range(n, seeds):
-            mass = mass @ _transition(known, edges)
+            mass = mass @ _transition(known)
         n = seeds
         total = spent_alpha(alphas, seeds / looks[-1], spending, sides=sides)
         levels[:, index], mass = _stop(mass, np.maximum(total - spent, 0.0), edges, sides)
@@ -92,10 +93,12 @@ def look_boundaries(looks: tuple[int, ...], spending: Spending, *, sides: Litera
     return Boundaries(looks, alphas, levels)
 
 
-def _transition(n: int, edges: Floats) -> Floats:
+@lru_cache(maxsize=128)
+def _transition(n: int) -> Floats:
     """Return the probabilities of going from each bin after n seeds to each bin after n + 1, without a difference."""
     from scipy import special
 
+    edges = _EDGES
     middle = (edges[1:] + edges[:-1]) / 2
     u, bounds = _ratio(middle, n)[:, None], _ratio(edges[1:-1], n + 1)[None, :]
     # With y = tan φ: u' = u cos φ + sin φ = √(1 + u²) cos(φ − φ₀), which is above c where φ is within a of φ₀.

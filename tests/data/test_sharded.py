@@ -243,6 +243,12 @@ def test_splits_that_have_images_in_common_are_told_with_the_plan(
     assert [line for line in entry.cls.remarks(options) if "in common" in line] == told
 
 
+def test_images_that_each_part_numbers_anew_are_not_taken_for_one(folders: dict[str, Path]) -> None:
+    node = {"name": "shards", "folder": str(folders["cc3m"]), "train": "train", "val": "val", "test": "val"}
+    entry, options = lookup_options(DATASETS, node, "data")
+    assert not [line for line in entry.cls.remarks(options) if line.startswith("train")]
+
+
 def test_a_folder_that_changes_is_read_anew(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(folders["flickr30k"], tmp_path / "shards"))
     before = made("flickr30k", folder=folder)

@@ -56,6 +56,7 @@ def _annotation(part: str, row: int | str, line: str | None, image: str | None) 
             (f"{part}_image/{image}",),
             ({"text": text_field({"caption": caption}, "caption")},),
             place,
+            names=(f"{part}_image/{image}",),  # the name alone is in each part
         )
     except BadRowError as error:
         return RejectedRow(part, place, str(error))

@@ -8,6 +8,7 @@ from typing import Any
 
 from mtlab.runs.shell_command import shell_command
 from mtlab.runs.store import Store, is_sweep
+from mtlab.studies.axes import whole
 from mtlab.studies.spec import DECLARED
 
 RunAgain = Callable[..., str]  #: settings to add → what runs the study again
@@ -22,8 +23,13 @@ def go_on(plan: Mapping[str, Any], store: Store) -> str:
     """Return what starts a stored study or sweep, or goes on with it."""
     file, settings = str(plan.get("spec_file") or plan["study"]), [str(each) for each in plan.get("overrides") or ()]
     if is_sweep(plan):
-        return shell_command("sweep", file, *settings, store=store)
+        return shell_command("sweep", file, *settings, store=_writable(store))
     return run_again(file, *settings, store=store)
+
+
+def _writable(store: Store | None) -> Store | None:
+    """Return the store, unless it is an archive, which is only read."""
+    return None if store is None or store.archive else store
 
 
 def run_again(file: str, *settings: str, store: Store | None = None) -> str:
@@ -31,21 +37,23 @@ def run_again(file: str, *settings: str, store: Store | None = None) -> str:
 
     Args:
         file: the study's file, or its name, as commands take it; of one that Python declared, its file in the store.
-        settings: `KEY=VALUE` to add; of one key, the last.
+        settings: `KEY=VALUE` to add; of one key, or one `train.length`, the last.
         store: see `shell_command`.
 
     >>> run_again("quickstart", "study.seeds=5")
     'mtlab run quickstart study.seeds=5'
     >>> run_again("quickstart", "study.seeds=[3,4]")
     "mtlab run quickstart 'study.seeds=[3,4]'"
+    >>> run_again("quickstart", "train.length.epochs=1", "train.length.steps=40")
+    'mtlab run quickstart train.length.steps=40'
     >>> run_again("quickstart", "study.seeds=3", "train.lr=1e-4", "study.seeds=5")
     'mtlab run quickstart study.seeds=5 train.lr=1e-4'
     >>> run_again("runs/studies/mine/declared.yaml", "study.seeds=5")
     'mtlab.Study.load(…, ["study.seeds=5"]).run()'
 
     """
-    last = {setting.partition("=")[0]: setting for setting in settings}.values()
+    last = {whole(setting.partition("=")[0]): setting for setting in settings}.values()
     if Path(file).name != DECLARED:
-        return shell_command("run", file, *last, store=store)
+        return shell_command("run", file, *last, store=_writable(store))
     given = ", ".join(f'"{setting}"' for setting in last)
     return f"mtlab.Study.load(…{f', [{given}]' if given else ''}).run()"

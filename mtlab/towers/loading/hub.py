@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 from mtlab import files
@@ -93,7 +94,7 @@ def is_reachable(seconds: float = 3.0) -> bool:
 
     try:
         return call_within(seconds, ask)  # a name server may take longer than any socket's timeout
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):  # the last: an address that is none, or an answer that is not HTTP's
         return False
 
 
