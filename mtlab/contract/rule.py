@@ -57,6 +57,9 @@ class Rule:
             entry: the manager.
             more: further options to try it with; they may suppose N = 3 experts and K = 3 cross-modal layers.
 
+        Raises:
+            UserError: `more` has options that the manager does not take.
+
         """
         variants: list[Mapping[str, Any]] = [{}]
         if self.per != "manager":
@@ -64,8 +67,10 @@ class Rule:
         for options in variants:
             try:
                 config = check_config(entry.config, options)
-            except UserError:  # one that goes with others alone
-                continue
+            except UserError:
+                if options in more:
+                    raise
+                continue  # one that goes with others alone
             name = ",".join(f"{key}={value}" for key, value in options.items()) or "defaults"
             if self.per != "place":
                 yield ("" if self.per == "manager" else name), Case(entry, options, place_at(0))

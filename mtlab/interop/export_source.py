@@ -83,21 +83,24 @@ def _imported(path: Path) -> ExportSource:
 def _run(path: Path) -> ExportSource:
     content = files.read_json(path / "config.json")
     config = content["config"]
-    check_unchanged(path, content, ("text", "vision", "manager"), sources=True)
+    check_unchanged(path, content, ("text", "vision", "manager"), files=False, sources=True)
     try:
         tensors, _ = load(path / BEST)
     except CorruptError as error:
         raise UserError(str(error), file=path / BEST) from None
     text, vision, preprocessing = _networks(config)
+    read = []
     for kind in ("text", "vision"):
         prefix = f"towers.{kind}."
         kept = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         if kept and config[kind]["lora_rank"] is None:  # fine-tuned whole
             continue
+        read.append(kind)
         tower = build_tower(kind, config[kind])  # a run keeps nothing of what is frozen
         tower.load_state_dict(kept, strict=False)
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
         tensors |= {prefix + name: tensor for name, tensor in merged_tensors(tower).items()}
+    check_unchanged(path, content, read)  # once they are downloaded
     place = config["text"].get("model")
     return ExportSource(config, tensors, text, vision, _tokeniser_folder(place), preprocessing)
 

@@ -41,7 +41,12 @@ class FinishedRun:
 
 
 def check_unchanged(
-    folder: Path, content: Mapping[str, Any], nodes: Iterable[str] = NODES, *, sources: bool = False
+    folder: Path,
+    content: Mapping[str, Any],
+    nodes: Iterable[str] = NODES,
+    *,
+    files: bool = True,
+    sources: bool = False,
 ) -> None:
     """Check that a run's registered classes, tower weights and data are those that it was trained with.
 
@@ -51,6 +56,7 @@ def check_unchanged(
         folder: of the run, for messages.
         content: of its `config.json`.
         nodes: the nodes of the configuration that are checked.
+        files: check weights and data, too.
         sources: refuse plug-ins of another source, too; else a note on stderr names them.
 
     Raises:
@@ -73,15 +79,18 @@ def check_unchanged(
                 raise UserError(f"{problem}: put it back, or raise its version and run the study again", file=folder)
             print(name_archives(f"note: {problem}; it may be another model ({folder})"), file=sys.stderr)
     for node, trained in hashed.get("digests", {}).items():
-        if node not in nodes:
+        if node not in nodes or not files:
             continue
         what = "its data" if node == "data" else f"the weights of its {node} tower"
+        cls = node_entry(node, config[node]).cls
         try:
-            digest = node_entry(node, config[node]).cls.digest(node_options(node, config[node]))
+            digest = cls.digest(node_options(node, config[node]))
         except UserError as error:
-            moved = f"{what} cannot be read ({error}): if they have moved, put them back, or a link to them"
-            elsewhere = "; `mtlab eval` takes `--data folder=NEW`" if node == "data" else ""
-            raise UserError(moved + elsewhere, file=folder / "config.json", key=node) from None
+            problem = f"{what} cannot be read ({error})"
+            if cls.location_options:
+                problem += ": if they have moved, put them back, or a link to them"
+                problem += "; `mtlab eval` takes `--data folder=NEW`" if node == "data" else ""
+            raise UserError(problem, file=folder / "config.json", key=node) from None
         if trained != digest:
             raise UserError(f"{what} have changed since, or are not here", file=folder, key=node)
 

@@ -21,9 +21,10 @@ from mtlab.runs.store import Store
 from mtlab.sweeps.driver import Driver, TrialEvent
 from mtlab.sweeps.plan import store_plan, to_json
 from mtlab.sweeps.search import Search, check_search, open_search
-from mtlab.sweeps.spec import read_sweep
+from mtlab.sweeps.spec import JOURNAL, read_sweep
 from mtlab.sweeps.status import SearchStatus
 from mtlab.sweeps.storage.base import SweepStorage, open_storage
+from mtlab.sweeps.storage.journal import FILE
 from mtlab.sweeps.variants import PreparedSweep, prepare
 
 
@@ -116,7 +117,8 @@ def view_storage(prepared: PreparedSweep, store: Store, *, replace: bool) -> Ite
     """
     sweep, folder = prepared.sweep, store.study(prepared.sweep.name)
     store.check_claim(sweep.name, sweep.path, composed_text(sweep.path), replace=replace)
-    if not folder.exists():
+    begun = folder if sweep.keys.storage != JOURNAL else folder / FILE
+    if not begun.exists():
         yield None
         return
     storage = _open(prepared, store, create=False)

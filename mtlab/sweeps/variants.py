@@ -178,7 +178,8 @@ def _check_paths(sweep: Sweep) -> None:
         for unsearched, why in UNSEARCHED.items():
             if path == unsearched or path.startswith(f"{unsearched}."):
                 raise sweep.error(why, key)
-        if inner := next((other for other in earlier if other.startswith(f"{path}.")), None):
+        inner = next((other for other in earlier if other.startswith(f"{path}.")), None)
+        if inner is not None and written != DEFAULT:  # which leaves out what is searched already
             raise sweep.error(f"replaces {inner}, which is searched before it: put {path} first", key)
         if written != DEFAULT:
             for condition in written.conditions:
@@ -192,11 +193,12 @@ def _check_paths(sweep: Sweep) -> None:
 def _check_conditions(sweep: Sweep, cells: Sequence[Cell]) -> None:
     """Refuse a value in a condition that no variant has, where nothing is searched that could give it.
 
-    The command line may leave out the variants that it is for.
+    The command line may leave out its variants, and so may a file that has the parameter from its base.
     """
-    configs = [cell.row.config for cell in cells]
+    configs, locations = [cell.row.config for cell in cells], sweep.study.source.locations
     for path, written in sweep.space.items():
-        for word in ("when", "unless") if written != DEFAULT else ():
+        own = written != DEFAULT and locations.get(f"space.{path}", (None,))[0] == sweep.path
+        for word in ("when", "unless") if own else ():
             for setting, wanted in getattr(written, word).items():
                 if any(_decides(other, sweep, setting) for other in sweep.space) or narrowed(sweep.study, [setting]):
                     continue

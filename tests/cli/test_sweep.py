@@ -205,6 +205,8 @@ def test_a_study_is_no_sweep_and_a_sweep_no_study(mtlab: Command, sweep: Callabl
     (tmp_path / "study.yaml").write_text(TINY)
     assert "kind: is no sweep but kind: ablation" in refused(mtlab("sweep", tmp_path / "study.yaml"))
     assert "has not begun" in refused(mtlab("sweep", "status", sweep()))
+    (Path(os.environ["MTLAB_STORE"]) / "studies" / "tune").mkdir(parents=True)  # as a detached one that was refused
+    assert "2 trials" in ok(mtlab("sweep", "plan", sweep(), "study.budget.trials=2"))
     assert "no recipe of that name; did you mean 'quick'?" in refused(mtlab("sweep", "quik"))
 
 

@@ -81,6 +81,10 @@ def test_texts_are_those_of_the_data_that_two_variants_share(fabric) -> None:  #
     assert "yes" in answers
     assert texts
     assert disagreements.shared_examples(fabric.store, plan, ("one", "other"), "test") == ((), {})
+    smaller = {**content["config"], "data": {**data, "train": 200}}  # content, data: of `other`
+    files.write_json(fabric.store.run("two/s0") / "config.json", {**content, "config": smaller})
+    assert disagreements.shared_examples(fabric.store, plan, ("two", "other"), "test")[1]
+    assert not disagreements.shared_examples(fabric.store, plan, ("two", "other"), "train")[1]
 
 
 def test_disagreements_are_sorted_counted_and_named(four) -> None:  # type: ignore[no-untyped-def]

@@ -317,6 +317,26 @@ def test_what_a_start_point_cannot_take_over_is_drawn_and_told(tmp_path: Path) -
     assert variant.remarks == ("base: start_from default: train.lr 0.001 lies outside of 0.01 to 0.1; it is drawn",)
 
 
+def test_a_base_may_have_conditions_for_variants_that_this_file_leaves_out(tmp_path: Path) -> None:
+    space = "space: {manager.temperature: {float: [0.5, 2], when: {manager.name: [adaptive, sparse]}}, CLIP}"
+    text = space.replace("CLIP", "train.clip: {choice: [1.0, 2.0]}")
+    write_sweep(tmp_path, f"over: {{manager: [bridge, adaptive, sparse]}}\n{text}", "broad")
+    path = tmp_path / "narrow.yaml"
+    path.write_text("kind: sweep\nbase: broad\nname: narrow\nover: {manager: [bridge, adaptive]}\n")
+    found = spaces(prepare(read_sweep(path, ()), free))
+    assert {label: [*each] for label, each in found.items()} == {
+        "bridge": ["train.clip"],
+        "adaptive": ["manager.temperature", "train.clip"],
+    }
+
+
+def test_the_managers_own_space_may_stand_behind_one_of_its_options(tmp_path: Path) -> None:
+    text = "space: {manager.temperature: {float: [0.5, 2]}, manager: default}\nover: {manager: [adaptive]}"
+    (own,) = spaces(prepared(tmp_path, text)).values()
+    assert next(iter(own)) == "manager.temperature"
+    assert len(own) > 1
+
+
 def test_a_space_reads_as_it_is_written(tmp_path: Path) -> None:
     from mtlab.sweeps.space import SearchParameter
 

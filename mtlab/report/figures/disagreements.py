@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from mtlab.data.base import SPLITS
+from mtlab.files import json_text
 from mtlab.recording import run_dataset
 from mtlab.recording.reader import Missing
 from mtlab.units import format_span
@@ -115,19 +117,27 @@ def shared_examples(
 ) -> tuple[tuple[str, ...], dict[str, tuple[str, str]]]:
     """Return answers, and text and image key by id, of the data set that two variants share; nothing where it differs.
 
-    Ids of one data set may be ids of another, too.
+    Ids of one data set may be ids of another, too. Other splits may differ, such as in their size.
     """
-    found = {}
+    found: dict[str, str] = {}
     for run in plan["runs"]:
         if run["cell"] in cells and run["cell"] not in found and (config := store.config(run["id"])) is not None:
             found[run["cell"]] = run_dataset.describe_data(config)
-    first, second = (found.get(cell) for cell in cells)
-    if first is None or first != second:
+    if len(found) < len(set(cells)) or len({_of_split(data, split) for data in found.values()}) > 1:
         return (), {}
     try:
-        return _examples(first, split)
+        both = [_examples(data, split) for data in found.values()]
     except FileNotFoundError:  # they may be there later: nothing is cached
         return (), {}
+    return both[0] if all(answers == both[0][0] for answers, _ in both) else ((), both[0][1])
+
+
+def _of_split(data: str, split: str) -> str:
+    """Leave out what a described data set says of other splits alone."""
+    described = json.loads(data)
+    node = described["config"]["data"] or {}
+    described["config"]["data"] = {key: value for key, value in node.items() if key == split or key not in SPLITS}
+    return json_text(described)
 
 
 @lru_cache(maxsize=4)

@@ -220,10 +220,10 @@ def _model_names() -> frozenset[str]:
 
 @cache
 def _tags(model: str) -> frozenset[str]:
-    """Return the tags of a model's pre-trained weights."""
+    """Return a model's tags, `untrained` among them."""
     import timm
 
-    return frozenset(name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*"))
+    return frozenset(name.partition(".")[2] for name in timm.list_models(f"{model}.*", include_tags=True))
 
 
 def _hub_name(model: str) -> str:
