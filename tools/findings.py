@@ -43,6 +43,7 @@ SHIPPED = {
     "queries_rate": ("results-tables.md#what-should-a-token-ask-with", "CNN, queries, half the rate"),
     "judge_vit": ("results-tables.md#the-same-on-a-vit", "ViT"),
     "levels_longer": ("results-tables.md#trained-for-longer", "CNN, trained for longer"),
+    "robustness": ("results-tables.md#at-other-rates-and-wider", "CNN, rates and widths"),
     "sweep_managers_shapes": ("results-tables.md#where-one-level-knows-nearly-all", "CNN, shapes"),
     "sweep_shapes_medium": ("results-tables.md#on-harder-questions-about-shapes", "CNN, medium shapes"),
     "sweep_shapes_medium_bridges": (

@@ -106,6 +106,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "depth_parts",
         "depth_vit",
         "levels_longer",
+        "robustness",
     ],
 )
 def test_the_table_of_a_comparison_is_what_its_command_prints(name: str) -> None:
