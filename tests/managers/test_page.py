@@ -276,6 +276,17 @@ def test_adaptive_less_static_over_draws_is_what_its_command_prints() -> None:
     assert "+0.1 (−0.2 to +0.3) in the mean over eight" in PUBLISHED
 
 
+def test_the_draw_without_tuning_is_told_beside_the_others() -> None:
+    told, published = list(forest.table()), " ".join(PUBLISHED.split())
+    for rate, found in (("rate 2.5e-3", "−0.9 (−1.4 to −0.3)"), ("rate 5e-3", "−0.9 (−2.1 to +0.3)")):
+        assert f"adaptive less static, draw 21, {rate}, over seeds: {found}" in told
+        assert f"adaptive less static, with draw 21 at {rate}: −0.0 (−0.4 to +0.3)" in told
+    assert "−0.9 ± 0.6 (s) at 2.5e-3, −0.9 ± 1.2 (s) at 5e-3; with it the mean is −0.0 (−0.4 to +0.3)" in published
+    assert "static less bridge 1 3 4, with draw 21 at 5e-3: +0.0 (−0.4 to +0.5)" in told
+    assert "adaptive less bridge 1 3 4, with draw 21 at 5e-3: +0.0 (−0.6 to +0.6)" in told
+    assert "are +0.0 (−0.4 to +0.5) and +0.0 (−0.6 to +0.6) from 1, 3, 4" in published
+
+
 def test_the_table_of_layers_is_what_its_command_prints() -> None:
     assert "\n".join(findings.layers()) in PUBLISHED
 
