@@ -133,13 +133,15 @@ def test_an_edited_plug_in_names_another_entry(tmp_path, monkeypatch):
     file.write_text(Path(cached_words.__file__).read_text().replace('("words")', '("edited_words")'))
     monkeypatch.syspath_prepend(tmp_path)
     data = {"name": "edited_words", "items": 300}
-    config, texts = {"text": {**TEXT, "max_length": 4}, "data": data}, importlib.import_module("edited_words").words()
-    before, cut = cache_key("vision", VISION, data, FLOAT32).name, count_truncated_texts(config, texts)
+    config, module = {"text": {**TEXT, "max_length": 4}, "data": data}, importlib.import_module("edited_words")
+    before, cut = cache_key("vision", VISION, data, FLOAT32).name, count_truncated_texts(config, module.words())
     file.write_text(file.read_text().replace("% 251", "% 7"))
-    monkeypatch.setattr(type(texts), "text", lambda _self, number: str(number))
+    assert cache_key("vision", VISION, data, FLOAT32).name == before  # this process goes on with what it imported
+    edited = importlib.reload(module).words()
+    monkeypatch.setattr(type(edited), "text", lambda _self, number: str(number))
     assert cache_key("vision", VISION, data, FLOAT32).name != before
     assert cut
-    assert not count_truncated_texts(config, texts)
+    assert not count_truncated_texts(config, edited)
 
 
 def test_what_changes_no_number_keeps_the_entry():

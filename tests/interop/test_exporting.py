@@ -23,6 +23,7 @@ from mtlab.interop.export_source import read_source
 from mtlab.interop.exporting import export
 from mtlab.interop.importing import ImportOptions, import_checkpoint
 from mtlab.resolution.resolve import resolve_cell
+from mtlab.runs import checkpoints
 from mtlab.runs.imported_checkpoint import CONFIG
 
 
@@ -47,9 +48,12 @@ def test_a_run_with_other_towers_than_it_was_trained_with_is_refused(tmp_path: P
     for name in ("config.json", "result.json"):
         (tmp_path / name).write_text(json.dumps(content))
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "best.safetensors").touch()
+    best = tmp_path / "checkpoints" / "best.safetensors"
+    checkpoints.save(best, {}, {})
     with pytest.raises(UserError, match="text: the weights of its text tower have changed since"):
         read_source(tmp_path)
+    checkpoints.save(best, {"towers.text.trained": torch.zeros(1)}, {})  # which holds them: none are read
+    assert "towers.text.trained" in read_source(tmp_path).tensors
 
 
 @pytest.mark.parametrize("bundle", official())
