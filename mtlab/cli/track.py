@@ -58,8 +58,8 @@ def sync(
 
     mtlab track sync quickstart · mtlab track sync quickstart --to tensorboard --to mlflow
     """
+    from mtlab.report.formats.run_again import go_on
     from mtlab.report.sync.process import SyncProcess
-    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.tracking.settings import stored_tracking
 
@@ -73,8 +73,7 @@ def sync(
     chosen = _with_wandb(chosen, project, entity, offline=offline)
     _refuse_missing(chosen)
     if not any(opened.state(run["id"]) == "done" for run in plan["runs"]):
-        run = shell_command("run", file, store=opened)
-        raise UserError(f"no run of {name!r} is finished yet: `{run}`", file=COMMAND_LINE)
+        raise UserError(f"no run of {name!r} is finished yet: `{go_on(plan, opened)}`", file=COMMAND_LINE)
     with (
         progress_bar(f"{name}: to {', '.join(chosen)}") as update,
         SyncProcess(opened, name, chosen, typer.echo, lambda sent: update(sent.done, sent.of)) as process,

@@ -16,7 +16,7 @@ from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
 from mtlab.launch.slurm.queue import JobId
 from mtlab.runs.results import numeric_rows
-from mtlab.runs.shell_command import shell_command
+from mtlab.runs.shell_command import shell_command, sweep_command
 from mtlab.runs.store import State, Store, final_name, find_blocked, is_sweep, metric_direction
 from mtlab.studies.looks import ENDED_BY, Ended, read_looks
 from mtlab.units import format_metric, format_span
@@ -154,7 +154,8 @@ class StudyStatus:
         """One line: the study and its counts."""
         command = partial(shell_command, store=self.store)
         if self.sweep and not self.runs:
-            return f"{self.study}: sweep, planned: `{command('sweep', self.study)}` begins it"
+            begin = sweep_command(self.store.plan(self.study), self.store)
+            return f"{self.study}: sweep, planned: `{begin}` begins it"
         if self.sweep:
             trials = ", ".join(f"{count} {state}" for state, count in self.trials.items())
             again = command("sweep", "status", self.study)

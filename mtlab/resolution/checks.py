@@ -107,6 +107,7 @@ def _check_batch_statistics(config: Mapping[str, Any]) -> None:
     if train["micro_batch"] in (None, train["batch"]):
         return
     found = [f"a trained {kind} tower with batch norm" for kind in KINDS if norms_batches(kind, config[kind])]
+    levels_read(config)  # tells what is wrong with a manager that cannot be made
     if mixes_examples(config):
         found.append(f"manager {config['manager']['name']!r} with these options")
     if found:

@@ -14,7 +14,7 @@ from mtlab.errors import UserError, nearest
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.runs import schemas
 from mtlab.runs.archive import is_archive, name_archives
-from mtlab.runs.shell_command import shell_command
+from mtlab.runs.shell_command import sweep_command
 from mtlab.runs.store import Store
 
 RUN_NAMES = "a run's folder, a checkpoint, STUDY:VARIANT:SEED, or CELL/sSEED"
@@ -202,9 +202,10 @@ def _in_store(name: str, root: Path) -> dict[str, Path]:
 
 def _of_study(store: Store, study: str, rest: str, name: str) -> dict[str, str]:
     """Look up `VARIANT:SEED` in a study's stored plan; return the ids of the runs by their full names."""
-    runs = store.plan(study)["runs"]
+    plan = store.plan(study)
+    runs = plan["runs"]
     if not runs:
-        raise UserError(f"sweep {study!r} has no run yet: `{shell_command('sweep', study, store=store)}` begins it")
+        raise UserError(f"sweep {study!r} has no run yet: `{sweep_command(plan, store)}` begins it")
     labels = sorted({run["label"] for run in runs})
     head, _, tail = rest.rpartition(":")
     label, seed = (head, tail) if tail.isdecimal() and rest not in labels else (rest, None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mtlab.runs.store import Store, store_root
 
@@ -22,3 +24,9 @@ def shell_command(*words: str | Path, store: Store | None = None) -> str:
     root = None if store is None else store.archive or store.root
     named = [] if root in (None, store_root()) else ["--store", root]
     return shlex.join(map(str, ["mtlab", *words, *named]))
+
+
+def sweep_command(plan: Mapping[str, Any], store: Store) -> str:
+    """Return what begins a planned sweep, or goes on with it; an archive, which is only read, is not named."""
+    file, settings = str(plan.get("spec_file") or plan["study"]), [str(each) for each in plan.get("overrides") or ()]
+    return shell_command("sweep", file, *settings, store=None if store.archive else store)

@@ -215,6 +215,8 @@ def _parent(
         if setting not in (known := known_paths()):
             raise study.error(f"no setting is called {setting!r}; {nearest(setting, known)}", "init_from.match")
     found = [cell for cell in cells if _agree(row, cell, match)]
+    if not found:  # what is within a node that the parent varies may be another here
+        found = [cell for cell in cells if _agree(row, cell, match, within=False)]
     if len(found) != 1:
         labels = ", ".join(cell.row.label for cell in found or cells)
         counted = f"{len(found)} cells" if found else "no cell"
@@ -232,7 +234,8 @@ def _read_parent(study: StudySpec, path: Path) -> StudySpec:
     return parent
 
 
-def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any]) -> bool:
+def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any], *, within: bool = True) -> bool:
+    """Return whether a row may start from a cell; `within`: compare what it varies within a node of the cell's, too."""
     if isinstance(match, Mapping):
         return all(equal(_node_name(lookup(cell.config, path)), value) for path, value in match.items())
     if canonical_json(row.config["manager"]) != canonical_json(cell.config["manager"]):
@@ -241,7 +244,7 @@ def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any]) -> bool:
         canonical_json(lookup(row.config, path)) == canonical_json(lookup(cell.row.config, path))
         for own in _axis_paths(row)
         for theirs in _axis_paths(cell.row)
-        if (path := _narrower(own, theirs)) is not None
+        if (path := _narrower(own, theirs)) is not None and (within or path == theirs)
     )
 
 

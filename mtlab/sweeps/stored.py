@@ -55,7 +55,10 @@ class StoredSearch:
     def front(self) -> list[FrozenTrial]:
         """The Pareto-optimal trials that keep all constraints, one of each cell, best in the first objective first."""
         trials = [] if self.study is None else best_trials(self.study, self.objectives)
-        return list({trial.user_attrs[CELL]: trial for trial in reversed(trials)}.values())[::-1]
+        first: dict[str, FrozenTrial] = {}
+        for trial in trials:
+            first.setdefault(trial.user_attrs[CELL], trial)
+        return list(first.values())
 
     @property
     def best(self) -> FrozenTrial | None:

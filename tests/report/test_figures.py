@@ -293,6 +293,16 @@ def test_heatmaps_and_differences_are_of_means_over_seeds(study: Study) -> None:
     assert "*" not in json.dumps(difference.plot_difference(*few, ("a", "b"), "weights").data[0].text)
 
 
+def test_previous_states_are_averaged_over_those_that_have_some(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = study.of("last")
+    without, previous = next(iter(runs.values())), reader.Layers.previous
+    monkeypatch.setattr(reader.Layers, "previous", lambda self, *at: None if self is without else previous(self, *at))
+    made = aggregation.level_matrix(runs, "weights", "text")
+    means = [[each.experts("weights", "text", depth) for depth in range(3)] for each in runs.values()]
+    np.testing.assert_allclose(made.values[:, :3], np.mean(means, 0), rtol=1e-6)
+    np.testing.assert_array_equal(made.values[:, 3], [np.nan, 1, 1])
+
+
 def test_evolution_starts_before_training_and_ends_at_the_last_step(study: Study) -> None:
     figure = evolution.plot_evolution(study.traces, "adaptive")
     (line,) = lines(figure, "level 5", 1, 1)

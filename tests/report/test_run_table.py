@@ -43,7 +43,7 @@ def test_a_sweep_that_has_not_begun_has_no_runs_and_hides_no_others(study, monke
     code, _, said = call("logs", "hunt", "--store", store.root)
     assert (code, said) == (
         2,
-        f"error: sweep 'hunt' has no run yet: `mtlab sweep hunt --store {store.root}` begins it\n",
+        f"error: sweep 'hunt' has no run yet: `mtlab sweep trial.yaml --store {store.root}` begins it\n",
     )
 
 

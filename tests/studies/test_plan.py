@@ -119,6 +119,15 @@ def test_a_childs_id_includes_its_parent_cell(plan: Any) -> None:
     assert ids(plan("axes: {manager: [bridge]}")) != first
 
 
+def test_a_child_may_vary_what_lies_within_a_node_of_its_parent(plan: Any) -> None:
+    vision = "{name: tiny_vision, layers: top3}"
+    plan(f"axes: {{manager: [bridge, static], vision: [{vision}]}}", name="parent")
+    axes = "axes: {manager: [bridge, static], vision.trainable: [false, true]}"
+    found = plan(f"set: {{vision: {vision}}}\n{axes}\ninit_from: {{study: parent}}")
+    parents = [cell.parent.row.config["manager"]["name"] for cell in found.cells if cell.parent is not None]
+    assert parents == ["bridge", "bridge", "static", "static"]
+
+
 def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
     plan("axes: {manager: [bridge, static]}", name="parent")
     found = plan("axes: {manager: [bridge, static], init_from: [null, {study: parent, label: pretrained}]}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mtlab.runs.shell_command import shell_command
+from mtlab.runs.shell_command import shell_command, sweep_command
 from mtlab.runs.store import Store, is_sweep
 from mtlab.studies.axes import whole
 from mtlab.studies.spec import DECLARED
@@ -21,15 +21,10 @@ def readable_as(file: str, name: str, overrides: Iterable[str]) -> str:
 
 def go_on(plan: Mapping[str, Any], store: Store) -> str:
     """Return what starts a stored study or sweep, or goes on with it."""
-    file, settings = str(plan.get("spec_file") or plan["study"]), [str(each) for each in plan.get("overrides") or ()]
     if is_sweep(plan):
-        return shell_command("sweep", file, *settings, store=_writable(store))
-    return run_again(file, *settings, store=store)
-
-
-def _writable(store: Store | None) -> Store | None:
-    """Return the store, unless it is an archive, which is only read."""
-    return None if store is None or store.archive else store
+        return sweep_command(plan, store)
+    settings = [str(each) for each in plan.get("overrides") or ()]
+    return run_again(str(plan.get("spec_file") or plan["study"]), *settings, store=store)
 
 
 def run_again(file: str, *settings: str, store: Store | None = None) -> str:
@@ -38,7 +33,7 @@ def run_again(file: str, *settings: str, store: Store | None = None) -> str:
     Args:
         file: the study's file, or its name, as commands take it; of one that Python declared, its file in the store.
         settings: `KEY=VALUE` to add; of one key, or one `train.length`, the last.
-        store: see `shell_command`.
+        store: see `shell_command`; an archive, which is only read, is not named.
 
     >>> run_again("quickstart", "study.seeds=5")
     'mtlab run quickstart study.seeds=5'
@@ -54,6 +49,6 @@ def run_again(file: str, *settings: str, store: Store | None = None) -> str:
     """
     last = {whole(setting.partition("=")[0]): setting for setting in settings}.values()
     if Path(file).name != DECLARED:
-        return shell_command("run", file, *last, store=_writable(store))
+        return shell_command("run", file, *last, store=None if store is None or store.archive else store)
     given = ", ".join(f'"{setting}"' for setting in last)
     return f"mtlab.Study.load(…{f', [{given}]' if given else ''}).run()"

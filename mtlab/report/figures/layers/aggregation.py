@@ -144,17 +144,20 @@ class LevelMatrix:
 def level_matrix(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality) -> LevelMatrix | None:
     """Average the runs of one variant; None where nothing is recorded."""
     rows, spreads, depths = [], [], []
+    levels: tuple[int, ...] = ()
     for depth in panels.recorded_depths(runs.values(), kind):
-        row = _mean(with_previous(each, kind, modality, depth) for each in runs.values())
-        if row is not None:
-            depths.append(depth)
-            rows.append(row)
-            spread = _dimensions(list(runs.values()), kind, modality, depth)
-            spreads.append(np.zeros(len(row)) if spread is None else spread)
+        experts = _mean(each.experts(kind, modality, depth) for each in runs.values())
+        if experts is None:
+            continue
+        levels = next(iter(runs.values())).experts_levels(modality, len(experts))  # those of all runs are alike
+        below = [found for each in runs.values() if (found := each.previous(kind, modality, depth)) is not None]
+        row = np.append(experts, np.mean(below)) if below else experts
+        spread = _dimensions(list(runs.values()), kind, modality, depth)
+        depths.append(depth)
+        rows.append(row)
+        spreads.append(np.zeros(len(row)) if spread is None else np.pad(spread, (0, len(row) - len(spread))))
     if not rows:
         return None
-    first = next(iter(runs.values()))
-    levels = first.experts_levels(modality, len(first.experts(kind, modality, depths[0])))  # type: ignore[arg-type]
     values = pad_rows(rows)
     return LevelMatrix(levels, depths, values, pad_rows(spreads) if np.any(np.concatenate(spreads)) else None)
 

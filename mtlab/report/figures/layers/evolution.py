@@ -39,9 +39,10 @@ def plot_evolution(found: Mapping[StudyRun, TrainingTrace], variant: str, kind: 
             if values is None:
                 continue
             levels = first[0].experts_levels(modality, values.shape[2])
+            offered = panels.find_offered(values)
             for place, level in enumerate(levels):
-                if np.isnan(values[:, :, place]).all():
-                    continue  # a level that these managers are not offered
+                if not offered[place]:
+                    continue  # to some of these managers
                 drawn = panels.band_traces(
                     places,
                     values[:, :, place],
