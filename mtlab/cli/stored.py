@@ -77,7 +77,7 @@ def runnable_file(file: str, store: Store) -> str:
 def note_changed(file: str, store: Store) -> None:
     """Print a note where a study's file, or one of its bases, is no longer what its stored plan was made from."""
     from mtlab.config.load import composed_text, find_study_file
-    from mtlab.runs.shell_command import shell_command
+    from mtlab.runs.shell_command import writing_command
 
     try:
         path = find_study_file(file)
@@ -95,7 +95,7 @@ def note_changed(file: str, store: Store) -> None:
     if changed and planned.is_file() and not planned.samefile(path):
         typer.echo(f"note: these are the results of {planned}, a study of the same name, not of {path}", err=True)
     elif changed:
-        plan = shell_command("plan", file, store=None if store.archive else store)
+        plan = writing_command("plan", file, store=store)
         typer.echo(
             f"note: {path}, or what it is based on, has changed since it was planned; `{plan}` takes it in", err=True
         )

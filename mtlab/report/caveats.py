@@ -23,10 +23,11 @@ _STATES = {
     "blocked": "blocked by a failed parent",
     "new": "not started",
 }
+OF_CODE = "differences may come from the code"
 #: column of the run frame that should not differ between finished runs → its name, and why it matters
 _MIXED = {
-    "mix/code": ("versions of the training code", "differences may come from the code"),
-    "mix/mtlab": ("versions of mtlab", "differences may come from the code"),
+    "mix/code": ("versions of the training code", OF_CODE),
+    "mix/mtlab": ("versions of mtlab", OF_CODE),
     "mix/torch": ("versions of torch", "last bits may differ"),
     "mix/device": ("devices", "times are not comparable, last bits may differ"),
     "mix/processes": (
@@ -117,8 +118,7 @@ def row_caveats(rows: Sequence[ComparisonRow]) -> list[str]:
 def _mixed(runs: pl.DataFrame) -> list[str]:
     notes = []
     plugins = [column for column in runs.columns if column.startswith(f"mix/{PLUGIN} ")]
-    code = "differences may come from the code"
-    wanted = _MIXED | {column: (f"versions of {column.removeprefix('mix/')}", code) for column in plugins}
+    wanted = _MIXED | {column: (f"versions of {column.removeprefix('mix/')}", OF_CODE) for column in plugins}
     for column, (what, consequence) in wanted.items():
         if column not in runs.columns:
             continue

@@ -157,8 +157,8 @@ def _seeds_needed(row: ComparisonRow, alpha: float) -> int | None:
 
 
 def _last_level(sequential: SequentialSummary, number: int, alpha: float) -> float:
-    """Return the level of the last look of a study that gets so many seeds; beyond 40, that of 40, which is near it."""
-    number = min(number, 40)
+    """Return the level of the last look of a study that gets so many seeds; many looks cost seconds, so at most 40."""
     first, second = (*sequential.looks, sequential.looks[0] + 1)[:2]
+    number = min(number, first + 40 * (second - first))
     looks = (*range(first, number, second - first), number)
     return look_boundaries(looks, sequential.spending, sides=2).at(alpha)[-1]

@@ -26,7 +26,12 @@ def shell_command(*words: str | Path, store: Store | None = None) -> str:
     return shlex.join(map(str, ["mtlab", *words, *named]))
 
 
+def writing_command(*words: str | Path, store: Store | None = None) -> str:
+    """As `shell_command`, of a command that writes: an archive, which is only read, is not named."""
+    return shell_command(*words, store=None if store is None or store.archive else store)
+
+
 def sweep_command(plan: Mapping[str, Any], store: Store) -> str:
-    """Return what begins a planned sweep, or goes on with it; an archive, which is only read, is not named."""
+    """Return what begins a planned sweep, or goes on with it."""
     file, settings = str(plan.get("spec_file") or plan["study"]), [str(each) for each in plan.get("overrides") or ()]
-    return shell_command("sweep", file, *settings, store=None if store.archive else store)
+    return writing_command("sweep", file, *settings, store=store)

@@ -76,9 +76,8 @@ def look_boundaries(looks: tuple[int, ...], spending: Spending, *, sides: Litera
     """
     from scipy import special
 
-    edges = _EDGES
     alphas = np.geomspace(SMALLEST, LARGEST, _ALPHAS)
-    mass = np.tile(np.diff(special.ndtr(edges)), (_ALPHAS, 1))
+    mass = np.tile(np.diff(special.ndtr(_EDGES)), (_ALPHAS, 1))
     levels, spent = np.empty((_ALPHAS, len(looks))), np.zeros(_ALPHAS)
     n = looks[0]
     for index, seeds in enumerate(looks):
@@ -86,7 +85,7 @@ def look_boundaries(looks: tuple[int, ...], spending: Spending, *, sides: Litera
             mass = mass @ _transition(known)
         n = seeds
         total = spent_alpha(alphas, seeds / looks[-1], spending, sides=sides)
-        levels[:, index], mass = _stop(mass, np.maximum(total - spent, 0.0), edges, sides)
+        levels[:, index], mass = _stop(mass, np.maximum(total - spent, 0.0), sides)
         spent = total
     # Nested in alpha, so that a p-value may be read from them; at the alphas above they are so but for rounding.
     levels = np.minimum.accumulate(levels[::-1], axis=0)[::-1]
@@ -98,9 +97,8 @@ def _transition(n: int) -> Floats:
     """Return the probabilities of going from each bin after n seeds to each bin after n + 1, without a difference."""
     from scipy import special
 
-    edges = _EDGES
-    middle = (edges[1:] + edges[:-1]) / 2
-    u, bounds = _ratio(middle, n)[:, None], _ratio(edges[1:-1], n + 1)[None, :]
+    middle = (_EDGES[1:] + _EDGES[:-1]) / 2
+    u, bounds = _ratio(middle, n)[:, None], _ratio(_EDGES[1:-1], n + 1)[None, :]
     # With y = tan φ: u' = u cos φ + sin φ = √(1 + u²) cos(φ − φ₀), which is above c where φ is within a of φ₀.
     start = np.arctan2(1.0, u)
     within = np.arccos(np.clip(bounds / np.sqrt(1 + u**2), -1, 1))
@@ -124,13 +122,13 @@ def _ratio(quantile: Floats, n: int) -> Floats:
     return np.asarray(-np.sign(quantile) * t * np.sqrt(n / (n - 1 + t**2)))
 
 
-def _stop(mass: Floats, spend: Floats, edges: Floats, sides: Literal[1, 2]) -> tuple[Floats, Floats]:
+def _stop(mass: Floats, spend: Floats, sides: Literal[1, 2]) -> tuple[Floats, Floats]:
     """Find the nominal level at which a look spends `spend`, and take what stops there out of the mass."""
     from scipy import special
 
     half = _BINS // 2
     upper = mass[:, half:] + mass[:, :half][:, ::-1] if sides == 2 else mass
-    grid = edges[half:] if sides == 2 else edges
+    grid = _EDGES[half:] if sides == 2 else _EDGES
     tail = np.hstack([np.cumsum(upper[:, ::-1], axis=1)[:, ::-1], np.zeros((len(mass), 1))])
     levels, kept = np.zeros(len(mass)), mass.copy()
     for row, (wanted, beyond) in enumerate(zip(spend, tail, strict=True)):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mtlab.runs.shell_command import shell_command, sweep_command
+from mtlab.runs.shell_command import sweep_command, writing_command
 from mtlab.runs.store import Store, is_sweep
 from mtlab.studies.axes import whole
 from mtlab.studies.spec import DECLARED
@@ -33,7 +33,7 @@ def run_again(file: str, *settings: str, store: Store | None = None) -> str:
     Args:
         file: the study's file, or its name, as commands take it; of one that Python declared, its file in the store.
         settings: `KEY=VALUE` to add; of one key, or one `train.length`, the last.
-        store: see `shell_command`; an archive, which is only read, is not named.
+        store: see `writing_command`.
 
     >>> run_again("quickstart", "study.seeds=5")
     'mtlab run quickstart study.seeds=5'
@@ -49,6 +49,6 @@ def run_again(file: str, *settings: str, store: Store | None = None) -> str:
     """
     last = {whole(setting.partition("=")[0]): setting for setting in settings}.values()
     if Path(file).name != DECLARED:
-        return shell_command("run", file, *last, store=None if store is None or store.archive else store)
+        return writing_command("run", file, *last, store=store)
     given = ", ".join(f'"{setting}"' for setting in last)
     return f"mtlab.Study.load(…{f', [{given}]' if given else ''}).run()"

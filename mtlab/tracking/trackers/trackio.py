@@ -84,8 +84,9 @@ class TrackioSink(Sink):
 
     def is_lost(self) -> bool:
         """Return whether the project has no database."""
-        name = "".join(each for each in self.project if each.isalnum() or each in "-_")  # as trackio names it
-        return not (self.root / f"{name or 'default'}.db").is_file()
+        from trackio.utils import canonical_project_name
+
+        return not (self.root / f"{canonical_project_name(self.project)}.db").is_file()
 
     def place(self, receipt: Receipt) -> str:  # noqa: ARG002 - all runs of a study are in one place
         """Return the project and trackio's folder."""

@@ -162,12 +162,6 @@ def level_matrix(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality
     return LevelMatrix(levels, depths, values, pad_rows(spreads) if np.any(np.concatenate(spreads)) else None)
 
 
-def with_previous(layers: Layers, kind: Kind, modality: Modality, depth: int) -> Array | None:
-    """Return the levels' parts, then that of the previous states together, if there are any."""
-    experts, previous = layers.experts(kind, modality, depth), layers.previous(kind, modality, depth)
-    return experts if experts is None or previous is None else np.append(experts, previous)
-
-
 def _dimensions(runs: Sequence[Layers], kind: Kind, modality: Modality, depth: int) -> Array | None:
     """Return the spread of weights over dimensions, [N] or [N + 1]; None where they are the same for all."""
     if kind != "weights":

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Array, Kind, Layers, Modality
 from mtlab.report.figures import panels, theme
-from mtlab.report.figures.layers.aggregation import pad_rows, with_previous
+from mtlab.report.figures.layers.aggregation import pad_rows
 from mtlab.report.recordings import StudyRun, align_levels
 
 
@@ -101,6 +101,12 @@ def _format_difference(value: float, *, mark: bool) -> str:
     return f"{value:+.2f}{'*' if mark else ''}".replace("-", "−")
 
 
+def _with_previous(layers: Layers, kind: Kind, modality: Modality, depth: int) -> Array | None:
+    """Return the levels' parts, then that of the previous states together, if there are any."""
+    experts, previous = layers.experts(kind, modality, depth), layers.previous(kind, modality, depth)
+    return experts if experts is None or previous is None else np.append(experts, previous)
+
+
 def _matrix(
     first: Mapping[StudyRun, Layers], second: Mapping[StudyRun, Layers], kind: Kind, modality: Modality
 ) -> tuple[list[str], list[int], Array, Array] | None:
@@ -112,7 +118,7 @@ def _matrix(
     depths, differences, marks = [], [], []
     for depth in panels.recorded_depths([*first.values(), *second.values()], kind):
         one, other = (
-            panels.stack_runs(with_previous(each, kind, modality, depth) for each in side.values())
+            panels.stack_runs(_with_previous(each, kind, modality, depth) for each in side.values())
             for side in (first, second)
         )
         if one is None or other is None or (one.shape[1] != other.shape[1] and not levels):
