@@ -31,12 +31,21 @@ from recording import parts
 from torch import nn
 
 from mtlab import files
+from mtlab.runs.store import Store
 from mtlab.training.environment import keep_freed_memory
 
 COMMITTED = Path(__file__).with_suffix(".json")
 ROUNDS, STEPS = 5, 10
 SMALL = Size(width=64, experts=12, layers=2, tokens=32, examples=8)  #: many experts, for which managers are made
 STEP, PROCESS, DIFFERENT = 1.3, 1.5, 1.8  #: margins
+MANY = f"""
+kind: ablation
+name: many
+base: [presets/small, presets/layered]
+axes: {{manager: [bridge, mean, static, adaptive]}}
+baseline: {{manager: bridge}}
+seeds: {list(range(50))}
+"""
 PAIRS = {  #: what is timed, beside what; the margin
     ("step of bridge", "step of plain torch"): STEP,
     ("step of static", "step of bridge"): STEP,
@@ -76,6 +85,7 @@ def work(folder: Path) -> dict[str, Callable[[], object]]:
     """Prepare what is timed."""
     store = ["--store", str(folder / "store")]
     mtlab("plan", "quickstart", *store)()
+    half_trained(folder / "many")
     recorded = parts("adaptive", folder, train=64, val=64, test=16)
     return {
         "step of plain torch": several(Plain()),
@@ -87,9 +97,23 @@ def work(folder: Path) -> dict[str, Callable[[], object]]:
         "end of the recording": recorded["end"],
         "import torch": python("-c", "import torch"),
         "mtlab --help": mtlab("--help"),
-        "mtlab status": mtlab("status", *store),
+        "mtlab status": mtlab("status", "--store", str(folder / "many")),
         "mtlab plan": mtlab("plan", "quickstart", *store),
     }
+
+
+def half_trained(store: Path) -> None:
+    """Lay out a study of 200 runs that have logged a thousand rows each and have not ended."""
+    study = store.with_suffix(".yaml")
+    study.write_text(MANY)
+    mtlab("plan", str(study), "--store", str(store))()
+    found = Store.open(store)
+    log = ('{"step": 1, "train/loss": 0.5}\n' * 19 + '{"step": 1, "val/accuracy": 0.5}\n') * 50
+    for run in found.plan("many")["runs"]:
+        folder = found.run(run["id"])
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text(log)
+        files.write_json(folder / "state.json", {"attempt": 1})
 
 
 def several(step: Callable[[], object]) -> Callable[[], object]:
