@@ -52,7 +52,12 @@ VIT = (
     Comparison("ViT, draw 7", "sweep_mechanisms_vit", "bridge"),
     Comparison("ViT, draw 11", "vit_until_decided", "bridge"),
 )
-GROUPS = {"bridge 1 3 4": SEARCHED, "bridge 1 3 5, by hand": BY_HAND, "bridge 2 6 8, by hand": VIT}
+GROUPS = {
+    "bridge 1 3 4": SEARCHED,
+    "bridge 1 3 4, at one rate": (UNTUNED,),
+    "bridge 1 3 5, by hand": BY_HAND,
+    "bridge 2 6 8, by hand": VIT,
+}
 #: draw → its table, and the rows of adaptive and static, three cross-modal layers each
 ADAPTING = {
     "draw 0": ("sweep_managers", "adaptive", "static"),
@@ -63,6 +68,15 @@ ADAPTING = {
     "draw 5": ("sweep_managers_all", "adaptive", "static"),
     "draw 9": ("queries", "fused query", "no query (static)"),
     "draw 14": ("sweep_cnn_rates", "adaptive", "static"),
+}
+LOWER_RATE = {"draw 9": ("queries_rate", "fused query", "no query (static)")}  #: at 2.5e-3 in place of 5e-3
+#: draw → its table, and the rows of mean and static, three cross-modal layers each
+MIXING = {
+    "draw 0": ("sweep_managers", "mean", "static"),
+    "draw 1": ("sweep_managers_all_first", "mean", "static"),
+    "draw 5": ("sweep_managers_all", "mean", "static"),
+    "draw 14": ("sweep_cnn_rates", "mean", "static"),
+    "draw 21": ("robustness", "mean · rate 5e-3", "static · rate 5e-3"),
 }
 #: comparison → its table, and the rows of one level, where it enters the first layer and each, bridge, static, adaptive
 LEVELS = {
@@ -164,14 +178,14 @@ def over(values: Iterable[float]) -> Difference:
     return Difference(found.mean, *found.interval)
 
 
-def _over_seeds(name: str, one: str, other: str) -> Difference:
-    ours, theirs = _seeds(name, one), _seeds(name, other)
+def _over_seeds(name: str, one: str, other: str, column: str = "test/accuracy") -> Difference:
+    ours, theirs = _seeds(name, one, column), _seeds(name, other, column)
     return over([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
 
 
-def _seeds(name: str, label: str) -> dict[str, float]:
+def _seeds(name: str, label: str, column: str) -> dict[str, float]:
     runs = (run for run in read_table(name, "runs") if run["label"] == label)
-    return {run["seed"]: 100 * float(run["test/accuracy"]) for run in runs}
+    return {run["seed"]: 100 * float(run[column]) for run in runs}
 
 
 def table() -> Iterator[str]:
@@ -188,14 +202,36 @@ def table() -> Iterator[str]:
             if places is SEARCHED:
                 more = over(each.mean for each in (*found.values(), difference(UNTUNED, manager)))
                 yield f"{manager} less {group}, with draw 21 at 5e-3: {more}"
-    adapting = {draw: _over_seeds(*rows) for draw, rows in ADAPTING.items()}
-    yield from (f"adaptive less static, {draw}, over seeds: {each}" for draw, each in adapting.items())
-    yield f"adaptive less static, {len(adapting)} draws: {over(each.mean for each in adapting.values())}"
+    yield from _adapting()
+    yield from _mixing()
+
+
+def _adapting() -> Iterator[str]:
+    """Write `adaptive` less `static`: by draw, and means over draws at either rate of those that ran at two."""
+    pair = "adaptive less static"
+    higher = {draw: _over_seeds(*rows) for draw, rows in ADAPTING.items()}
+    lower = higher | {draw: _over_seeds(*rows) for draw, rows in LOWER_RATE.items()}
     untuned = {setting: _over_seeds("robustness", *(f"{row} · {setting}" for row in ADAPTIVE)) for setting in SETTINGS}
-    yield from (f"adaptive less static, draw 21, {setting}, over seeds: {each}" for setting, each in untuned.items())
-    for setting in ("rate 5e-3", "rate 2.5e-3"):
-        more = over(each.mean for each in (*adapting.values(), untuned[setting]))
-        yield f"adaptive less static, with draw 21 at {setting}: {more}"
+    yield from (f"{pair}, {draw}, over seeds: {each}" for draw, each in higher.items())
+    yield from (f"{pair}, {draw} at 2.5e-3, over seeds: {lower[draw]}" for draw in LOWER_RATE)
+    yield from (f"{pair}, draw 21, {setting}, over seeds: {each}" for setting, each in untuned.items())
+    for rate, found in (("5e-3", higher), ("2.5e-3", lower)):
+        where = f"draw 9 at {rate}"
+        yield f"{pair}, {len(found)} draws, {where}: {over(each.mean for each in found.values())}"
+        more = over(each.mean for each in (*found.values(), untuned[f"rate {rate}"]))
+        yield f"{pair}, {len(found) + 1} draws, {where} and draw 21: {more}"
+
+
+def _mixing() -> Iterator[str]:
+    """Write `mean` less `static`: by draw, their mean, and at each setting of draw 21 how fast they learn."""
+    pair = "mean less static"
+    found = {draw: _over_seeds(*rows) for draw, rows in MIXING.items()}
+    yield from (f"{pair}, {draw}, over seeds: {each}" for draw, each in found.items())
+    yield f"{pair}, {len(found)} draws: {over(each.mean for each in found.values())}"
+    for setting in SETTINGS:
+        rows = (f"mean · {setting}", f"static · {setting}")
+        yield f"{pair}, draw 21, {setting}, over seeds: {_over_seeds('robustness', *rows)}"
+        yield f"{pair}, draw 21, {setting}, area, over seeds: {_over_seeds('robustness', *rows, 'area')}"
 
 
 def picture() -> go.Figure:
@@ -258,7 +294,7 @@ def levels_picture() -> go.Figure:
         )
     figure.update_xaxes(title="test accuracy, points")
     figure.update_yaxes(tickvals=[len(LEVELS) - place for place in range(len(LEVELS))], ticktext=list(LEVELS))
-    caption = "Means over seeds, 95% intervals. One level: the best single one. Draws differ in pictures and questions."
+    caption = "Means over seeds, 95% intervals. One level: the best by validation data. Draws differ in pictures and questions."
     return theme.finish(figure, "One level of the tower, three, or all", caption, height=130 + 52 * len(LEVELS))
 
 

@@ -214,7 +214,7 @@ def test_a_plan_with_other_settings_changes_nothing(
         code, shown, _ = here(monkeypatch, capsys)(*words)
         assert code == 0
         assert "budget: 7 trials of each variant" in shown
-        assert "not written: hunt stays as it is until `mtlab sweep` is given these settings" in shown
+        assert "not written: with KEY=VALUE a plan is a trial; `mtlab sweep` with these settings writes hunt" in shown
         assert path.read_text() == before
     assert not (tmp_path / "fresh" / "studies").exists()
 

@@ -62,7 +62,7 @@ def plan(
         budget = shell_command("budget", file, *(overrides or []), "--calibrate", store=opened)
         typer.echo(f"time: not known; `{budget}` times steps for longer than a plan may, or says why it cannot")
     if overrides:
-        typer.echo(f"not written: {name} stays as it is until `mtlab run` is given these settings")
+        typer.echo(f"not written: with KEY=VALUE a plan is a trial; `mtlab run` with these settings writes {name}")
     else:
         typer.echo(f"written to {opened.study(name) / 'plan.json'}")
     typer.echo(f"next: {shell_command('run', file, *(overrides or []), store=opened)}")

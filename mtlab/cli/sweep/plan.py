@@ -57,7 +57,7 @@ def plan(
         typer.echo(f"time: at most {estimate.describe()}; trials and winners as the variants are without a search")
     if overrides:
         name = prepared.sweep.name
-        typer.echo(f"not written: {name} stays as it is until `mtlab sweep` is given these settings")
+        typer.echo(f"not written: with KEY=VALUE a plan is a trial; `mtlab sweep` with these settings writes {name}")
     else:
         typer.echo(f"written to {opened.study(prepared.sweep.name) / 'plan.json'}")
     typer.echo(f"next: {shell_command('sweep', file, *(overrides or []), store=opened)}")
