@@ -294,7 +294,7 @@ def levels_picture() -> go.Figure:
         )
     figure.update_xaxes(title="test accuracy, points")
     figure.update_yaxes(tickvals=[len(LEVELS) - place for place in range(len(LEVELS))], ticktext=list(LEVELS))
-    caption = "Means over seeds, 95% intervals. One level: the best by validation data. Draws differ in pictures and questions."
+    caption = "Means over seeds, 95% intervals. One level: best on validation data. Draws differ in pictures."
     return theme.finish(figure, "One level of the tower, three, or all", caption, height=130 + 52 * len(LEVELS))
 
 

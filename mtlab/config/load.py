@@ -142,19 +142,31 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def _names_first(overrides: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Put overrides that name a node in front of those that set options of it, as a new name wipes options.
+    """Put overrides that name a node in front of options of it that stand before them, as a new name wipes options.
+
+    Beside a length of the training, another one that is cleared says nothing.
 
     Raises:
         UserError: two of them say how long to train.
 
     """
     given = list(overrides)
-    wanted = [key for key, value in given if value is not None]
-    lengths = sorted({key.removeprefix("set.") for key in wanted if key.startswith("set.train.length.")})
+    lengths = sorted({key for key, value in given if key.startswith("set.train.length.") and value is not None})
     if len(lengths) > 1:
-        raise UserError(f"{' and '.join(lengths)} exclude each other: give one", file=COMMAND_LINE)
-    naming = {f"set.{node}{part}" for node in NAMED for part in ("", ".name")}
-    return sorted(given, key=lambda item: not (item[0] in naming and isinstance(item[1], str)))
+        named = " and ".join(key.removeprefix("set.") for key in lengths)
+        raise UserError(f"{named} exclude each other: give one", file=COMMAND_LINE)
+    ordered: list[tuple[str, Any]] = []
+    for key, value in given:
+        if lengths and key.startswith("set.train.length.") and value is None:
+            continue
+        node = key.removesuffix(".name")
+        place = len(ordered)
+        if node in {f"set.{each}" for each in NAMED} and isinstance(value, str):
+            last = max((at for at, (other, _) in enumerate(ordered) if other in (node, f"{node}.name")), default=-1)
+            options = (at for at, (other, _) in enumerate(ordered) if at > last and other.startswith(f"{node}."))
+            place = min(options, default=place)
+        ordered.insert(place, (key, value))
+    return ordered
 
 
 def _nest_override(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
 from mtlab.inference.loading import build_model, import_run_plugins, load_imported, restore
 from mtlab.resolution.resolve import resolve
-from mtlab.runs.find_run import check_unchanged, find_run
+from mtlab.runs.find_run import FinishedRun, check_unchanged, find_run
 from mtlab.runs.imported_checkpoint import is_imported_checkpoint
 from mtlab.runs.store import store_root
 from mtlab.tasks.build import dataset_answers
@@ -60,8 +60,14 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
     """
     if is_imported_checkpoint(Path(run).expanduser()):
         return load_imported(Path(run).expanduser(), device)
-    found = find_run(run, store_root(store))
-    import_run_plugins(found, allowed=plugins)
+    return load_run(find_run(run, store_root(store)), device=device, plugins=plugins)
+
+
+def load_run(
+    found: FinishedRun, *, device: str = "cpu", plugins: bool = True, named: Sequence[str] | None = None
+) -> Model:
+    """Load the trained model of a run that was found, see `load`; `named`: see `import_run_plugins`."""
+    import_run_plugins(found, allowed=plugins, named=named)
     check_unchanged(found.folder, found.config)
     config = found.config["config"]
     model = build_model(config, dataset_answers(config), seed=found.config["seed"], device=device)

@@ -5,8 +5,9 @@ Shapes: R rows of a manager (experts, then previous states), L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ def inspect(
     example: str | None = None,
     device: str = "cpu",
     plugins: bool = True,
+    named: Sequence[str] | None = None,
 ) -> Inspection:
     """Return what a model's managers do with an example.
 
@@ -60,6 +62,7 @@ def inspect(
         example: id of an example of the run's data, or the number of a recorded one, from 1; None: the first recorded.
         device: "cpu", "cuda", "cuda:N" or "auto".
         plugins: import the plug-ins that the run was trained with; False refuses such runs.
+        named: see `import_run_plugins`.
 
     Raises:
         UserError: there is no such run or example, or the model or its data are missing.
@@ -71,12 +74,13 @@ def inspect(
             raise UserError(
                 "an imported checkpoint has no examples of its own: give --image FILE and --text SENTENCE", file=folder
             )
-        return _pair(_loaded(target, root, device, plugins=plugins), pair, folder.resolve().name, "imported checkpoint")
+        return _pair(_load(target, device=device), pair, folder.resolve().name, "imported checkpoint")
     found = find_run(target, root)
+    load = partial(_load, found, device=device, plugins=plugins, named=named)
     best = found.checkpoint.name == "best.safetensors"
     about = f"{found.id}, {found.checkpoint.stem} checkpoint"
     if pair is not None:
-        return _pair(_loaded(target, root, device, plugins=plugins), pair, found.title, about)
+        return _pair(load(), pair, found.title, about)
     data, recorded = run_dataset.open_dataset(found.config), reader.read_tokens(found.folder) if best else None
     if isinstance(recorded, Tokens) and recorded.examples:
         index = 0 if example is None else _recorded_index(recorded, example)
@@ -85,7 +89,7 @@ def inspect(
             return Inspection(found.title, about, recorded, index, lambda key: run_dataset.load_image(data, key))
     if not isinstance(data, Missing):
         _find_example(data, example, recorded, found)  # fail before the model is loaded, which takes seconds
-    model = _loaded(target, root, device, plugins=plugins)
+    model = load()
     data = _dataset(model) if isinstance(data, Missing) else data
     split, chosen = _find_example(data, example, recorded, found)
     about_example = _read_example(model, data, split, chosen)
@@ -104,10 +108,10 @@ def _recorded_index(recorded: Tokens, wanted: str) -> int | None:
     return index
 
 
-def _loaded(target: str, root: Path, device: str, *, plugins: bool) -> Model:
-    from mtlab.inference.api import load
+def _load(target: str | FinishedRun, **options: Any) -> Model:
+    from mtlab.inference import api
 
-    return load(target, store=root, device=device, plugins=plugins)
+    return api.load_run(target, **options) if isinstance(target, FinishedRun) else api.load(target, **options)
 
 
 def _pair(model: Model, pair: Pair, title: str, about: str) -> Inspection:

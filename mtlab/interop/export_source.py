@@ -89,18 +89,16 @@ def _run(path: Path) -> ExportSource:
     except CorruptError as error:
         raise UserError(str(error), file=path / BEST) from None
     text, vision, preprocessing = _networks(config)
-    read = []
     for kind in ("text", "vision"):
         prefix = f"towers.{kind}."
         kept = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         if kept and config[kind]["lora_rank"] is None:  # fine-tuned whole
             continue
-        read.append(kind)
         tower = build_tower(kind, config[kind])  # a run keeps nothing of what is frozen
+        check_unchanged(path, content, (kind,))  # once its weights are downloaded
         tower.load_state_dict(kept, strict=False)
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
         tensors |= {prefix + name: tensor for name, tensor in merged_tensors(tower).items()}
-    check_unchanged(path, content, read)  # once they are downloaded
     place = config["text"].get("model")
     return ExportSource(config, tensors, text, vision, _tokeniser_folder(place), preprocessing)
 

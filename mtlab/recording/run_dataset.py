@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from mtlab.recording.reader import Missing
 ImageArray = npt.NDArray[np.uint8]  #: [H, W, 3] RGB
 
 
+AGAIN_AFTER = 60.0  #: seconds in which shards that could not be reached at an address are not asked for again
 OTHER_DATA = "the data have changed since this run: its answers and examples would get the names of others"
 
 
@@ -32,6 +34,9 @@ def describe_data(config: Mapping[str, Any] | None) -> str:
     return json_text({"config": {"data": node}, "identity": {"versions": versions, "digests": digests}})
 
 
+_unreachable: dict[str, tuple[float, Missing]] = {}  #: data at an address, as `describe_data` → when they failed, why
+
+
 def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
     """Open the data set of a run, if it still is what the run was trained on.
 
@@ -39,6 +44,17 @@ def open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
         config: content of its `config.json`, see `Store.config`.
 
     """
+    described = describe_data(config)
+    failed, why = _unreachable.get(described, (0.0, None))
+    if why is not None and time.monotonic() - failed < AGAIN_AFTER:
+        return why
+    found = _open_dataset(config)
+    if isinstance(found, Missing) and "://" in described:  # each attempt waits for seconds
+        _unreachable[described] = time.monotonic(), found
+    return found
+
+
+def _open_dataset(config: Mapping[str, Any] | None) -> Dataset | Missing:
     node = ((config or {}).get("config") or {}).get("data")
     name = node.get("name") if isinstance(node, Mapping) else None
     if not isinstance(node, Mapping) or not isinstance(name, str):

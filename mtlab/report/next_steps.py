@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import count
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mtlab.config import yaml
+from mtlab.errors import UserError
 from mtlab.report.comparison.compare import seed_spread
 from mtlab.report.comparison.verdict import list_names, next_for_not_learned, verdict_sentence
 from mtlab.report.formats import numbers
@@ -48,7 +51,7 @@ def closing_lines(
     again = partial(run_again, file, *overrides, store=store)
     of_winners = Path(file).name == FINAL_FILE and report.study.endswith(FINAL)
     sweep = report.study.removesuffix(FINAL) if of_winners else None
-    lines += [f"next: {step}" for step in _next_steps(report, again, store, sweep)]
+    lines += [f"next: {step}" for step in _next_steps(report, again, store, file, sweep)]
     page = shell_command("report", readable_as(file, report.study, overrides), "--format", "html", store=store)
     return [*lines, f"all figures on one page: {page}"]
 
@@ -67,8 +70,8 @@ def _speed(report: StudyReport) -> str | None:
     return f"speed: {'; '.join(told)} (area under {speed.metric})" if told else None
 
 
-def _next_steps(report: StudyReport, again: RunAgain, store: Store | None, sweep: str | None) -> list[str]:
-    """Choose the next steps: first to finish, then to train, then to add seeds. `sweep`: whose winners these are."""
+def _next_steps(report: StudyReport, again: RunAgain, store: Store | None, file: str, sweep: str | None) -> list[str]:
+    """Choose the next steps: first to finish, then to train, then to add seeds. `sweep`: whose winners `file` has."""
     if report.runs.get("done", 0) < report.runs["asked"]:
         failed = report.runs.get("failed", 0)
         status = shell_command("status", report.study, store=store)
@@ -87,14 +90,35 @@ def _next_steps(report: StudyReport, again: RunAgain, store: Store | None, sweep
     elif undecided := [row for row in compared if row.outcome == "undecided"]:
         write = ""
         if sweep is not None:  # a sweep has its winners' seeds once; a copy of the study may have others
-            copy = f"{sweep}-more.yaml"
-            if not Path(copy).exists():
+            copy, written = _copy_of_winners(sweep, Path(file))
+            if not written:
                 write = f"{shell_command('sweep', 'best', sweep, '--as', copy, store=store)} && "
             again = partial(run_again, copy, store=store)
         steps.append(_more_seeds(report, undecided, again, write))
     if len(report.rows) > 1 and not report.baselines:
         steps.append("give the study a `baseline:`, to have the variants compared")
     return steps
+
+
+def _copy_of_winners(sweep: str, file: Path) -> tuple[str, bool]:
+    """Name a copy of the winners, and say whether it is there: a file that holds others is passed over."""
+    own = _declared(file)
+    for number in count(1):
+        copy = f"{sweep}-more.yaml" if number == 1 else f"{sweep}-more-{number}.yaml"
+        if not Path(copy).exists():
+            return copy, False
+        if own is not None and _declared(Path(copy)) == own:
+            return copy, True
+    raise AssertionError("some number is free")
+
+
+def _declared(path: Path) -> tuple[Any, Any] | None:
+    """Return settings and axes of a study's file; None where it cannot be read."""
+    try:
+        data = yaml.read(path).data
+    except (OSError, UserError):
+        return None
+    return data.get("set"), data.get("axes")
 
 
 def _more_seeds(report: StudyReport, undecided: Sequence[ComparisonRow], again: RunAgain, write: str) -> str:

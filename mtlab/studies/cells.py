@@ -16,7 +16,7 @@ from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.identity import Identity, cell_identity
 from mtlab.resolution.nodes import known_paths
-from mtlab.studies.axes import equal, lookup
+from mtlab.studies.axes import equal, lookup, with_settings
 from mtlab.studies.cell_cost import CellCost, CostFunction, cell_cost
 from mtlab.studies.expand import StudyRow, expand
 from mtlab.studies.spec import StudySpec, read_study
@@ -215,8 +215,8 @@ def _parent(
         if setting not in (known := known_paths()):
             raise study.error(f"no setting is called {setting!r}; {nearest(setting, known)}", "init_from.match")
     found = [cell for cell in cells if _agree(row, cell, match)]
-    if not found:  # what is within a node that the parent varies may be another here
-        found = [cell for cell in cells if _agree(row, cell, match, within=False)]
+    if len(found) != 1:  # what this study varies within a node of the parent's may be another there
+        found = [cell for cell in cells if _agree(row, cell, match, within=False)] or found
     if len(found) != 1:
         labels = ", ".join(cell.row.label for cell in found or cells)
         counted = f"{len(found)} cells" if found else "no cell"
@@ -235,17 +235,32 @@ def _read_parent(study: StudySpec, path: Path) -> StudySpec:
 
 
 def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any], *, within: bool = True) -> bool:
-    """Return whether a row may start from a cell; `within`: compare what it varies within a node of the cell's, too."""
+    """Return whether a row may start from a cell.
+
+    Args:
+        row: of this study.
+        cell: of the parent.
+        match: see `init_from` in docs/studies.md.
+        within: of a node that the parent varies, and the row a part, compare that part; False: all but that part.
+
+    """
     if isinstance(match, Mapping):
         return all(equal(_node_name(lookup(cell.config, path)), value) for path, value in match.items())
     if canonical_json(row.config["manager"]) != canonical_json(cell.config["manager"]):
         return False
-    return all(
-        canonical_json(lookup(row.config, path)) == canonical_json(lookup(cell.row.config, path))
-        for own in _axis_paths(row)
-        for theirs in _axis_paths(cell.row)
-        if (path := _narrower(own, theirs)) is not None and (within or path == theirs)
-    )
+    return all(_same(row, cell, theirs, within=within) for theirs in _axis_paths(cell.row))
+
+
+def _same(row: StudyRow, cell: Cell, theirs: str, *, within: bool) -> bool:
+    """Compare a row with what its parent varies at a path, see `_agree`."""
+    own = _axis_paths(row)
+    shared = [path for each in own if (path := _narrower(each, theirs)) is not None]
+    if within or not shared:
+        pairs = [(lookup(row.config, path), lookup(cell.row.config, path)) for path in shared]
+    else:
+        varied = dict.fromkeys(path for path in own if path.startswith(f"{theirs}."))
+        pairs = [tuple(lookup(with_settings(each, varied), theirs) for each in (row.config, cell.row.config))]
+    return all(canonical_json(one) == canonical_json(other) for one, other in pairs)
 
 
 def _axis_paths(row: StudyRow) -> list[str]:

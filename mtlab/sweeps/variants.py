@@ -98,7 +98,8 @@ def prepare(sweep: Sweep, price: CostFunction = cell_cost) -> PreparedSweep:
     _refuse_many_final_runs(sweep, len(cells))
     spaces = [_space(sweep, cell) for cell in cells]
     for path, written in sweep.space.items():
-        if written != DEFAULT and not any(each.path == path for space in spaces for each in space):
+        unmet = written != DEFAULT and not any(each.path == path for space in spaces for each in space)
+        if unmet and _written_here(sweep, f"space.{path}") and not narrowed(sweep.study, written.conditions):
             raise sweep.error("no variant meets its condition", f"space.{path}")
     for cell, space in zip(cells, spaces, strict=True):
         if not space:
@@ -117,8 +118,7 @@ def _refuse_many_final_runs(sweep: Sweep, variants: int) -> None:
     seeds, limit = len(parse_seeds(sweep.final.study_seeds)[0]), RunLimits().max_runs
     if limit is not None and variants * seeds > limit:
         asked = f"{variants * seeds:,} runs (winners: {variants}, seeds of each: {seeds:,})"
-        problem = f"{asked}; at most {limit:,}: ask for fewer"
-        raise sweep.error(problem, "finally.seeds")
+        raise sweep.error(f"{asked}; at most {limit:,}: ask for fewer", "finally.seeds")
 
 
 def _objectives(sweep: Sweep, cells: Sequence[Cell]) -> tuple[Objective, ...]:
@@ -149,8 +149,7 @@ def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:
             raise sweep.error(problem, "finally.seeds.until")
     for metric in sweep.constraints:
         if not is_metric(metric, seen):
-            problem = f"its task has no such metric; {list_metrics(seen)}"
-            raise sweep.error(problem, f"constraints.{metric}")
+            raise sweep.error(f"its task has no such metric; {list_metrics(seen)}", f"constraints.{metric}")
         if no_family := _no_family(metric, cells):
             raise sweep.error(no_family, f"constraints.{metric}")
 
@@ -195,16 +194,22 @@ def _check_conditions(sweep: Sweep, cells: Sequence[Cell]) -> None:
 
     The command line may leave out its variants, and so may a file that has the parameter from its base.
     """
-    configs, locations = [cell.row.config for cell in cells], sweep.study.source.locations
+    configs = [cell.row.config for cell in cells]
     for path, written in sweep.space.items():
-        own = written != DEFAULT and locations.get(f"space.{path}", (None,))[0] == sweep.path
-        for word in ("when", "unless") if own else ():
-            for setting, wanted in getattr(written, word).items():
+        for word in ("when", "unless") if written != DEFAULT else ():
+            own = _written_here(sweep, f"space.{path}.{word}")
+            for setting, wanted in getattr(written, word).items() if own else ():
                 if any(_decides(other, sweep, setting) for other in sweep.space) or narrowed(sweep.study, [setting]):
                     continue
                 for each in one_by_one(wanted, setting, configs):
                     if not any(holds({setting: each}, config) for config in configs):
                         raise sweep.error(f"no variant has {each!r}", f"space.{path}.{word}.{setting}")
+
+
+def _written_here(sweep: Sweep, key: str) -> bool:
+    """Return whether a key of the space is written in this file, or on the command line, and not in a base."""
+    locations, above = sweep.study.source.locations, key.rpartition(".")[0]
+    return locations.get(key, locations.get(above, (None,)))[0] in (sweep.path, COMMAND_LINE)
 
 
 def _decides(path: str, sweep: Sweep, condition: str) -> bool:
@@ -222,8 +227,7 @@ def _refuse_set(sweep: Sweep) -> None:
             inside = setting == whole(path) or setting.startswith(f"{whole(path)}.")
             of_run = key != setting or path == "init_from"
             if written != DEFAULT and of_run and inside and where in (sweep.path, COMMAND_LINE):
-                problem = f"is searched too (space.{path}): remove one of the two"
-                raise sweep.error(problem, key)
+                raise sweep.error(f"is searched too (space.{path}): remove one of the two", key)
 
 
 def _space(sweep: Sweep, cell: Cell) -> tuple[SearchParameter, ...]:
@@ -282,8 +286,7 @@ def _paths_of(cell: Cell) -> set[str]:
 
 
 def _refuse_own_value(sweep: Sweep, cell: Cell, each: SearchParameter) -> None:
-    given = _paths_of(cell)
-    clash = [path for path in given if path == each.path or path.startswith(f"{each.path}.")]
+    clash = [path for path in _paths_of(cell) if path == each.path or path.startswith(f"{each.path}.")]
     if clash:
         problem = f"{cell.row.label} sets {clash[0]} itself (over): remove one of the two"
         raise sweep.error(problem, f"space.{each.path}")
@@ -361,11 +364,10 @@ def _filled(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _check_points(sweep: Sweep, spaces: Sequence[Sequence[SearchParameter]]) -> None:
     searched = {each.path for space in spaces for each in space}
-    several = isinstance(sweep.keys.start_from, list)
     for index, point in enumerate(sweep.start_from):
         for path in point if point != DEFAULT else ():
             if path not in searched:
-                key = f"start_from[{index}].{path}" if several else f"start_from.{path}"
+                key = f"start_from[{index}].{path}" if isinstance(sweep.keys.start_from, list) else f"start_from.{path}"
                 raise sweep.error(f"is not searched; {nearest(path, searched)}", key)
 
 
@@ -373,17 +375,15 @@ def _points(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -> tuple
     points: list[Mapping[str, Any]] = []
     remarks: list[str] = []
     by_path = {each.path: each for each in space}
-    several = isinstance(sweep.keys.start_from, list)
     for index, point in enumerate(sweep.start_from):
         if point == DEFAULT:
             points.append(dict(_default_point(cell, space, remarks)))
             continue
         try:
-            points.append(
-                dict(encode_point(by_path, {path: value for path, value in point.items() if path in by_path}))
-            )
+            given = {path: value for path, value in point.items() if path in by_path}
+            points.append(dict(encode_point(by_path, given)))
         except UserError as error:
-            key = f"start_from[{index}]" if several else "start_from"
+            key = f"start_from[{index}]" if isinstance(sweep.keys.start_from, list) else "start_from"
             raise sweep.error(error.problem, f"{key}.{error.key}") from None
     return tuple(points), tuple(remarks)
 

@@ -82,8 +82,11 @@ def test_an_override_that_names_a_node_wipes_none_of_its_options(tmp_path: Path)
         assert compose(path, overrides).data["set"]["manager"] == {"name": "static", "temperature": 2}
     with pytest.raises(UserError, match=r"train\.length\.epochs and train\.length\.steps exclude each other: give one"):
         compose(path, ["train.length.steps=3", "train.length.epochs=3"])
-    cleared = compose(path, ["train.length.steps=", "train.length.epochs=2"]).data["set"]["train"]["length"]
-    assert cleared["epochs"] == 2
+    given, cleared = "train.length.epochs=2", "train.length.steps="
+    for overrides in ([cleared, given], [given, cleared]):
+        assert compose(path, overrides).data["set"]["train"]["length"] == {"epochs": 2}
+    later = ["manager={name: static, temperature: 3}", "manager=bridge"]
+    assert compose(path, later).data["set"]["manager"] == {"name": "bridge"}
     whole = "vision={name: tiny_cnn, image_size: 32}"  # the last one wins, as it has options of its own
     assert compose(path, ["vision.image_size=64", whole]).data["set"]["vision"]["image_size"] == 32
 

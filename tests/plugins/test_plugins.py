@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from calling import Told
+from PIL import Image
 
 from mtlab.config.registry import Registry
 from mtlab.errors import UserError
@@ -114,6 +115,12 @@ def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: 
     del sys.modules["plug_run"], MANAGERS.entries["plug_run"]
     assert "`--plugin FILE` imports it from elsewhere" in told("eval", run)[2]
     assert told("eval", run, "--plugin", moved)[0] == 0
+    del sys.modules["plug_run"], MANAGERS.entries["plug_run"]
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    look = ("inspect", run, "--image", picture, "--text", "what is it?")
+    assert "`--plugin FILE` imports it from elsewhere" in told(*look)[2]
+    assert told(*look, "--plugin", moved)[0] == 0
     moved.unlink()  # what only reads needs no plug-in
     del MANAGERS.entries["plug_run"]
     code, out, _ = told("report", study, "--store", store, "--json")

@@ -163,6 +163,11 @@ def test_weights_are_on_a_scale_around_zero_with_their_spread_over_dimensions(tm
     (line,), (below,) = lines(drawn, "vector", 1, 2), lines(drawn, "vector, previous", 1, 2)
     assert below.y == pytest.approx([1.0])
     np.testing.assert_allclose(line.error_y.array, [0.3, 0.1, 0.0])
+    first, *_ = study.layers.values()  # a run without previous states among others
+    first.values["weights/text/1"], spread = np.array([0.5, 0.25, 0.25]), np.array([0.1, 0.1, 0.2])
+    first.values["weights_dimensions/text/1"] = spread
+    for runs in (study.of("vector"), dict(reversed(study.of("vector").items()))):
+        np.testing.assert_allclose(aggregation.level_matrix(runs, "weights", "text").spreads[1], [0.2, 0.1, 0.1, 0.2])
 
 
 def test_previous_states_have_room_beside_many_levels() -> None:

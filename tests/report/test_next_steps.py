@@ -77,8 +77,15 @@ def test_fresh_seeds_of_a_sweeps_winners_are_those_of_a_copy(
     line = closing_lines(build_report(fabric.store, plan), "runs/studies/hunt/final.yaml")[1]
     copy = "mtlab sweep best hunt --as hunt-more.yaml && mtlab run hunt-more.yaml"
     assert line.endswith(f"power: {copy} 'study.seeds=[1004,1005,1006,1007,1008,1009]'")
-    (tmp_path / "hunt-more.yaml").touch()  # followed once
+    winners = "axes: {winner: {zip: {train.lr: [1e-3, RATE]}, labels: [bridge, static]}}\n"
+    final = fabric.store.study("hunt") / "final.yaml"
+    final.parent.mkdir(parents=True)
+    final.write_text(f"name: hunt-final\n{winners.replace('RATE', '2e-3')}")
+    (tmp_path / "hunt-more.yaml").write_text(f"name: hunt-more\n{winners.replace('RATE', '4e-3')}")  # those of then
     monkeypatch.chdir(tmp_path)
+    line = closing_lines(build_report(fabric.store, plan), "runs/studies/hunt/final.yaml")[1]
+    assert "--as hunt-more-2.yaml && mtlab run hunt-more-2.yaml" in line
+    (tmp_path / "hunt-more.yaml").write_text(f"name: hunt-more\n{winners.replace('RATE', '2e-3')}")  # followed once
     line = closing_lines(build_report(fabric.store, plan), "runs/studies/hunt/final.yaml")[1]
     assert line.endswith("power: mtlab run hunt-more.yaml 'study.seeds=[1004,1005,1006,1007,1008,1009]'")
     own = closing_lines(build_report(fabric.store, plan | {"study": "mine-final"}), "mine-final.yaml")[1]

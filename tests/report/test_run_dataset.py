@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
     assert "no such folder" in why(run_dataset.load_image(questions, "cat.jpg"))
     assert run_dataset.answer_names(questions) == ()
     assert run_dataset.example_texts(questions, "val") == {}
+
+
+def test_an_address_that_does_not_answer_is_not_asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, wait = [], time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: (asked.append(seconds), wait(0)))  # between its attempts
+    remote = config(name="shards", folder="http://127.0.0.1:9/shards") | {"identity": {"digests": {"data": "of then"}}}
+    first, attempts = run_dataset.open_dataset(remote), len(asked)
+    assert "cannot be opened" in why(first)
+    assert attempts > 0
+    assert run_dataset.open_dataset(remote) is first
+    assert len(asked) == attempts
+    monkeypatch.setattr(run_dataset, "AGAIN_AFTER", 0.0)
+    run_dataset.open_dataset(remote)
+    assert len(asked) > attempts
 
 
 def test_data_that_have_changed_since_the_run_name_nothing(tmp_path: Path) -> None:

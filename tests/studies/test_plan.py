@@ -120,12 +120,22 @@ def test_a_childs_id_includes_its_parent_cell(plan: Any) -> None:
 
 
 def test_a_child_may_vary_what_lies_within_a_node_of_its_parent(plan: Any) -> None:
-    vision = "{name: tiny_vision, layers: top3}"
+    vision = "{name: tiny_vision, layers: top3, depth: 3, width: 16}"
     plan(f"axes: {{manager: [bridge, static], vision: [{vision}]}}", name="parent")
     axes = "axes: {manager: [bridge, static], vision.trainable: [false, true]}"
     found = plan(f"set: {{vision: {vision}}}\n{axes}\ninit_from: {{study: parent}}")
     parents = [cell.parent.row.config["manager"]["name"] for cell in found.cells if cell.parent is not None]
     assert parents == ["bridge", "bridge", "static", "static"]
+    both = f"vision: [{vision}, {vision.replace('top3', 'top2')}]"
+    plan(f"axes: {{{both}}}", name="parent")
+    axes, start = "vision.trainable: [false, true]", "init_from: {study: parent}"
+
+    def starts(study: str) -> list[str]:
+        cells = plan(f"{study}\n{start}").cells
+        return [cell.parent.row.config["vision"]["layers"] for cell in cells if cell.parent is not None]
+
+    assert starts(f"axes: {{{both}, {axes}}}") == ["top3", "top3", "top2", "top2"]
+    assert starts(f"set: {{vision: {{layers: top2}}}}\naxes: {{{axes}}}") == ["top2", "top2"]
 
 
 def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:

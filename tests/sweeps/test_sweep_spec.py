@@ -323,11 +323,25 @@ def test_a_base_may_have_conditions_for_variants_that_this_file_leaves_out(tmp_p
     write_sweep(tmp_path, f"over: {{manager: [bridge, adaptive, sparse]}}\n{text}", "broad")
     path = tmp_path / "narrow.yaml"
     path.write_text("kind: sweep\nbase: broad\nname: narrow\nover: {manager: [bridge, adaptive]}\n")
-    found = spaces(prepare(read_sweep(path, ()), free))
-    assert {label: [*each] for label, each in found.items()} == {
-        "bridge": ["train.clip"],
-        "adaptive": ["manager.temperature", "train.clip"],
-    }
+    both = {"bridge": ["train.clip"], "adaptive": ["manager.temperature", "train.clip"]}
+
+    def searched(*overrides: str) -> dict[str, list[str]]:
+        return {label: [*each] for label, each in spaces(prepare(read_sweep(path, overrides), free)).items()}
+
+    assert searched() == both
+    assert searched("study.over.manager=[bridge, static]") == {"bridge": ["train.clip"], "static": ["train.clip"]}
+    path.write_text(path.read_text() + "space: {manager.temperature: {float: [0.5, 1]}}\n")  # another range
+    assert searched() == both
+    path.write_text("kind: sweep\nbase: broad\nname: narrow\nover: {manager: [bridge, static]}\n")
+    assert searched() == {"bridge": ["train.clip"], "static": ["train.clip"]}
+
+
+def test_what_a_dense_connector_searches_depends_on_its_groups(tmp_path: Path) -> None:
+    groups = "{name: dense_connector, groups: [[1], [2]], label: groups}"
+    over = f"over: {{manager: [dense_connector, {groups}]}}"
+    text = f"space: {{train.clip: {{choice: [1.0, 2.0]}}, manager: default}}\n{over}"
+    found = {label: [*each] for label, each in spaces(prepared(tmp_path, text)).items()}
+    assert found == {"dense_connector": ["train.clip", "manager.integration"], "groups": ["train.clip"]}
 
 
 def test_the_managers_own_space_may_stand_behind_one_of_its_options(tmp_path: Path) -> None:

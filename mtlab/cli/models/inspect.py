@@ -74,7 +74,15 @@ def inspect(
     pair = None if image is None or text is None else (image.expanduser(), text)
     import_named_plugins(plugin or [])
     with blame_option("--device", "train.device"), Console(stderr=True).status("running the model"):
-        found = look(target, store_root(store), pair=pair, example=example, device=device, plugins=not no_plugins)
+        found = look(
+            target,
+            store_root(store),
+            pair=pair,
+            example=example,
+            device=device,
+            plugins=not no_plugins,
+            named=plugin or [],
+        )
     if as_json:
         print_json(summary(found, "weights" if weights else "contributions"))
     elif html is not None:

@@ -32,7 +32,7 @@ def run_again(file: str, *settings: str, store: Store | None = None) -> str:
 
     Args:
         file: the study's file, or its name, as commands take it; of one that Python declared, its file in the store.
-        settings: `KEY=VALUE` to add; of one key, or one `train.length`, the last.
+        settings: `KEY=VALUE` to add; of one key the last, of one `train.length` the last that is not cleared.
         store: see `writing_command`.
 
     >>> run_again("quickstart", "study.seeds=5")
@@ -47,7 +47,12 @@ def run_again(file: str, *settings: str, store: Store | None = None) -> str:
     'mtlab.Study.load(…, ["study.seeds=5"]).run()'
 
     """
-    last = {whole(setting.partition("=")[0]): setting for setting in settings}.values()
+    given_last: dict[str, str] = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if value or whole(key) == key or whole(key) not in given_last:
+            given_last[whole(key)] = setting
+    last = given_last.values()
     if Path(file).name != DECLARED:
         return writing_command("run", file, *last, store=store)
     given = ", ".join(f'"{setting}"' for setting in last)

@@ -163,16 +163,22 @@ def level_matrix(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality
 
 
 def _dimensions(runs: Sequence[Layers], kind: Kind, modality: Modality, depth: int) -> Array | None:
-    """Return the spread of weights over dimensions, [N] or [N + 1]; None where they are the same for all."""
+    """Return the spread of weights over dimensions, [N] or [N + 1]; None where they are the same for all.
+
+    Of runs with and without previous states, those of the latter have no part in the last one.
+    """
     if kind != "weights":
         return None
-    spreads = []
+    levels, previous = [], []
     for each in runs:
         rows, weights = each.rows("weights", modality, depth, "dimensions"), each.rows("weights", modality, depth)
         if rows is not None and weights is not None:
             offered = each.offered(modality, weights)
-            spreads.append(np.append(rows[:offered], rows[offered:].mean()) if len(rows) > offered else rows)
-    return _mean(spreads)
+            levels.append(rows[:offered])
+            if len(rows) > offered:
+                previous.append(rows[offered:].mean())
+    spread = _mean(levels)
+    return np.append(spread, np.mean(previous)) if spread is not None and previous else spread
 
 
 def _any_dimensions(found: Mapping[StudyRun, Layers], kind: Kind) -> bool:
