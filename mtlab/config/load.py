@@ -36,15 +36,18 @@ class ComposedFile:
     data: dict[str, Any]
     locations: dict[str, Location] = field(default_factory=dict)  #: where each key was written
 
-    def error(self, problem: str, key: str | None = None) -> UserError:
-        """Make a `UserError` that names the file and line in which `key`, or its nearest parent, was written."""
-        place: Location = (self.path, None)
+    def location(self, key: str | None) -> Location:
+        """Return where `key`, or its nearest parent, was written."""
         at = key
         while at:
             if at in self.locations:
-                place = self.locations[at]
-                break
+                return self.locations[at]
             at = at[: max(at.rfind("."), at.rfind("["), 0)]
+        return self.path, None
+
+    def error(self, problem: str, key: str | None = None) -> UserError:
+        """Make a `UserError` that names the file and line in which `key`, or its nearest parent, was written."""
+        place = self.location(key)
         if place[0] == COMMAND_LINE and key is not None:
             key = key.removeprefix("set.")  # as it was written there
         return UserError(problem, file=place[0], line=place[1], key=key)
@@ -151,22 +154,27 @@ def _names_first(overrides: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
     """
     given = list(overrides)
-    lengths = sorted({key for key, value in given if key.startswith("set.train.length.") and value is not None})
+    lengths = sorted({key for key, value in given if key.startswith("set.train.length") and value is not None})
     if len(lengths) > 1:
         named = " and ".join(key.removeprefix("set.") for key in lengths)
         raise UserError(f"{named} exclude each other: give one", file=COMMAND_LINE)
     ordered: list[tuple[str, Any]] = []
     for key, value in given:
-        if lengths and key.startswith("set.train.length.") and value is None:
+        if lengths and key.startswith("set.train.length.") and value is None and key not in lengths:
             continue
-        node = key.removesuffix(".name")
-        place = len(ordered)
+        place, node = len(ordered), key.removesuffix(".name")
         if node in {f"set.{each}" for each in NAMED} and isinstance(value, str):
-            last = max((at for at, (other, _) in enumerate(ordered) if other in (node, f"{node}.name")), default=-1)
-            options = (at for at, (other, _) in enumerate(ordered) if at > last and other.startswith(f"{node}."))
-            place = min(options, default=place)
+            below = [at for at, (other, _) in enumerate(ordered) if other == node or other.startswith(f"{node}.")]
+            naming = [at for at in below if _gives_name(node, *ordered[at])]
+            place = next((at for at in below if at > max(naming, default=-1)), place)
         ordered.insert(place, (key, value))
     return ordered
+
+
+def _gives_name(node: str, key: str, value: Any) -> bool:
+    """Return whether an override of a node, or of what is in it, names the node."""
+    named = isinstance(value, str) or (isinstance(value, Mapping) and "name" in value)
+    return key == f"{node}.name" or (key == node and named)
 
 
 def _nest_override(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

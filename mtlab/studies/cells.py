@@ -214,9 +214,7 @@ def _parent(
     for setting in () if match == "same" else match:
         if setting not in (known := known_paths()):
             raise study.error(f"no setting is called {setting!r}; {nearest(setting, known)}", "init_from.match")
-    found = [cell for cell in cells if _agree(row, cell, match)]
-    if len(found) != 1:  # what this study varies within a node of the parent's may be another there
-        found = [cell for cell in cells if _agree(row, cell, match, within=False)] or found
+    found = [cell for cell in cells if _has(cell, match)] if isinstance(match, Mapping) else _counterparts(row, cells)
     if len(found) != 1:
         labels = ", ".join(cell.row.label for cell in found or cells)
         counted = f"{len(found)} cells" if found else "no cell"
@@ -234,44 +232,53 @@ def _read_parent(study: StudySpec, path: Path) -> StudySpec:
     return parent
 
 
-def _agree(row: StudyRow, cell: Cell, match: str | Mapping[str, Any], *, within: bool = True) -> bool:
-    """Return whether a row may start from a cell.
+def _has(cell: Cell, match: Mapping[str, Any]) -> bool:
+    return all(equal(_node_name(lookup(cell.config, path)), value) for path, value in match.items())
 
-    Args:
-        row: of this study.
-        cell: of the parent.
-        match: see `init_from` in docs/studies.md.
-        within: of a node that the parent varies, and the row a part, compare that part; False: all but that part.
 
+def _counterparts(row: StudyRow, cells: Sequence[Cell]) -> list[Cell]:
+    """Return the parent's cells with a row's manager, and its values on all axes that both have.
+
+    Where the parent varies a node and the row parts of it, the rest of the node should be the same; it need not, where
+    it is in no cell. Of several cells those are taken that have most of these parts in common, too.
     """
-    if isinstance(match, Mapping):
-        return all(equal(_node_name(lookup(cell.config, path)), value) for path, value in match.items())
-    if canonical_json(row.config["manager"]) != canonical_json(cell.config["manager"]):
-        return False
-    return all(_same(row, cell, theirs, within=within) for theirs in _axis_paths(cell.row))
+    manager = canonical_json(row.config["manager"])
+    alike = [cell for cell in cells if canonical_json(cell.config["manager"]) == manager]
+    found = [cell for cell in alike if _agree(row, cell, rest=True)] or [
+        cell for cell in alike if _agree(row, cell, rest=False)
+    ]
+    most = max((_common_parts(row, cell) for cell in found), default=0)
+    return [cell for cell in found if _common_parts(row, cell) == most]
 
 
-def _same(row: StudyRow, cell: Cell, theirs: str, *, within: bool) -> bool:
-    """Compare a row with what its parent varies at a path, see `_agree`."""
+def _agree(row: StudyRow, cell: Cell, *, rest: bool) -> bool:
+    """Compare a row with what its parent varies; `rest`: also nodes of which the row varies parts, but for these."""
     own = _axis_paths(row)
-    shared = [path for each in own if (path := _narrower(each, theirs)) is not None]
-    if within or not shared:
-        pairs = [(lookup(row.config, path), lookup(cell.row.config, path)) for path in shared]
-    else:
-        varied = dict.fromkeys(path for path in own if path.startswith(f"{theirs}."))
-        pairs = [tuple(lookup(with_settings(each, varied), theirs) for each in (row.config, cell.row.config))]
-    return all(canonical_json(one) == canonical_json(other) for one, other in pairs)
+    for theirs in _axis_paths(cell.row):
+        parts = _parts(row, theirs)
+        if (rest and parts) or any(theirs == path or theirs.startswith(f"{path}.") for path in own):
+            mine, other = (with_settings(each.config, dict.fromkeys(parts)) for each in (row, cell.row))
+            if canonical_json(lookup(mine, theirs)) != canonical_json(lookup(other, theirs)):
+                return False
+    return True
+
+
+def _common_parts(row: StudyRow, cell: Cell) -> int:
+    """Count what the row varies within nodes that its parent varies, and the cell has alike."""
+    parts = [path for theirs in _axis_paths(cell.row) for path in _parts(row, theirs)]
+    return sum(
+        canonical_json(lookup(row.config, path)) == canonical_json(lookup(cell.row.config, path)) for path in parts
+    )
+
+
+def _parts(row: StudyRow, node: str) -> list[str]:
+    """Return what a row varies within a node."""
+    return [path for path in _axis_paths(row) if path.startswith(f"{node}.")]
 
 
 def _axis_paths(row: StudyRow) -> list[str]:
     """Return what a row's axes set; settings that vary together are compared one by one."""
     return [path for value in row.values.values() for path in value.settings]
-
-
-def _narrower(one: str, other: str) -> str | None:
-    """Return the path that lies within the other, as `text.layers` within `text`; None: neither does."""
-    short, long = sorted((one, other), key=len)
-    return long if long == short or long.startswith(f"{short}.") else None
 
 
 def _node_name(value: Any) -> Any:

@@ -208,8 +208,7 @@ def _check_conditions(sweep: Sweep, cells: Sequence[Cell]) -> None:
 
 def _written_here(sweep: Sweep, key: str) -> bool:
     """Return whether a key of the space is written in this file, or on the command line, and not in a base."""
-    locations, above = sweep.study.source.locations, key.rpartition(".")[0]
-    return locations.get(key, locations.get(above, (None,)))[0] in (sweep.path, COMMAND_LINE)
+    return sweep.study.source.location(key)[0] in (sweep.path, COMMAND_LINE)
 
 
 def _decides(path: str, sweep: Sweep, condition: str) -> bool:
@@ -363,7 +362,7 @@ def _filled(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _check_points(sweep: Sweep, spaces: Sequence[Sequence[SearchParameter]]) -> None:
-    searched = {each.path for space in spaces for each in space}
+    searched = sweep.space.keys() | {each.path for space in spaces for each in space}
     for index, point in enumerate(sweep.start_from):
         for path in point if point != DEFAULT else ():
             if path not in searched:

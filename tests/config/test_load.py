@@ -87,6 +87,10 @@ def test_an_override_that_names_a_node_wipes_none_of_its_options(tmp_path: Path)
         assert compose(path, overrides).data["set"]["train"]["length"] == {"epochs": 2}
     later = ["manager={name: static, temperature: 3}", "manager=bridge"]
     assert compose(path, later).data["set"]["manager"] == {"name": "bridge"}
+    options = ["manager={temperature: 3}", "manager=sparse"]
+    assert compose(path, options).data["set"]["manager"] == {"name": "sparse", "temperature": 3}
+    again = compose(path, ["train.length.steps=3", "train.length.steps="]).data["set"]["train"]
+    assert again["length"] == {"steps": None}
     whole = "vision={name: tiny_cnn, image_size: 32}"  # the last one wins, as it has options of its own
     assert compose(path, ["vision.image_size=64", whole]).data["set"]["vision"]["image_size"] == 32
 

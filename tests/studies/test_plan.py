@@ -136,6 +136,13 @@ def test_a_child_may_vary_what_lies_within_a_node_of_its_parent(plan: Any) -> No
 
     assert starts(f"axes: {{{both}, {axes}}}") == ["top3", "top3", "top2", "top2"]
     assert starts(f"set: {{vision: {{layers: top2}}}}\naxes: {{{axes}}}") == ["top2", "top2"]
+    two = f"axes: {{vision.layers: [top3, top2], {axes}}}"
+    assert starts(two) == ["top3", "top3", "top2", "top2"]
+    trained = vision.replace("16}", "16, trainable: true}")
+    plan(f"axes: {{vision: [{trained}, {vision.replace('top3', 'top2')}]}}", name="parent")
+    assert starts(f"set: {{vision: {{layers: top2}}}}\naxes: {{{axes}}}") == ["top2", "top2"]
+    plan(f"axes: {{vision: [{vision}]}}", name="parent")  # the rest of the node is another one
+    assert starts(f"set: {{vision: {{layers: top2}}}}\naxes: {{{axes}}}") == ["top3", "top3"]
 
 
 def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:

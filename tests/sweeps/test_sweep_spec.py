@@ -333,15 +333,13 @@ def test_a_base_may_have_conditions_for_variants_that_this_file_leaves_out(tmp_p
     path.write_text(path.read_text() + "space: {manager.temperature: {float: [0.5, 1]}}\n")  # another range
     assert searched() == both
     path.write_text("kind: sweep\nbase: broad\nname: narrow\nover: {manager: [bridge, static]}\n")
+    broad = tmp_path / "broad.yaml"
+    broad.write_text(f"{broad.read_text()}\nstart_from: {{train.clip: 1.0, manager.temperature: 0.5}}\n")
     assert searched() == {"bridge": ["train.clip"], "static": ["train.clip"]}
-
-
-def test_what_a_dense_connector_searches_depends_on_its_groups(tmp_path: Path) -> None:
-    groups = "{name: dense_connector, groups: [[1], [2]], label: groups}"
-    over = f"over: {{manager: [dense_connector, {groups}]}}"
-    text = f"space: {{train.clip: {{choice: [1.0, 2.0]}}, manager: default}}\n{over}"
-    found = {label: [*each] for label, each in spaces(prepared(tmp_path, text)).items()}
-    assert found == {"dense_connector": ["train.clip", "manager.integration"], "groups": ["train.clip"]}
+    with pytest.raises(UserError, match="no variant meets its condition"):
+        searched(
+            "study.space={train.clip: {choice: [1.0, 2.0]}, manager.k: {int: [1, 2], when: {manager.name: sparse}}}"
+        )
 
 
 def test_the_managers_own_space_may_stand_behind_one_of_its_options(tmp_path: Path) -> None:

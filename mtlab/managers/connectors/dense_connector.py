@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,11 +58,6 @@ class DenseConnector(Connector):
     def connected_experts(cls, config: Config, place: Place) -> Sequence[int]:
         """Those of all blocks of channels."""
         return [expert for slot in cls.slots(config, place) for expert in slot]
-
-    @classmethod
-    def search_space(cls) -> Mapping[str, Any]:
-        """Dense or sparse, where no groups are given."""
-        return {"integration": {"choice": ["dense", "sparse"], "when": {"manager.groups": [None]}}}
 
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mtlab.config.load import parse_override
 from mtlab.runs.shell_command import sweep_command, writing_command
 from mtlab.runs.store import Store, is_sweep
 from mtlab.studies.axes import whole
@@ -41,6 +42,8 @@ def run_again(file: str, *settings: str, store: Store | None = None) -> str:
     "mtlab run quickstart 'study.seeds=[3,4]'"
     >>> run_again("quickstart", "train.length.epochs=1", "train.length.steps=40")
     'mtlab run quickstart train.length.steps=40'
+    >>> run_again("quickstart", "train.length.epochs=2", "train.length.steps=null")
+    'mtlab run quickstart train.length.epochs=2'
     >>> run_again("quickstart", "study.seeds=3", "train.lr=1e-4", "study.seeds=5")
     'mtlab run quickstart study.seeds=5 train.lr=1e-4'
     >>> run_again("runs/studies/mine/declared.yaml", "study.seeds=5")
@@ -49,8 +52,8 @@ def run_again(file: str, *settings: str, store: Store | None = None) -> str:
     """
     given_last: dict[str, str] = {}
     for setting in settings:
-        key, _, value = setting.partition("=")
-        if value or whole(key) == key or whole(key) not in given_last:
+        key, cleared = setting.partition("=")[0], parse_override(setting)[1] is None
+        if not cleared or whole(key) == key or whole(key) not in given_last:
             given_last[whole(key)] = setting
     last = given_last.values()
     if Path(file).name != DECLARED:
