@@ -98,6 +98,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "shapes_medium_batches_rate",
         "shapes_medium_count",
         "shapes_medium_count_bridges",
+        "shapes_hard",
         "bridge_or_sum",
         "vit_until_decided",
         "vit_rates_judged",
