@@ -99,6 +99,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "shapes_medium_count",
         "shapes_medium_count_bridges",
         "shapes_hard",
+        "shapes_hard_rate",
         "bridge_or_sum",
         "vit_until_decided",
         "vit_rates_judged",
