@@ -141,6 +141,7 @@ LEVELS = {
         "static",
         "adaptive",
     ),
+    "CNN, hard shapes<br>bridge 3 4 5": ("shapes_hard", "image level 4", "", "bridge", "static", ""),
 }
 ADAPTIVE = ("adaptive", "static")
 SETTINGS = ("rate 2.5e-3", "rate 5e-3", "rate 1e-2", "width 128, rate 2.5e-3", "width 128, rate 5e-3")
