@@ -4,7 +4,8 @@
 `python tools/counting.py bridges` what bridges on three image levels have on validation data;
 `python tools/counting.py tests` each row less each other, over seeds alone;
 `python tools/counting.py hard` what rows on hard questions have by rate, on validation data; and
-`python tools/counting.py longer` what they have after twice as many steps.
+`python tools/counting.py longer` what they have after twice as many steps;
+`python tools/counting.py hard_tests` rows on hard questions less each other on fresh seeds, over seeds alone.
 """
 
 from __future__ import annotations
@@ -84,8 +85,24 @@ def tests() -> Iterator[str]:
             yield f"{metric}, {less(scores, one, other)}"
 
 
+def hard_tests() -> Iterator[str]:
+    """Write rows on hard questions less each other: in all, by family, without spatial relations, and in area."""
+    families = {family: f"{METRIC}/{family}" for family in FAMILIES}
+    of = {
+        metric: by_seed(metric, "shapes_hard") | by_seed(metric, "shapes_hard_rate")
+        for metric in (METRIC, *families.values(), "area")
+    }
+    of["without spatial"] = {
+        label: np.mean([of[metric][label] for family, metric in families.items() if family != "spatial"], axis=0)
+        for label in of[METRIC]
+    }
+    for metric, scores in of.items():
+        for one, other in combinations(("static", "image level 4", "bridge, 2e-3", "bridge"), 2):
+            yield f"{metric}, {less(scores, one, other)}"
+
+
 if __name__ == "__main__":
-    tables = {each.__name__: each for each in (worth, bridges, hard, longer, tests)}
+    tables = {each.__name__: each for each in (worth, bridges, hard, longer, tests, hard_tests)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=tables)
     print("\n".join(tables[parser.parse_args().table]()))

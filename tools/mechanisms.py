@@ -329,7 +329,6 @@ def main() -> None:
     on_the_vit()
     on_shapes("sweep_managers_shapes", "easy")
     on_shapes("sweep_shapes_medium", "medium")
-    on_shapes("shapes_hard", "hard")
     with_smaller_batches()
     at_own_batches()
     on_own_levels()

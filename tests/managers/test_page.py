@@ -124,6 +124,25 @@ def test_the_table_of_optimisers_is_what_its_command_prints() -> None:
     assert "\n".join(counting.longer()) in page
 
 
+def test_what_is_said_of_hard_questions_is_what_its_command_prints() -> None:
+    printed = "\n".join(counting.hard_tests())
+    for found, written in (
+        ("accuracy, static less image level 4: +3.73 ± 2.29", "`static` is 3.7 ± 2.3 (s) ahead of level 4"),
+        ("accuracy, image level 4 less bridge, 2e-3: +0.46 ± 1.63", "0.5 ± 1.6 (s) ahead of the one at 2e-3"),
+        ("accuracy, bridge, 2e-3 less bridge: +0.92 ± 3.43", "0.9 ± 3.4 (s) more at 2e-3 than at 1e-3"),
+        ("comparison, static less bridge: +8.97 ± 4.29", "in comparison (+9.0 ± 4.3 (s), p = 0.050)"),
+        ("comparison, static less bridge, 2e-3: +8.57 ± 7.12", "comparison +8.6 ± 7.1 (s)"),
+        ("spatial, static less bridge: +14.40 ± 16.92", "spatial relations (+14.4 ± 16.9 (s))"),
+        ("area, static less bridge: +5.31 ± 2.72", "(+5.3 ± 2.7 (s) at 1e-3"),
+        ("area, static less bridge, 2e-3: +5.51 ± 2.63", "+5.5 ± 2.6 (s) at 2e-3"),
+        ("without spatial, static less bridge: +3.26 ± 1.17", "Without them the difference is 3.3 ± 1.2 (s)"),
+        ("without spatial, static less bridge, 2e-3: +3.44 ± 1.51", "3.4 ± 1.5 (s) without the latter"),
+        ("without spatial, image level 4 less bridge: -0.72 ± 1.81", "it is 0.7 ± 1.8 (s) and 0.5 ± 2.2 (s) behind"),
+    ):
+        assert found in printed
+        assert written in PUBLISHED
+
+
 def test_the_tables_of_rates_are_what_their_commands_print() -> None:
     assert "\n".join(findings.vit_rates()) in PUBLISHED
     assert "\n".join(findings.medium_shapes()) in PUBLISHED
@@ -235,7 +254,10 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("seeds, test/accuracy, adaptive less static: -0.42 ± 0.60", "less `static` is −0.4 ± 0.6"),
         ("letter, paired t over seeds: -3.76 ± 2.33 (p = 0.02)", "3.8 ± 2.3 behind there"),
         ("card, bridge 4 6 8 less image 6: +5.22 ± 1.61", "5.2 ± 1.6 (s) behind one on 4, 6, 8"),
-        ("less today's, accuracy: -6.73 ± 6.77", "(−6.7 ± 6.8, p = 0.0507, so just not shown)"),
+        (
+            "less today's, accuracy: -6.73 ± 6.77",
+            "(−6.7 ± 6.8, p = 0.051) and learns more slowly",
+        ),
         ("best before the end, levels_longer, all: 16 of 20", "before the end in 16 of 20 runs"),
         ("draw 5, image level 3 in each layer less image level 3: +2.14 ± 0.97", "on draw 5 it was +2.1 ± 1.0"),
         ("longer, letter, image level 3 less bridge 1 3 4: -22.86 ± 6.68", "letters (−22.9 ± 6.7)"),
@@ -274,7 +296,11 @@ def test_the_means_over_draws_of_the_vit_are_what_their_command_prints() -> None
 
 
 def test_adaptive_less_static_over_draws_is_what_its_command_prints() -> None:
-    assert "adaptive less static, 8 draws: +0.1 (−0.2 to +0.3)" in list(forest.table())
+    told = list(forest.table())
+    assert "adaptive less static, 8 draws, draw 9 at 5e-3: +0.1 (−0.2 to +0.3)" in told
+    assert "adaptive less static, 8 draws, draw 9 at 2.5e-3: −0.0 (−0.3 to +0.3)" in told
+    assert "mean less static, 5 draws: −0.1 (−0.4 to +0.1)" in told
+    assert "is −0.1 (−0.4 to +0.1)\nfrom `static` in the mean over five draws" in PUBLISHED
     assert "+0.1 (−0.2 to +0.3) in the mean over eight" in PUBLISHED
 
 
@@ -282,8 +308,10 @@ def test_the_draw_without_tuning_is_told_beside_the_others() -> None:
     told, published = list(forest.table()), " ".join(PUBLISHED.split())
     for rate, found in (("rate 2.5e-3", "−0.9 (−1.4 to −0.3)"), ("rate 5e-3", "−0.9 (−2.1 to +0.3)")):
         assert f"adaptive less static, draw 21, {rate}, over seeds: {found}" in told
-        assert f"adaptive less static, with draw 21 at {rate}: −0.0 (−0.4 to +0.3)" in told
-    assert "−0.9 ± 0.6 (s) at 2.5e-3, −0.9 ± 1.2 (s) at 5e-3; with it the mean is −0.0 (−0.4 to +0.3)" in published
+    assert "adaptive less static, 9 draws, draw 9 at 5e-3 and draw 21: −0.0 (−0.4 to +0.3)" in told
+    assert "adaptive less static, 9 draws, draw 9 at 2.5e-3 and draw 21: −0.1 (−0.4 to +0.2)" in told
+    behind = "−0.9 ± 0.6 (s) at 2.5e-3, −0.9 ± 1.2 (s) at 5e-3"
+    assert f"{behind}; with it the means are −0.1 (−0.4 to +0.2) and −0.0 (−0.4 to +0.3)" in published
     assert "static less bridge 1 3 4, with draw 21 at 5e-3: +0.0 (−0.4 to +0.5)" in told
     assert "adaptive less bridge 1 3 4, with draw 21 at 5e-3: +0.0 (−0.6 to +0.6)" in told
     assert "are +0.0 (−0.4 to +0.5) and +0.0 (−0.6 to +0.6) from 1, 3, 4" in published
