@@ -73,7 +73,7 @@ def test_run_report_and_run_again(study: Callable[..., Path], mtlab: Command, tm
     assert json.loads(fewer.stdout)["counts"] == {"done": 4, "no longer asked for": 2}
 
     tried = mtlab("plan", file, "train.lr=1e-4", "--store", store)
-    assert "not written: study stays as it is" in tried.stdout
+    assert "not written: with KEY=VALUE a plan is a trial" in tried.stdout
     assert f"next: mtlab run {file} train.lr=1e-4 --store {store}\n" in tried.stdout
 
     data = tmp_path / "study"  # data may lie in a folder of the study's name

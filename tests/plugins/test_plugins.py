@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from calling import Told
-from PIL import Image
 
 from mtlab.config.registry import Registry
 from mtlab.errors import UserError
@@ -116,9 +115,8 @@ def test_plan_run_and_report(plugin: Callable[..., Path], told: Told, tmp_path: 
     assert "`--plugin FILE` imports it from elsewhere" in told("eval", run)[2]
     assert told("eval", run, "--plugin", moved)[0] == 0
     del sys.modules["plug_run"], MANAGERS.entries["plug_run"]
-    picture = tmp_path / "picture.png"
-    Image.new("RGB", (8, 8)).save(picture)
-    look = ("inspect", run, "--image", picture, "--text", "what is it?")
+    sys.path.remove(str(moved.parent))
+    look = ("inspect", run, "--example", "train/3")  # not recorded: the model is run on it
     assert "`--plugin FILE` imports it from elsewhere" in told(*look)[2]
     assert told(*look, "--plugin", moved)[0] == 0
     moved.unlink()  # what only reads needs no plug-in
