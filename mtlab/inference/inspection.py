@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +73,16 @@ def inspect(
             raise UserError(
                 "an imported checkpoint has no examples of its own: give --image FILE and --text SENTENCE", file=folder
             )
-        return _pair(_load(target, device=device), pair, folder.resolve().name, "imported checkpoint")
+        from mtlab.inference.loading import load_imported
+
+        return _pair(load_imported(folder, device), pair, folder.resolve().name, "imported checkpoint")
     found = find_run(target, root)
-    load = partial(_load, found, device=device, plugins=plugins, named=named)
+
+    def load() -> Model:
+        from mtlab.inference.api import load_run
+
+        return load_run(found, device=device, plugins=plugins, named=named)
+
     best = found.checkpoint.name == "best.safetensors"
     about = f"{found.id}, {found.checkpoint.stem} checkpoint"
     if pair is not None:
@@ -106,12 +112,6 @@ def _recorded_index(recorded: Tokens, wanted: str) -> int | None:
     if index is None and wanted.isdecimal() and 0 < int(wanted) <= len(recorded.examples):
         return int(wanted) - 1
     return index
-
-
-def _load(target: str | FinishedRun, **options: Any) -> Model:
-    from mtlab.inference import api
-
-    return api.load_run(target, **options) if isinstance(target, FinishedRun) else api.load(target, **options)
 
 
 def _pair(model: Model, pair: Pair, title: str, about: str) -> Inspection:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mtlab.config import yaml
 from mtlab.errors import UserError
@@ -103,21 +103,17 @@ def _next_steps(report: StudyReport, again: RunAgain, store: Store | None, file:
 def _copy_of_winners(sweep: str, file: Path) -> tuple[str, bool]:
     """Name a copy of the winners, and say whether it is there: a file that holds others is passed over."""
     own = _declared(file)
-    for number in count(1):
-        copy = f"{sweep}-more.yaml" if number == 1 else f"{sweep}-more-{number}.yaml"
-        if not Path(copy).exists():
-            return copy, False
-        if own is not None and _declared(Path(copy)) == own:
-            return copy, True
-    raise AssertionError("some number is free")
+    names = chain([f"{sweep}-more.yaml"], (f"{sweep}-more-{number}.yaml" for number in count(2)))
+    copy = next(name for name in names if not Path(name).exists() or _declared(Path(name)) == own)
+    return copy, Path(copy).exists()
 
 
-def _declared(path: Path) -> tuple[Any, Any] | None:
-    """Return settings and axes of a study's file; None where it cannot be read."""
+def _declared(path: Path) -> object:
+    """Return settings and axes of a study's file; of one that cannot be read, what is equal to nothing."""
     try:
         data = yaml.read(path).data
     except (OSError, UserError):
-        return None
+        return object()
     return data.get("set"), data.get("axes")
 
 

@@ -197,8 +197,9 @@ def _check_conditions(sweep: Sweep, cells: Sequence[Cell]) -> None:
     configs = [cell.row.config for cell in cells]
     for path, written in sweep.space.items():
         for word in ("when", "unless") if written != DEFAULT else ():
-            own = _written_here(sweep, f"space.{path}.{word}")
-            for setting, wanted in getattr(written, word).items() if own else ():
+            if not _written_here(sweep, f"space.{path}.{word}"):
+                continue
+            for setting, wanted in getattr(written, word).items():
                 if any(_decides(other, sweep, setting) for other in sweep.space) or narrowed(sweep.study, [setting]):
                     continue
                 for each in one_by_one(wanted, setting, configs):
