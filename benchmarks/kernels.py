@@ -1,17 +1,17 @@
-"""Do the managers' own kernels pay on whole training steps? Each is timed beside the plain form that it stands for.
+"""Does the managers' own gradient pay on whole training steps? It is measured beside that of autograd.
 
     python benchmarks/kernels.py [--rounds 7] [--quick] [--batch 4] [--device cuda]
 
-*gradient*: `weighted_sum` has a backward pass of its own; plain is autograd's. *attention*: `single_head_attention`
-maps only the fewer tokens, through both maps; plain maps own tokens to queries and the others to keys. Steps are those
-of the quickstart, whose towers are cached, and of the published base size with trained towers.
+Where each token has its own weights, `weighted_sum` has a backward pass that makes the normalised experts anew;
+autograd would keep them. Steps are those of the quickstart, whose towers are cached, and of the published base size
+with trained towers. Memory is that of the step's forward and backward pass, counted tensor by tensor as
+`mtlab budget` does.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from functools import partial
 from unittest import mock
 
@@ -20,60 +20,48 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from alternating import alternate, median, ratio
 from measurements import Row, measurements, parser
-from published import Ours, Size, configuration
+from published import ANSWERS, Ours, Size, configuration
 from switches import TIMED, small
-from torch import Tensor, nn
-from torch.nn import functional as F
 from training_step import waited
 
-from mtlab.attention import fused_attention
-from mtlab.managers.mixtures import adaptive, base
+from mtlab.managers.mixtures import base
 from mtlab.matmul import fast_matmul
+from mtlab.studies.budget.memory import training_memory
 from mtlab.training.environment import keep_freed_memory
 
 PUBLISHED = {
-    "static": configuration("official_managertower_static", noise=0.0),
     "adaptive": configuration("official_managertower", noise=0.0),
     "adaptive, noise": configuration("official_managertower"),
 }
-KERNELS = {"static": ("gradient",), "adaptive": ("gradient", "attention"), "adaptive, noise": ("gradient",)}
 Step = Callable[[], object]
 
 
-class PlainSum:
+class Autograd:
     """The sum that autograd differentiates."""
 
-    apply = staticmethod(base._sum_forward)
+    apply = staticmethod(base._sum_per_token)
 
 
-def plain_attention(
-    own: Tensor, other: Tensor, query: nn.Linear, key: nn.Linear, values: Tensor, mask: Tensor | None
-) -> Tensor:
-    """Attend as `single_head_attention` does, with queries and keys of all tokens."""
-    attendable = mask.unsqueeze(1) if mask is not None else None
-    return fused_attention(query(own), F.linear(other, key.weight), values, attendable)
+def by_autograd(step: Step) -> object:
+    """Make a step without the managers' own gradient."""
+    with mock.patch.object(base, "_SumPerToken", Autograd):
+        return step()
 
 
-def plainly(step: Step, kernel: str) -> None:
-    """Make a step with a kernel's plain form."""
-    with ExitStack() as stack:
-        if kernel == "gradient":
-            stack.enter_context(mock.patch.object(base, "_WeightedSum", PlainSum))
-        else:
-            stack.enter_context(mock.patch.object(adaptive, "single_head_attention", plain_attention))
-        step()
+def timed(step: Step, rounds: int, clock: str, steps: int = 1) -> Row:
+    """Time a step with each gradient."""
+    taken = alternate({"own": step, "autograd": partial(by_autograd, step)}, rounds)
+    return {
+        "own / autograd": ratio(taken["own"], taken["autograd"], clock),
+        f"own, {clock} s a step": median(taken["own"], clock) / steps,
+    }
 
 
-def compared(steps: dict[str, Step], size: str, precision: str, rounds: int, clock: str) -> Iterator[Row]:
-    """Time the steps of each manager as they are and with each of its kernels in the plain form."""
-    for manager, step in steps.items():
-        forms = {"own": step} | {kernel: partial(plainly, step, kernel) for kernel in KERNELS[manager]}
-        taken = alternate(forms, rounds)
-        row: dict[str, object] = {"size": size, "precision": precision, "manager": manager}
-        for kernel in ("gradient", "attention"):
-            row[f"own / plain {kernel}"] = ratio(taken["own"], taken[kernel], clock) if kernel in forms else None
-        made = TIMED if size == "quickstart" else 1
-        yield row | {f"own, {clock} s a step": median(taken["own"], clock) / made}
+def peak(manager: str, precision: str) -> int:
+    """Count the bytes that a step of the preset's batch holds at most."""
+    config = PUBLISHED[manager]
+    train = {**config["train"], "precision": precision}
+    return training_memory({**config, "train": train}, answers=ANSWERS).peak
 
 
 def main() -> None:
@@ -88,13 +76,18 @@ def main() -> None:
     clock = "wall" if device.type == "cuda" else "cpu"
     with fast_matmul(), measurements(asked) as tables:
         if device.type == "cpu":
-            steps: dict[str, Step] = {name: small(name)[1] for name in ("static", "adaptive")}
-            tables.add("kernels", list(compared(steps, "quickstart", "fp32", asked.rounds, clock)))
+            step = small("adaptive")[1]
+            row = {"size": "quickstart", "precision": "fp32", "manager": "adaptive"}
+            tables.add("kernels", [{**row, **timed(step, asked.rounds, clock, TIMED), "memory, own / autograd": None}])
         ours = Ours(PUBLISHED, device)
         batch = ours.batch(size)
         for precision in ("fp32", "bf16"):
-            steps = {name: waited(partial(ours.step, name, batch, precision=precision), device) for name in ours.models}
-            tables.add("kernels", list(compared(steps, "published", precision, asked.rounds, clock)))
+            for manager in PUBLISHED:
+                step = waited(partial(ours.step, manager, batch, precision=precision), device)
+                count = partial(peak, manager, precision)
+                row = {"size": "published", "precision": precision, "manager": manager}
+                memory = {"memory, own / autograd": count() / by_autograd(count)}
+                tables.add("kernels", [{**row, **timed(step, asked.rounds, clock), **memory}])
 
 
 if __name__ == "__main__":

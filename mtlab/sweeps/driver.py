@@ -216,6 +216,10 @@ class Driver:
             wanted += [parent for parent in parents.get(run, []) if parent not in wanted]
         return [run for run in wanted if not (self.store.run(run) / "result.json").exists()]
 
+    def _all_missing(self, trial: RunningTrial) -> list[str]:
+        """Return the unfinished runs that a trial needs, those that its seeds start from included."""
+        return list(dict.fromkeys(run for seed in trial.runs.seeds for run in self._missing(trial, seed)))
+
     def _done(self, trial: RunningTrial, seed: int) -> bool:
         return (self.store.run(trial.runs.seeds[seed]) / "result.json").exists()
 
@@ -317,10 +321,9 @@ class Driver:
 
         If that has ended the trial, the launch log tells it of each, begun or not: `mtlab status` waits for none.
         """
-        done = {run for seed, run in trial.runs.seeds.items() if self._done(trial, seed)}
         failed = {job.id for job in board.in_state("failed")}
-        needed = {run for other in self.active if other is not trial for run in other.runs.seeds.values()}
-        rest = [run for run in trial.runs.seeds.values() if run not in done | failed | needed]
+        needed = {run for other in self.active if other is not trial for run in self._all_missing(other)}
+        rest = [run for run in self._all_missing(trial) if run not in failed | needed]
         pause += [run for run in rest if run in board.jobs]
         for run in rest if ended else ():
             now = datetime.now(UTC).isoformat(timespec="milliseconds")

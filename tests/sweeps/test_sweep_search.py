@@ -8,7 +8,7 @@ import imagined
 import optuna
 import pytest
 from calling import here
-from imagined import BEST, Opened, accuracy, write_sweep
+from imagined import BEST, SWEEP, Opened, accuracy, write_sweep
 
 from mtlab.launch.status import study_statuses
 from mtlab.sweeps import driver
@@ -140,6 +140,16 @@ def test_the_other_seeds_of_a_trial_that_failed_are_not_waited_for(
     assert (shown.counts, shown.trials) == ({"pruned": 6, "failed": 3}, {"failed": 3})
     code, out, _ = here(monkeypatch, capsys)("status", "hunt", "--watch", "--store", opened.store.root)
     assert (code, "failed" in out) == (0, True)  # it ends
+
+
+def test_what_the_other_seeds_would_have_started_from_is_not_waited_for(tmp_path: Path) -> None:
+    path = sweep(tmp_path, "random", "median", 3, "seeds: 3\nset: {init_from: {study: first}}")
+    first = SWEEP.format(name="first").replace("kind: sweep", "kind: ablation\nseeds: 3")
+    (tmp_path / "first.yaml").write_text(first.replace("train: {", "train: {lr: 1e-5, "))
+    opened = Opened(path, tmp_path / "runs")
+    opened.search(**{"nan above": 1e-4})
+    (shown,) = study_statuses(opened.store, ["hunt"])
+    assert shown.counts == {"done": 1, "pruned": 8, "failed": 3}  # the parent of the first seed is done
 
 
 def test_wilcoxon_stops_before_all_seeds_are_run(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mtlab.attention import fused_attention
 from mtlab.config.options import option
 from mtlab.managers.base import Inputs, Place, register_manager
-from mtlab.managers.mixtures.base import LearnedMixture, single_head_attention, skipped_map_flops
+from mtlab.managers.mixtures.base import LearnedMixture
 
 
 @register_manager("adaptive")
@@ -71,14 +72,14 @@ class Adaptive(LearnedMixture):
         """Score by [A o ; c], A o what own tokens attend to: W [A o ; c] = A (W₁ o) + W₂ c, [B, L, N]."""
         other = self.other_norm(inputs.other)
         width, weight = self.place.width, self.controller.weight
-        values, mask = F.linear(other, weight[:, :width]), inputs.other_mask if self.mask_query else None
-        attended = single_head_attention(own, other, self.query, self.key, values, mask)
+        keys, values = F.linear(other, self.key.weight), F.linear(other, weight[:, :width])
+        mask = inputs.other_mask.unsqueeze(1) if self.mask_query and inputs.other_mask is not None else None
+        attended = fused_attention(self.query(own), keys, values, mask)
         return attended + F.linear(own, weight[:, width:], self.controller.bias)
 
     def skipped_flops(self, own: int, other: int) -> int:
-        """Count the key or query maps that are avoided, and that values have N dimensions in place of D."""
+        """Count what is avoided as values have N dimensions in place of D."""
         if not self.place.depth or not self.fused:
             return 0
         width, experts = self.place.width, self.place.experts
-        values = 2 * own * other * (width - experts) + 2 * width * experts * (own - other)
-        return skipped_map_flops(width, own, other) + values
+        return 2 * own * other * (width - experts) + 2 * width * experts * (own - other)

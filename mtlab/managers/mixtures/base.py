@@ -1,14 +1,13 @@
 """What the managers of ManagerTower share: a weighted sum of normalised experts beside the previous state.
 
 Shapes: B examples, N experts, P previous states, L own tokens, M tokens of the other modality, D width, H heads (or
-groups of D / H neighbouring dimensions), V width of values.
+groups of D / H neighbouring dimensions).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mtlab.attention import fused_attention
 from mtlab.config.options import option
 from mtlab.managers.base import Aggregated, Inputs, Intervention, Manager, Place, share_norms, stack_weights
 
@@ -186,15 +184,16 @@ def weighted_sum(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Te
         [B, L, D]. Elementwise work alone: it counts no FLOPs in the published arithmetic.
 
     """
-    per_token: Tensor | None = None
     if weights.shape[0] == 1 and weights.shape[2] == 1:  # shared by all tokens: the norm folds into the weights
-        scale, shift = ((weights * part).squeeze(0) for part in (scale, shift))
-    else:
-        per_token = weights.expand(*standardised.shape[:-1], -1)
-    if torch.compiler.is_compiling():  # which fuses by itself
-        return _sum_forward(standardised, per_token, scale, shift)
-    hidden: Tensor = _WeightedSum.apply(standardised, per_token, scale, shift)  # type: ignore[no-untyped-call]  # torch
-    return hidden
+        hidden = (weights * shift).sum((0, 1))
+        for expert, weighed in zip(standardised.unbind(1), (weights * scale)[0], strict=True):
+            hidden = torch.addcmul(hidden, expert, weighed)
+        return hidden
+    inputs = standardised, weights.expand(*standardised.shape[:-1], -1), scale, shift
+    if torch.compiler.is_compiling():  # the compiler decides itself what it keeps
+        return _sum_per_token(*inputs)
+    summed: Tensor = _SumPerToken.apply(*inputs)  # type: ignore[no-untyped-call]  # torch
+    return summed
 
 
 def weigh(states: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
@@ -230,44 +229,7 @@ def term_norms(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tens
     return norms
 
 
-# Attention for fewer products, where queries or keys are few.
-
-
-def single_head_attention(
-    own: Tensor, other: Tensor, query: nn.Linear, key: nn.Linear, values: Tensor, mask: Tensor | None
-) -> Tensor:
-    """Attend by one head from own tokens to the other modality's: softmax_m((Q c + q) · K o_m / √D) v_m.
-
-    The fewer tokens go through both maps, the others through none: Kᵀ (Q c + q) · o or c · Qᵀ K o + q · K o, so that
-    2 min(L, M) tokens are mapped in place of L + M. A bias of the keys would shift all of a query's logits alike: it is
-    left out.
-
-    Args:
-        own: c, [B, L, D].
-        other: o, [B, M, D].
-        query: Q and q, D → D.
-        key: K, D → D.
-        values: v, [B, M, V].
-        mask: True at real tokens of `other`, [B, M]; None: all are real.
-
-    Returns:
-        [B, L, V]
-
-    """
-    attendable = mask.unsqueeze(1) if mask is not None else None
-    if own.shape[1] < other.shape[1]:
-        queries = F.linear(query(own), key.weight.t())
-        return fused_attention(queries, other, values, attendable)
-    keys = F.linear(other, key.weight)
-    bias = (keys @ query.bias).unsqueeze(1) / math.sqrt(own.shape[-1])
-    if attendable is not None:
-        bias = bias.masked_fill(~attendable, -torch.inf)
-    return fused_attention(own, F.linear(keys, query.weight.t()), values, bias)
-
-
-def skipped_map_flops(width: int, own: int, other: int) -> int:
-    """Count the FLOPs that `single_head_attention` avoids: mapping all L own and M other tokens costs more."""
-    return 2 * width * width * (own + other - 2 * min(own, other))
+# Attention for fewer products, where queries are few.
 
 
 def absorb_key_map(queries: Tensor, key: Tensor, heads: int) -> Tensor:
@@ -296,84 +258,35 @@ def skipped_level_flops(width: int, own: int, experts: int) -> int:
 # How `weighted_sum` is computed.
 
 
-def _sum_forward(standardised: Tensor, weights: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
-    """Sum up with weights of each token, [B, N, L, D|1], or with none."""
-    experts = standardised.unbind(1)
-    hidden = shift.sum(0) if weights is None else torch.addcmul(shift[0], experts[0], scale[0]) * weights[:, 0]
-    for number in range(0 if weights is None else 1, len(experts)):
-        if weights is None:
-            hidden = torch.addcmul(hidden, experts[number], scale[number])
-        else:
-            normed = torch.addcmul(shift[number], experts[number], scale[number])
-            hidden = torch.addcmul(hidden, normed, weights[:, number])
+def _sum_per_token(standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Compute `weighted_sum` where each token has its own weights, [B, N, L, D|1]."""
+    terms = zip(standardised.unbind(1), weights.unbind(1), scale, shift, strict=True)
+    expert, weight, scaled, shifted = next(terms)
+    hidden = torch.addcmul(shifted, expert, scaled) * weight
+    for expert, weight, scaled, shifted in terms:
+        hidden = torch.addcmul(hidden, torch.addcmul(shifted, expert, scaled), weight)
     return hidden
 
 
-class _WeightedSum(torch.autograd.Function):
-    """`_sum_forward`, whose backward pass makes no term twice: autograd's own takes four times as long on a CPU."""
+class _SumPerToken(torch.autograd.Function):
+    """`_sum_per_token`, which keeps no normalised expert for the backward pass: it makes each anew."""
 
     @staticmethod
-    def forward(ctx: Any, standardised: Tensor, weights: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
+    def forward(ctx: Any, standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         ctx.save_for_backward(standardised, weights, scale, shift)
-        return _sum_forward(standardised, weights, scale, shift)
+        return _sum_per_token(standardised, weights, scale, shift)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         standardised, weights, scale, shift = ctx.saved_tensors
-        gradient, device = gradient.contiguous(), standardised.device.type
-        # where products are only counted, on the meta device, there is no autocast to leave
-        no_autocast = (
-            torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
-        )
-        with no_autocast:
-            if weights is None:
-                return _backward_shared(gradient, standardised, scale)
-            backward = _backward_per_token if weights.shape[-1] == 1 else _backward_per_dimension
-            return backward(gradient, standardised, weights.to(gradient.dtype), scale, shift)
-
-
-def _backward_shared(gradient: Tensor, standardised: Tensor, scale: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
-    """Differentiate where scale and shift hold the weights, [N, 1, D]."""
-    of_experts, of_scale = torch.empty_like(standardised), torch.empty_like(scale)
-    term = torch.empty_like(gradient)
-    for number, expert in enumerate(standardised.unbind(1)):
-        of_scale[number, 0] = torch.mul(gradient, expert, out=term).sum((0, 1))
-        torch.mul(gradient, scale[number], out=of_experts[:, number])
-    return of_experts, None, of_scale, gradient.sum((0, 1)).expand_as(scale)
-
-
-def _backward_per_token(
-    gradient: Tensor, standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Differentiate where a token has one weight for each expert, [B, N, L, 1]: sums are products with vectors."""
-    batch, experts, length, width = standardised.shape
-    scale, shift = scale.to(gradient.dtype), shift.to(gradient.dtype)  # noise widens a bfloat16 model's weights
-    flat, weighed = gradient.view(-1, width), weights.transpose(0, 1).reshape(experts, -1)  # [B · L, D], [N, B · L]
-    of_experts, of_scale = torch.empty_like(standardised), torch.empty_like(scale)
-    of_weights, term = shift.squeeze(1) @ flat.t(), torch.empty_like(gradient)
-    for number, expert in enumerate(standardised.unbind(1)):
-        rows = torch.mul(gradient, expert, out=term).view(-1, width)
-        of_weights[number].addmv_(rows, scale[number, 0])
-        of_scale[number, 0] = rows.t().mv(weighed[number])
-        torch.mul(gradient, scale[number], out=term)
-        torch.mul(term, weights[:, number], out=of_experts[:, number])
-    of_shift = (weighed @ flat).unsqueeze(1)
-    return of_experts, of_weights.view(experts, batch, length, 1).transpose(0, 1), of_scale, of_shift
-
-
-def _backward_per_dimension(
-    gradient: Tensor, standardised: Tensor, weights: Tensor, scale: Tensor, shift: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Differentiate where a token has a weight for each expert and dimension, [B, N, L, D], as under noise."""
-    of_experts, of_weights = torch.empty_like(standardised), torch.empty_like(weights)
-    of_scale, of_shift = torch.empty_like(scale), torch.empty_like(shift)
-    term, normed = torch.empty_like(gradient), torch.empty_like(gradient)
-    for number, expert in enumerate(standardised.unbind(1)):
-        torch.mul(gradient, weights[:, number], out=term)
-        torch.mul(term, scale[number], out=of_experts[:, number])
-        of_shift[number, 0] = term.sum((0, 1))
-        of_scale[number, 0] = term.mul_(expert).sum((0, 1))
-        torch.addcmul(shift[number], expert, scale[number], out=normed)
-        torch.mul(gradient, normed, out=of_weights[:, number])
-    return of_experts, of_weights, of_scale, of_shift
+        of_experts, of_weights = torch.empty_like(standardised), torch.empty_like(weights)
+        of_scale, of_shift = torch.empty_like(scale), torch.empty_like(shift)
+        for number, expert in enumerate(standardised.unbind(1)):
+            weighed = gradient * weights[:, number]
+            of_experts[:, number] = weighed * scale[number]
+            of_shift[number, 0] = weighed.sum((0, 1))
+            of_scale[number, 0] = (weighed * expert).sum((0, 1))
+            of_weight = gradient * torch.addcmul(shift[number], expert, scale[number])
+            of_weights[:, number] = of_weight if weights.shape[-1] > 1 else of_weight.sum(-1, keepdim=True)
+        return of_experts, of_weights, of_scale, of_shift

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from mtlab.attention import fused_attention
 from mtlab.config.options import option
 from mtlab.managers.base import Inputs, Intervention, Place, check_heads, register_manager, stack_norms
 from mtlab.managers.mixtures.base import (
@@ -18,9 +19,7 @@ from mtlab.managers.mixtures.base import (
     absorb_key_map,
     expand_groups,
     free_weight,
-    single_head_attention,
     skipped_level_flops,
-    skipped_map_flops,
     weigh,
 )
 
@@ -84,11 +83,9 @@ class CrossAttention(Mixture):
         hidden = functools.reduce(torch.add, terms)
         return WeightedSum(hidden, weights, stack_norms(terms) if record else None)
 
-    def skipped_flops(self, own: int, other: int) -> int:
-        """Count the map of the experts' keys, and the key or query maps that the fused query avoids."""
-        width = self.place.width
-        fused = skipped_map_flops(width, own, other) if self.fused is not None else 0
-        return fused + skipped_level_flops(width, own, self.place.experts)
+    def skipped_flops(self, own: int, other: int) -> int:  # noqa: ARG002 - the other modality costs as the formula says
+        """Count the map of the experts' keys."""
+        return skipped_level_flops(self.place.width, own, self.place.experts)
 
 
 class FusedQuery(nn.Module):
@@ -112,5 +109,6 @@ class FusedQuery(nn.Module):
 
     def forward(self, own: Tensor, other: Tensor, other_mask: Tensor | None) -> Tensor:
         """Fuse own [B, L, D] with the other modality [B, M, D], real where `other_mask` [B, M] is True: [B, L, 2D]."""
-        other, mask = self.norm(other), other_mask if self.masked else None
-        return torch.cat([single_head_attention(own, other, self.query, self.key, other, mask), own], -1)
+        other = self.norm(other)
+        mask = other_mask.unsqueeze(1) if self.masked and other_mask is not None else None
+        return torch.cat([fused_attention(self.query(own), self.key(other), other, mask), own], -1)
