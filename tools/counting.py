@@ -22,6 +22,8 @@ from mechanisms import METRIC, by_seed, less
 NAME = "shapes_medium_count"
 BRIDGES = "shapes_medium_count_bridges"  #: its runs, and those of two more bridges on the same seeds
 FAMILIES = ("count", "colour", "comparison", "existence", "shape", "spatial")
+HARD = ("shapes_hard", "shapes_hard_rate", "shapes_hard_others")  #: the same questions and seeds
+HARD_ROWS = ("static", "mean", "static 3 4 5", "bridge 1 3 4", "image level 4", "bridge, 2e-3", "bridge")
 
 
 def worth() -> Iterator[str]:
@@ -89,7 +91,7 @@ def hard_tests() -> Iterator[str]:
     """Write rows on hard questions less each other: in all, by family, without spatial relations, and in area."""
     families = {family: f"{METRIC}/{family}" for family in FAMILIES}
     of = {
-        metric: by_seed(metric, "shapes_hard") | by_seed(metric, "shapes_hard_rate")
+        metric: {k: v for study in HARD for k, v in by_seed(metric, study).items()}
         for metric in (METRIC, *families.values(), "area")
     }
     of["without spatial"] = {
@@ -97,7 +99,7 @@ def hard_tests() -> Iterator[str]:
         for label in of[METRIC]
     }
     for metric, scores in of.items():
-        for one, other in combinations(("static", "image level 4", "bridge, 2e-3", "bridge"), 2):
+        for one, other in combinations(HARD_ROWS, 2):
             yield f"{metric}, {less(scores, one, other)}"
 
 
