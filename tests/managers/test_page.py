@@ -146,6 +146,13 @@ def test_what_is_said_of_hard_questions_is_what_its_command_prints() -> None:
         ("area, static less bridge, 2e-3: +5.51 ± 2.63", "+5.5 ± 2.6 (s) at 2e-3"),
         ("without spatial, static less bridge: +3.26 ± 1.17", "Without them the difference is 3.3 ± 1.2 (s)"),
         ("without spatial, static less bridge, 2e-3: +3.44 ± 1.51", "3.4 ± 1.5 (s) without the latter"),
+        ("accuracy, static 3 4 5 less bridge: +3.64 ± 4.14", "3.6 ± 4.1 (s) ahead of the bridge on the same levels"),
+        ("without spatial, static 3 4 5 less bridge: +2.13 ± 1.49 (p = 0.016)", "2.1 ± 1.5 (s) ahead (p = 0.016"),
+        ("count, static 3 4 5 less bridge: +3.86 ± 1.88", "It counts 3.9 ± 1.9 (s) better than that bridge"),
+        ("area, static less mean: +0.32 ± 0.72", "(area 0.3 ± 0.7 (s) smaller)"),
+        ("without spatial, static less bridge 1 3 4: +1.79 ± 0.77", "it is 1.8 ± 0.8 (s) behind `static`"),
+        ("count, bridge 1 3 4 less bridge: +2.30 ± 2.27", "It counts 2.3 ± 2.3 (s) better"),
+        ("count, static less bridge 1 3 4: +4.05 ± 2.27", "4.1 ± 2.3 (s) worse than `static`"),
         ("without spatial, image level 4 less bridge: -0.72 ± 1.81", "it is 0.7 ± 1.8 (s) and 0.5 ± 2.2 (s) behind"),
     )
 
