@@ -19,6 +19,8 @@ import numpy as np
 from findings import read_table
 from mechanisms import METRIC, by_seed, less
 
+from mtlab.statistics.correction import holm
+
 NAME = "shapes_medium_count"
 BRIDGES = "shapes_medium_count_bridges"  #: its runs, and those of two more bridges on the same seeds
 FAMILIES = ("count", "colour", "comparison", "existence", "shape", "spatial")
@@ -101,6 +103,16 @@ def hard_tests() -> Iterator[str]:
     for metric, scores in of.items():
         for one, other in combinations(HARD_ROWS, 2):
             yield f"{metric}, {less(scores, one, other)}"
+    for metric in (METRIC, "without spatial"):
+        scores = of[metric]
+        twice = {
+            "mixing": scores["static 3 4 5"] - scores["bridge"],
+            "levels": scores["static"] - scores["static 3 4 5"],
+        }
+        yield f"{metric}, {less(twice, 'mixing', 'levels')}"
+    tested = [row for study in HARD for row in read_table(study, "report") if row["p"]]
+    together = zip(tested, holm([float(row["p"]) for row in tested]), strict=True)
+    yield "Holm over all: " + ", ".join(f"{row['label']} {p:.2g}" for row, p in together)
 
 
 if __name__ == "__main__":
