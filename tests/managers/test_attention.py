@@ -79,6 +79,19 @@ def test_concat_attention_without_an_expert_is_attention_over_the_others() -> No
     torch.testing.assert_close(got.contributions[:, EXPERTS - 1], torch.zeros(BATCH, LENGTH))
 
 
+@pytest.mark.parametrize("name", ["adaptive", "cross_attention", "residual_adaptive"])
+def test_a_fused_query_finds_nothing_where_the_other_modality_has_no_real_token(name: str) -> None:
+    manager = randomise(make(name, 2, query="cross" if name == "residual_adaptive" else "fused"))
+    given = draw_inputs(manager.place)
+    nothing = torch.zeros(BATCH, OTHER, dtype=torch.bool)
+    hidden, of_others = (
+        manager(replace(given, other=other, other_mask=nothing)).hidden for other in (given.other, given.other + 1)
+    )
+    assert torch.equal(hidden, of_others)
+    hidden.sum().backward()
+    assert all(each.grad is None or each.grad.isfinite().all() for each in manager.parameters())
+
+
 MAP = 2 * WIDTH * WIDTH  #: FLOPs of a linear map of one token
 CROSS = MAP * LENGTH * (1 + EXPERTS)  #: of the query and of all experts' keys; the rest is elementwise
 FUSED = MAP * LENGTH + MAP * (LENGTH + OTHER) + 4 * LENGTH * OTHER * WIDTH  #: the query's other half, and attention
