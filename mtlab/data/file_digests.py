@@ -1,4 +1,4 @@
-"""One digest of the contents of a folder's files; unchanged files are not read again."""
+"""Hashes of the contents of a folder's files, and one digest of all; unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ FEW = 200  #: files, which take a second or two if they are pictures
 
 
 def content_digest(folder: Path, names: Collection[str], check: Callable[[Path], None] = lambda _: None) -> str:
-    """Hash files by name and content, independently of the folder's path.
+    """Hash files by name and content, independently of the folder's path; see `content_hashes`."""
+    return digest(content_hashes(folder, names, check), 32)
 
-    A file's own hash is cached by path, size and modification time, so that only new and changed files are read.
+
+def content_hashes(
+    folder: Path, names: Collection[str], check: Callable[[Path], None] = lambda _: None
+) -> dict[str, str]:
+    """Hash each file's content: its name → its SHA-256.
+
+    It is cached by path, size and modification time, so that only new and changed files are read.
 
     Args:
         folder: of the files.
@@ -47,7 +54,7 @@ def content_digest(folder: Path, names: Collection[str], check: Callable[[Path],
     if fresh:
         with suppress(UserError):  # a cache that cannot be written costs time, not the answer
             files.write_json(cache, {"folder": str(folder), "files": {**cached, **index}})
-    return digest({name: entry[2] for name, entry in index.items()}, 32)
+    return {name: entry[2] for name, entry in index.items()}
 
 
 def _read_cache(cache: Path) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 Row = Mapping[str, Any]
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -22,8 +23,9 @@ def row(number: int, **changes: Any) -> dict[str, Any]:
 def write_images(folder: Path, numbers: Sequence[int]) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for number in numbers:
-        colour = list(COLOURS.values())[number % len(COLOURS)]
-        Image.new("RGB", (8, 8), colour).save(folder / f"images/{number}.png")
+        colour, about = list(COLOURS.values())[number % len(COLOURS)], PngInfo()
+        about.add_text("number", str(number))  # no file is a copy of another
+        Image.new("RGB", (8, 8), colour).save(folder / f"images/{number}.png", pnginfo=about)
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -161,6 +161,18 @@ def test_shared_images_and_answers_that_differ_in_case_are_remarked(tmp_path: Pa
     assert expected in remarks
 
 
+def test_copies_of_an_image_in_two_splits_are_remarked(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    flattering = "its scores may be flattering"
+    for number, original in (("10", "0"), ("11", "0"), ("6", "1"), ("9", "8")):
+        shutil.copy(tmp_path / f"images/{original}.png", tmp_path / f"images/{number}.png")
+    assert opened(tmp_path).remarks(opened(tmp_path).config) == (
+        f"1 images of val are copies of images of train, such as '6.png' of '1.png': {flattering}",
+        f"2 images of test are copies of images of train, such as '10.png' of '0.png': {flattering}",
+        f"1 images of test are copies of images of val, such as '9.png' of '8.png': {flattering}",
+    )
+
+
 def test_the_digest_is_of_content_wherever_it_lies(tmp_path: Path) -> None:
     here = write_folder(tmp_path / "here")
     shutil.copytree(here, tmp_path / "there")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
@@ -19,7 +19,7 @@ from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, alike_answers, register_dataset
 from mtlab.data.datasets.questions_file import QuestionLine, check_shares, jsonl_files, read_questions
-from mtlab.data.file_digests import content_digest
+from mtlab.data.file_digests import content_digest, content_hashes
 from mtlab.data.image_files import check_image, read_image
 from mtlab.errors import UserError, closest
 
@@ -67,11 +67,10 @@ class Questions(Dataset):
     def digest(cls, config: Any) -> str:
         """Hash questions and images by content, and check each new or changed image."""
         loaded, folder = _load(config), Path(config.folder)
-        images = {question.image for questions in loaded.questions.values() for question in questions}
         return digest(
             {
                 "questions": content_digest(folder, [path.name for path in jsonl_files(folder)]),
-                "images": content_digest(loaded.images, images, check_image),
+                "images": content_digest(loaded.images, loaded.image_names(), check_image),
             },
             32,
         )
@@ -79,7 +78,8 @@ class Questions(Dataset):
     @classmethod
     def remarks(cls, config: Any) -> Sequence[str]:
         """Describe questions that are left out or cannot be answered correctly, and images that splits share."""
-        return _load(config).remarks
+        loaded = _load(config)
+        return (*loaded.remarks, *_copies(loaded))
 
     @cached_property
     def _question_set(self) -> QuestionSet:
@@ -125,6 +125,10 @@ class QuestionSet:
     answers: tuple[str, ...]
     images: Path  #: the folder, without links
     remarks: tuple[str, ...]
+
+    def image_names(self, *splits: Split) -> set[str]:
+        """Return the images of some splits, by default of all."""
+        return {question.image for split in splits or SPLITS for question in self.questions[split]}
 
 
 def _load(config: Questions.Config) -> QuestionSet:
@@ -267,3 +271,14 @@ def _remarks(
         elif shared := {line.group for line in kept[other]} & {line.group for line in kept[one]}:
             remarks.append(f"{len(shared):,} groups of {other}{flattering}")
     return remarks + alike_answers(known)
+
+
+def _copies(loaded: QuestionSet) -> Iterator[str]:
+    """Describe images that two splits share under other names."""
+    hashes = content_hashes(loaded.images, loaded.image_names(), check_image)
+    for one, other in combinations(SPLITS, 2):
+        here, there = loaded.image_names(one), loaded.image_names(other)
+        originals = {hashes[image]: image for image in sorted(here, reverse=True)}
+        if copies := sorted(image for image in there - here if hashes[image] in originals):
+            copied = f"images of {one}, such as {copies[0]!r} of {originals[hashes[copies[0]]]!r}"
+            yield f"{len(copies):,} images of {other} are copies of {copied}: its scores may be flattering"
