@@ -163,7 +163,8 @@ class CachedStore(Store):
 
     def compared_files(self, run: str) -> tuple[FileState | None, ...]:
         """Return a value that changes when a file of a finished run does that summaries and reports read."""
-        return tuple(file_state(self.run(run) / name) for name in COMPARED)
+        folder = self.run(run)
+        return tuple(file_state(folder / name) for name in COMPARED)
 
     def _usable(self, run: str, name: str, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
         try:

@@ -53,8 +53,9 @@ class DashboardData:
         self._queue = QueueCache(max_age=QUEUE_SECONDS, retry_after=RETRY_SECONDS)
         self._summaries: dict[str, tuple[float, StudySummary]] = {}
         self._verdicts: dict[str, tuple[Any, str]] = {}
+        self._report_states: dict[str, tuple[StudySummary, Any]] = {}
         self._pending: dict[str, tuple[Any, Future[None]]] = {}
-        self._building = Lock()
+        self._summarizing, self._building = Lock(), Lock()
         self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reports")
         self._background.submit(self._warm)
 
@@ -82,15 +83,16 @@ class DashboardData:
             UserError: no such study.
 
         """
-        seen = self._summaries.get(name)
-        if seen is not None and time.monotonic() - seen[0] < self._max_age:
-            return seen[1]
-        path = self.store.study(name) / "plan.json"
-        if not path.is_file():
-            self.store.plan(name)  # raises and suggests the nearest name
-        found = self._summarize(name, path)
-        self._summaries[name] = (time.monotonic(), found)
-        return found
+        with self._summarizing:  # the first page waits for `_warm`, instead of reading all files beside it
+            seen = self._summaries.get(name)
+            if seen is not None and time.monotonic() - seen[0] < self._max_age:
+                return seen[1]
+            path = self.store.study(name) / "plan.json"
+            if not path.is_file():
+                self.store.plan(name)  # raises and suggests the nearest name
+            found = self._summarize(name, path)
+            self._summaries[name] = (time.monotonic(), found)
+            return found
 
     def _study_or_problem(self, name: str) -> StudySummary:
         """Summarize a study; a folder whose name is no study's is a `problem`."""
@@ -206,10 +208,15 @@ class DashboardData:
 
     def _report_state(self, summary: StudySummary) -> Any:
         """Return what a report depends on: the plan, the condition of each run, and the files of finished ones."""
+        known = self._report_states.get(summary.name)
+        if known is not None and known[0] is summary:
+            return known[1]
         plan = file_state(self.store.study(summary.name) / "plan.json")
         ended = {run.id for run in summary.runs if run.condition in ("done", DAMAGED)}
         runs = ((run, self.store.compared_files(run.id) if run.id in ended else None) for run in summary.runs)
-        return plan, hash(tuple((run.id, run.condition, state) for run, state in runs))
+        state = plan, hash(tuple((run.id, run.condition, files) for run, files in runs))
+        self._report_states[summary.name] = summary, state
+        return state
 
     def _run_summary(
         self,

@@ -1,7 +1,9 @@
 """What pages are told of a store: everything that is there, each as what it is, and no more reading than it takes."""
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from fabric import Fabric
 from stores import finish, log, mixed
 
 from mtlab.dashboard import cached_store
-from mtlab.dashboard.cached_store import CachedStore, FileCache
+from mtlab.dashboard.cached_store import CachedStore, FileCache, FileState
 from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.errors import UserError
 
@@ -76,6 +78,26 @@ def test_a_damaged_file_of_outcomes_is_told_with_its_place(tmp_path: Path) -> No
         with pytest.raises(UserError, match=r"last-2/s0/examples\.parquet"):
             opened.report(opened.study("trial"))
         assert "examples.parquet" in str(opened.verdict(opened.study("trial"), wait=60))
+    finally:
+        opened.close()
+
+
+def test_a_page_waits_for_what_another_thread_reads_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fabric, read = mixed(tmp_path / "runs"), list[str]()
+
+    def compared_files(store: CachedStore, run: str) -> tuple[FileState | None, ...]:
+        read.append(run)
+        time.sleep(0.05)  # the other thread asks meanwhile
+        return real(store, run)
+
+    real = CachedStore.compared_files
+    monkeypatch.setattr(CachedStore, "compared_files", compared_files)
+    opened = DashboardData(fabric.store.root, max_age=60.0)  # begins to read in the background
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(opened.study, ["trial"] * 4))
+        assert all(each is found[0] for each in found)
+        assert len(read) == len(set(read)) == 10  # the finished runs
     finally:
         opened.close()
 
