@@ -4,9 +4,9 @@
 
 *trial*: asking for a trial, its cell and plan, reports, telling, of runs that are made up on the spot: a curve of six
 validations and a result. With one launcher, two seeds, TPE and the median pruner: CPU milliseconds per trial, mean, and
-the slowest of twenty. *real*: a short search of real trials of `sweeps/quick.yaml`, none pruned: CPU seconds of all
-processes beyond those of the same command with nothing left to do, as a share of those of the training steps alone,
-which are timed in this process before and after. What remains is a worker's start, data, validations, the evaluation of
+the slowest of twenty. *real*: a short search of real trials of `sweeps/quick.yaml`, one after another and none pruned:
+CPU seconds of all processes beyond those of the same command with nothing left to do, as a share of those of the
+training steps alone, which are timed in this process afterwards. What remains is a worker's start, data, validations, the evaluation of
 the best checkpoint, recording, and the launcher.
 """
 
@@ -158,8 +158,8 @@ def real(name: str, trials: int, blocks: int) -> Row:
                 f"study.budget={{trials: {trials}}}",
                 "study.pruner=none",
                 "--search-only",
-                "--store",
-                store,
+                *("--workers", "1"),  # two at once may slow each other, and the steps timed below run alone
+                *("--store", store),
             )
         )
         whole, nothing = measure(search).cpu, measure(search).cpu
