@@ -14,7 +14,7 @@ help:
 	@echo "make quickstart   install into $(VENV) and run a first comparison: four ways to aggregate layers, three seeds"
 	@echo "make test         lint, types and the quick tests"
 	@echo "make test-all     the slow tests too, and whether something became slower (benchmarks/guard.py)"
-	@echo "make bench        all benchmarks, one after another, into benchmarks/results (hours; bench-gpu: the step, on CUDA)"
+	@echo "make bench        all benchmarks, one after another, into benchmarks/results (70 minutes; bench-gpu: the step, on CUDA)"
 	@echo "make performance  the tables of docs/ that are made from benchmarks/results"
 	@echo "make faults       the long fault and bad-input campaigns (hours): docs/reliability.md"
 	@echo "make audit        known vulnerabilities of the installed packages, by pip-audit"

@@ -6,8 +6,8 @@
 validations and a result. With one launcher, two seeds, TPE and the median pruner: CPU milliseconds per trial, mean, and
 the slowest of twenty. *real*: a short search of real trials of `sweeps/quick.yaml`, one after another and none pruned:
 CPU seconds of all processes beyond those of the same command with nothing left to do, as a share of those of the
-training steps alone, which are timed in this process afterwards. What remains is a worker's start, data, validations, the evaluation of
-the best checkpoint, recording, and the launcher.
+training steps alone, which are timed in this process afterwards. What remains is a worker's start, data, validations,
+the evaluation of the best checkpoint, recording, and the launcher.
 """
 
 from __future__ import annotations
