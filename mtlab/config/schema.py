@@ -25,12 +25,12 @@ TWO_TOWERS, MULTIMODAL = "two_towers", "mllm"  #: names of the section `model`; 
 class ModelConfig:
     """The cross-modal encoder of two towers, as in METER, BridgeTower and ManagerTower."""
 
-    width: int = option(64, "width D of the cross-modal layers", minimum=1)
+    width: int = option(64, "width D of the cross-modal layers", minimum=1, maximum=65_536)
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
     cross_layers: int = option(
         3, "cross-modal layers K per modality; 0 pools the towers' top levels: no manager", minimum=0, maximum=256
     )
-    mlp_ratio: int = option(4, "inner width of the feed-forward sub-layer, in widths", minimum=1)
+    mlp_ratio: int = option(4, "inner width of the feed-forward sub-layer, in widths", minimum=1, maximum=1024)
     dropout: float = option(0.1, "dropout on attention and after each sub-layer", minimum=0.0, below=1.0, sizing=False)
     norm_eps: float = option(
         1e-5, "epsilon of the LayerNorms in the cross-modal layers (published: 1e-12)", above=0.0, sizing=False
@@ -97,7 +97,7 @@ class MultimodalConfig:
         "(open answers, captions), or use the task's own head on the state of the last token",
     )
     answer_tokens: int = option(
-        16, "answers generate: tokens of the longest answer or caption, its end included", minimum=2
+        16, "answers generate: tokens of the longest answer or caption, its end included", minimum=2, maximum=65_536
     )
     standardise: bool = option(
         True, "give every channel of every offered level mean 0 and deviation 1, as two towers do"

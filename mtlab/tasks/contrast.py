@@ -29,7 +29,7 @@ HARD_NEGATIVE_PASSES = PassCounts(fusion=3)  #: a pair, and two with a hard nega
 class ContrastOptions:
     """Options of tasks with a contrast."""
 
-    contrastive_width: int = option(256, "width of the space in which towers are contrasted", minimum=1)
+    contrastive_width: int = option(256, "width of the space in which towers are contrasted", minimum=1, maximum=65_536)
     temperature: float = option(
         0.07, "initial temperature of the contrast, learned from there", minimum=0.001, maximum=0.5
     )

@@ -35,6 +35,7 @@ class TowerOptions:
         None,
         "train low-rank adapters of this rank on its linear maps, and not its own weights; null: no adapters",
         minimum=1,
+        maximum=65_536,
     )
     lora_alpha: float | None = option(
         None, "scale of the adapters, which is divided by their rank; null: twice the rank", above=0.0

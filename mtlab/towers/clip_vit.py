@@ -37,11 +37,11 @@ class ClipViT(TimmBased):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        width: int = option(768, "width of every level", minimum=1)
+        width: int = option(768, "width of every level", minimum=1, maximum=65_536)
         depth: int = option(12, "blocks, each a level", minimum=1, maximum=256)
         heads: int = option(12, "attention heads; must divide the width (CLIP: width / 64)", minimum=1)
         patch: int = option(16, "side of a patch, pixels", minimum=1)
-        image_size: int = option(224, "side of the square that images are resized to, pixels", minimum=1)
+        image_size: int = option(224, "side of the square that images are resized to, pixels", minimum=1, maximum=8192)
         weights: str = option(RANDOM, "random, or a file of weights under timm's names (`mtlab import` writes one)")
         seed: int = option(0, "seed of random weights", minimum=0)
 

@@ -52,7 +52,7 @@ class DINOv2Small(TimmBased):
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
         image_size: int = option(
-            126, "side of the square that images are resized to, pixels; a multiple of 14", minimum=PATCH
+            126, "side of the square that images are resized to, pixels; a multiple of 14", minimum=PATCH, maximum=8192
         )
 
         def __post_init__(self) -> None:

@@ -43,7 +43,7 @@ class EfficientNetLite0(TimmBased):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
-        image_size: int = option(64, "side of the square that images are resized to, pixels", minimum=32)
+        image_size: int = option(64, "side of the square that images are resized to, pixels", minimum=32, maximum=8192)
         grid: int = option(4, "side of the token grid that every level is pooled to", minimum=1)
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:

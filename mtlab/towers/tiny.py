@@ -40,7 +40,7 @@ class TinyOptions(TowerOptions):
     """Options that both tiny towers have."""
 
     depth: int = option(4, "levels", minimum=1, maximum=256)
-    width: int = option(32, "width of every level", minimum=1)
+    width: int = option(32, "width of every level", minimum=1, maximum=65_536)
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
     seed: int = option(0, "seed of the random weights", minimum=0)
 
@@ -159,7 +159,7 @@ class TinyVision(Tower[NDArray[np.uint8]]):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TinyOptions):
-        image_size: int = option(32, "side of the square that images are resized to, pixels", minimum=1)
+        image_size: int = option(32, "side of the square that images are resized to, pixels", minimum=1, maximum=8192)
         patch: int = option(8, "side of a patch, pixels; must divide image_size", minimum=1)
 
         def __post_init__(self) -> None:

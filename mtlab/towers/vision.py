@@ -94,7 +94,7 @@ class TimmTower(TimmBased):
         model: str = option("vit_base_patch16_224", "timm's name of the model, with or without a tag")
         weights: str = option("pretrained", "pretrained (timm's own, from the hub), random, or a file of weights")
         seed: int = option(0, "seed of random weights", minimum=0)
-        image_size: int = option(224, "side of the square that images are resized to, pixels", minimum=8)
+        image_size: int = option(224, "side of the square that images are resized to, pixels", minimum=8, maximum=8192)
         grid: int | None = option(None, "side of the token grid; null: that of the coarsest level", minimum=1)
         blocks: int | None = option(
             None,

@@ -95,8 +95,20 @@ def test_planted_towers_on_other_data(
     assert "towers `planted` read the texts of data set `planted` alone" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("setting", ["model.cross_layers=364018", "text.depth=364018", "model.heads=0", "text.heads=0"])
-def test_a_number_that_would_be_divided_by_or_counted_to(
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.cross_layers=364018",
+        "text.depth=364018",
+        "model.heads=0",
+        "text.heads=0",
+        "model.width=2000000000",
+        "model.mlp_ratio=56649140143029384",
+        "text.width=2000000000",
+        "vision.image_size=2000000000",
+    ],
+)
+def test_a_number_that_would_be_divided_by_counted_to_or_overflow(
     setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = write_study(tmp_path, "axes: {manager: [last, bridge]}")

@@ -47,7 +47,9 @@ class Igva(Connector):
         )
         blocks: int = option(4, "blocks of attention and feed-forward (published: 4)", minimum=1, maximum=256)
         heads: int = option(4, "attention heads; must divide `hidden` (published: 4)", minimum=1)
-        hidden: int | None = option(None, "width of the blocks; null: that of the model (published: 1024)", minimum=1)
+        hidden: int | None = option(
+            None, "width of the blocks; null: that of the model (published: 1024)", minimum=1, maximum=65_536
+        )
         balance: float = option(
             0.0,
             "weight λ of an auxiliary loss, the mean of Σ p log p with p the softmax of the weights (published: 0.02)",

@@ -28,7 +28,9 @@ class Tgif(Connector):
     @dataclass(frozen=True, kw_only=True)
     class Config:
         guide: int = option(1, "the other modality's offered level whose mean asks (published: its input embeddings)")
-        hidden: int = option(512, "inner width of the network that makes the weights (published)", minimum=1)
+        hidden: int = option(
+            512, "inner width of the network that makes the weights (published)", minimum=1, maximum=65_536
+        )
         projector: bool = option(True, "two linear maps with a GELU behind the norm (published)")
         entropy: float = option(
             0.0,

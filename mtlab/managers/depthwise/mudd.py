@@ -34,6 +34,7 @@ class Mudd(DepthSum):
             "inner width of the network that makes the weights; null: as published, the number of states (four times "
             "that behind the last layer) up to the next multiple of 64",
             minimum=1,
+            maximum=65_536,
         )
 
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"static"})
