@@ -23,6 +23,7 @@ from mtlab.report.page.study_page import study_page
 from mtlab.report.study_report import build_report
 from mtlab.runs import manifest
 from mtlab.runs.archive import ABOUT, FORMAT, STORE
+from mtlab.runs.checked_json import write_checked_json
 from mtlab.runs.store import Store
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  #: of all members, so that the same study gives the same archive
@@ -83,7 +84,7 @@ def write_archive(store: Store, plan: Mapping[str, Any], path: Path, *, checkpoi
 def _copy_run(store: Store, copy: Store, run: str, *, checkpoints: bool) -> None:
     """Copy a finished run without what tells of this machine; its checksums are those of the copy."""
     source, target = store.run(run), copy.run(run)
-    kept = files.read_json(source / manifest.NAME)
+    kept = manifest.read(source)
     for name in [*kept]:
         if not checkpoints and name.startswith("checkpoints/"):
             del kept[name]
@@ -94,7 +95,7 @@ def _copy_run(store: Store, copy: Store, run: str, *, checkpoints: bool) -> None
             kept[name] = manifest.describe(data)
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(data)
-    files.write_json(target / manifest.NAME, kept)
+    write_checked_json(target / manifest.NAME, kept)
     derived = store.derived(run)
     for path in sorted(derived.rglob("*.json")):
         if path.is_file() and path.relative_to(derived).parts[0] != "tracking":

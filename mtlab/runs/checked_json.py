@@ -1,4 +1,4 @@
-"""JSON files that hold their own checksum: stored plans, and the looks of a study."""
+"""JSON files that hold their own checksum: stored plans, the looks of a study, and the checksums of a run's files."""
 
 from __future__ import annotations
 

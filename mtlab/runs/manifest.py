@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mtlab import checksums, files
 from mtlab.errors import UserError
+from mtlab.runs.checked_json import read_checked_json, write_checked_json
 
 NAME = "checksums.json"
 ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again, with the same result"
@@ -23,7 +24,7 @@ def write(run: Path, result: str) -> None:
         if path.is_file() and path.name not in _NOT_COVERED and not _is_leftover(path)
     }
     covered.pop("checkpoints/last.safetensors", None)  # is removed when the run is finished
-    files.write_json(run / NAME, {**covered, "result.json": describe(result.encode())})
+    write_checked_json(run / NAME, {**covered, "result.json": describe(result.encode())})
 
 
 def describe(data: bytes) -> str:
@@ -43,7 +44,7 @@ def verify(run: Path, name: str, data: bytes) -> None:
         UserError: it is not, or the run's checksums are lost or damaged.
 
     """
-    if _read(run).get(name) != describe(data):
+    if read(run).get(name) != describe(data):
         raise UserError(f"has changed since the run was finished: {ADVICE}", file=run / name)
 
 
@@ -60,10 +61,10 @@ def find_damage(run: Path, *, quick: bool = False) -> dict[str, str]:
 
     """
     try:
-        known = _read(run)
+        known = read(run)
         finished = (run / NAME).stat().st_mtime_ns
     except UserError as error:
-        return {NAME: error.problem.partition(":")[0]}
+        return {NAME: error.problem.removesuffix(f": {ADVICE}")}
     problems = {}
     for name, described in known.items():
         try:
@@ -81,16 +82,17 @@ def find_damage(run: Path, *, quick: bool = False) -> dict[str, str]:
     return problems
 
 
-def _read(run: Path) -> dict[str, str]:
+def read(run: Path) -> dict[str, str]:
+    """Read what `checksums.json` holds of each file of a finished run, see `describe`.
+
+    Raises:
+        UserError: it is lost or damaged.
+
+    """
     try:
-        known = files.read_json(run / NAME)
+        return read_checked_json(run / NAME, ADVICE)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"is lost: {ADVICE}", file=run / NAME) from None
-    except UserError:
-        known = None
-    if not isinstance(known, dict) or not all(isinstance(checksum, str) for checksum in known.values()):
-        raise UserError(f"is damaged: {ADVICE}", file=run / NAME)
-    return known
 
 
 def _is_leftover(path: Path) -> bool:
