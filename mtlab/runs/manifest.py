@@ -63,8 +63,10 @@ def find_damage(run: Path, *, quick: bool = False) -> dict[str, str]:
     try:
         known = read(run)
         finished = (run / NAME).stat().st_mtime_ns
+    except files.DiskError:
+        raise
     except UserError as error:
-        return {NAME: error.problem.removesuffix(f": {ADVICE}")}
+        return {NAME: error.problem.partition(":")[0]}
     problems = {}
     for name, described in known.items():
         try:
@@ -86,6 +88,7 @@ def read(run: Path) -> dict[str, str]:
     """Read what `checksums.json` holds of each file of a finished run, see `describe`.
 
     Raises:
+        DiskError: its file system is not there any more.
         UserError: it is lost or damaged.
 
     """
@@ -93,6 +96,10 @@ def read(run: Path) -> dict[str, str]:
         return read_checked_json(run / NAME, ADVICE)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"is lost: {ADVICE}", file=run / NAME) from None
+    except files.DiskError:
+        raise
+    except UserError:
+        raise UserError(f"is damaged: {ADVICE}", file=run / NAME) from None
 
 
 def _is_leftover(path: Path) -> bool:

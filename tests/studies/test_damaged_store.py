@@ -100,8 +100,8 @@ REFUSED: list[tuple[str, tuple[Any, ...], Any, str, str]] = [
     ("plan.json", ("checksum",), ..., "report demo", "has changed since it was written"),
     ("plan.json", ("kind",), "sweep", "sweep status demo", "has changed since it was written"),
     ("result.json", ("metrics",), None, "report demo", "has changed since the run was finished: `mtlab clean --yes`"),
-    ("checksums.json", ("result.json",), "00000000 1", "report demo", "has changed since it was written: `mtlab clean"),
-    ("checksums.json", ("metrics.jsonl",), ..., "report demo", "has changed since it was written: `mtlab clean --yes`"),
+    ("checksums.json", ("result.json",), "00000000 1", "report demo", "is damaged: `mtlab clean --yes` sets the run"),
+    ("checksums.json", ("metrics.jsonl",), ..., "report demo", "is damaged: `mtlab clean --yes` sets the run aside"),
 ]
 
 CLEAN = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again, with the same result"
