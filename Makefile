@@ -16,7 +16,7 @@ help:
 	@echo "make test-all     the slow tests too, and whether something became slower (benchmarks/guard.py)"
 	@echo "make bench        all benchmarks, one after another, into benchmarks/results (70 minutes; bench-gpu: the step, on CUDA)"
 	@echo "make performance  the tables of docs/ that are made from benchmarks/results"
-	@echo "make faults       the long fault and bad-input campaigns (hours): docs/reliability.md"
+	@echo "make faults       the long fault and bad-input campaigns (an hour each): docs/reliability.md"
 	@echo "make audit        known vulnerabilities of the installed packages, by pip-audit"
 	@echo "make managers     docs/managers.md, written from the registry"
 	@echo "make schemas      the JSON Schemas of study and sweep files, by which editors check them"
