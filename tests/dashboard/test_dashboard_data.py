@@ -141,9 +141,9 @@ def test_nothing_is_read_twice_that_has_not_changed(
     read: list[str] = []
     true = cached_store.files.read_json
 
-    def listing(path: Path) -> object:
+    def listing(path: Path, **options: str) -> object:
         read.append(str(path.relative_to(fabric.store.root / "cells")))
-        return true(path)
+        return true(path, **options)
 
     monkeypatch.setattr(cached_store.files, "read_json", listing)
     opened.study("trial")

@@ -101,6 +101,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "shapes_hard",
         "shapes_hard_rate",
         "shapes_hard_others",
+        "shapes_hard_others_rate",
         "bridge_or_sum",
         "vit_until_decided",
         "vit_rates_judged",
