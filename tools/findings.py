@@ -66,6 +66,10 @@ SHIPPED = {
     "shapes_hard": ("results-tables.md#on-hard-questions-about-shapes", "CNN, hard shapes"),
     "shapes_hard_rate": ("results-tables.md#on-hard-questions-about-shapes", "CNN, hard shapes, higher rate"),
     "shapes_hard_others": ("results-tables.md#on-hard-questions-about-shapes", "CNN, hard shapes, other rows"),
+    "shapes_hard_others_rate": (
+        "results-tables.md#on-hard-questions-about-shapes",
+        "CNN, hard shapes, other levels, higher rate",
+    ),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, rates by three seeds"),
