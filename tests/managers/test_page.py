@@ -152,6 +152,7 @@ def test_what_is_said_of_hard_questions_is_what_its_command_prints() -> None:
         ("count, static 3 4 5 less bridge: +3.86 ± 1.88", "counts 3.9 ± 1.9 (s) better than the bridge at 1e-3"),
         ("mixing less levels: +2.16 ± 4.91", "not told apart (2.2 ± 4.9 (s))"),
         ("accuracy, mean less bridge: +5.06 ± 3.56", "5.1 ± 3.6 (s) ahead of the bridge at 1e-3"),
+        ("count, bridge 1 3 4, 2e-3 less bridge, 2e-3: +4.15 ± 1.85", "it counts 4.2 ± 1.9 (s) better"),
         ("static 0.078", "0.078 for that at 1e-3, which is then not shown"),
         ("bridge, 2e-3 0.044, bridge 1 3 4 0.03", "0.044 for the one on the top three at 2e-3"),
         ("bridge 1 3 4, 2e-3 0.046", "0.030 and 0.046 for the bridge on 1, 3, 4 at 1e-3 and 2e-3"),
