@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+MAX_SIZE = 65_536  #: of a dimension of tensors; the products of much larger ones overflow in torch
+MAX_SIDE = 8192  #: of an image, pixels
+
 
 @dataclass(frozen=True)
 class Option:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIZE, option
 from mtlab.errors import UserError, nearest
 
 Precision = Literal["fp32", "bf16", "bf16_weights"]
@@ -25,7 +25,7 @@ TWO_TOWERS, MULTIMODAL = "two_towers", "mllm"  #: names of the section `model`; 
 class ModelConfig:
     """The cross-modal encoder of two towers, as in METER, BridgeTower and ManagerTower."""
 
-    width: int = option(64, "width D of the cross-modal layers", minimum=1, maximum=65_536)
+    width: int = option(64, "width D of the cross-modal layers", minimum=1, maximum=MAX_SIZE)
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
     cross_layers: int = option(
         3, "cross-modal layers K per modality; 0 pools the towers' top levels: no manager", minimum=0, maximum=256
@@ -97,7 +97,7 @@ class MultimodalConfig:
         "(open answers, captions), or use the task's own head on the state of the last token",
     )
     answer_tokens: int = option(
-        16, "answers generate: tokens of the longest answer or caption, its end included", minimum=2, maximum=65_536
+        16, "answers generate: tokens of the longest answer or caption, its end included", minimum=2, maximum=MAX_SIZE
     )
     standardise: bool = option(
         True, "give every channel of every offered level mean 0 and deviation 1, as two towers do"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIZE, option
 from mtlab.data.inputs import TowerInputs
 from mtlab.distributed.process_group import ProcessGroup
 from mtlab.managers.base import Experts, Modality
@@ -29,7 +29,9 @@ HARD_NEGATIVE_PASSES = PassCounts(fusion=3)  #: a pair, and two with a hard nega
 class ContrastOptions:
     """Options of tasks with a contrast."""
 
-    contrastive_width: int = option(256, "width of the space in which towers are contrasted", minimum=1, maximum=65_536)
+    contrastive_width: int = option(
+        256, "width of the space in which towers are contrasted", minimum=1, maximum=MAX_SIZE
+    )
     temperature: float = option(
         0.07, "initial temperature of the contrast, learned from there", minimum=0.001, maximum=0.5
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIZE, option
 from mtlab.config.registry import Registry
 from mtlab.errors import UserError
 from mtlab.towers.images import ImagePreprocessing
@@ -35,7 +35,7 @@ class TowerOptions:
         None,
         "train low-rank adapters of this rank on its linear maps, and not its own weights; null: no adapters",
         minimum=1,
-        maximum=65_536,
+        maximum=MAX_SIZE,
     )
     lora_alpha: float | None = option(
         None, "scale of the adapters, which is divided by their rank; null: twice the rank", above=0.0

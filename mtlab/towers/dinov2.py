@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIDE, option
 from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
@@ -52,7 +52,10 @@ class DINOv2Small(TimmBased):
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
         image_size: int = option(
-            126, "side of the square that images are resized to, pixels; a multiple of 14", minimum=PATCH, maximum=8192
+            126,
+            "side of the square that images are resized to, pixels; a multiple of 14",
+            minimum=PATCH,
+            maximum=MAX_SIDE,
         )
 
         def __post_init__(self) -> None:

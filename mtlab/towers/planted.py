@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIZE, option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Raw, Tower, TowerInfo, TowerOptions, register_text_tower, register_vision_tower
 from mtlab.towers.planted_codes import PlantedCode, from_image, from_text
@@ -36,8 +36,8 @@ class PlantedTower(Tower[Raw]):
     class Config(TowerOptions):
         depth: int = option(6, "levels", minimum=1, maximum=256)
         planted: int = option(3, "the level that carries the code, 1 = lowest", minimum=1)
-        width: int = option(32, "width of every level", minimum=1, maximum=65_536)
-        tokens: int = option(4, "tokens of every level", minimum=1, maximum=65_536)
+        width: int = option(32, "width of every level", minimum=1, maximum=MAX_SIZE)
+        tokens: int = option(4, "tokens of every level", minimum=1, maximum=MAX_SIZE)
         signal: float = option(1.0, "standard deviation of the code's direction; the noise has 1", minimum=0.0)
         seed: int = option(0, "another seed, other noise and directions", minimum=0)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIDE, MAX_SIZE, option
 from mtlab.errors import UserError
 from mtlab.towers.base import (
     Features,
@@ -40,7 +40,7 @@ class TinyOptions(TowerOptions):
     """Options that both tiny towers have."""
 
     depth: int = option(4, "levels", minimum=1, maximum=256)
-    width: int = option(32, "width of every level", minimum=1, maximum=65_536)
+    width: int = option(32, "width of every level", minimum=1, maximum=MAX_SIZE)
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
     seed: int = option(0, "seed of the random weights", minimum=0)
 
@@ -159,7 +159,9 @@ class TinyVision(Tower[NDArray[np.uint8]]):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TinyOptions):
-        image_size: int = option(32, "side of the square that images are resized to, pixels", minimum=1, maximum=8192)
+        image_size: int = option(
+            32, "side of the square that images are resized to, pixels", minimum=1, maximum=MAX_SIDE
+        )
         patch: int = option(8, "side of a patch, pixels; must divide image_size", minimum=1)
 
         def __post_init__(self) -> None:

@@ -235,6 +235,17 @@ def test_a_changed_plan_is_written_anew_as_its_message_says(store: Store, call: 
     assert call("status", "demo")[0] == 0
 
 
+def test_checksums_on_a_disk_that_is_gone_are_not_called_damaged(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(path: Path) -> bytes:
+        raise files.DiskError("cannot be read: Transport endpoint is not connected", file=path)
+
+    run = place(store, "checksums.json").parent
+    assert manifest.find_damage(run) == {}
+    monkeypatch.setattr(files, "read_bytes", gone)
+    with pytest.raises(files.DiskError, match="not connected"):
+        manifest.find_damage(run)
+
+
 def test_a_finished_run_without_its_checksums_is_refused(store: Store, call: Call) -> None:
     place(store, "checksums.json").unlink()
     assert "checksums.json: is lost: `mtlab clean --yes`" in call("report", "demo")[1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.attention import Attention
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIZE, option
 from mtlab.errors import UserError
 from mtlab.managers.base import Aggregated, Experts, Inputs, Intervention, Place, register_manager
 from mtlab.managers.bridges.base import expert_number
@@ -48,7 +48,7 @@ class Igva(Connector):
         blocks: int = option(4, "blocks of attention and feed-forward (published: 4)", minimum=1, maximum=256)
         heads: int = option(4, "attention heads; must divide `hidden` (published: 4)", minimum=1)
         hidden: int | None = option(
-            None, "width of the blocks; null: that of the model (published: 1024)", minimum=1, maximum=65_536
+            None, "width of the blocks; null: that of the model (published: 1024)", minimum=1, maximum=MAX_SIZE
         )
         balance: float = option(
             0.0,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIZE, option
 from mtlab.managers.base import Aggregated, Inputs, Intervention, Place, register_manager
 from mtlab.managers.bridges.base import expert_number
 from mtlab.managers.connectors.base import Connector, Projector, pool_level, weigh_levels
@@ -29,7 +29,7 @@ class Tgif(Connector):
     class Config:
         guide: int = option(1, "the other modality's offered level whose mean asks (published: its input embeddings)")
         hidden: int = option(
-            512, "inner width of the network that makes the weights (published)", minimum=1, maximum=65_536
+            512, "inner width of the network that makes the weights (published)", minimum=1, maximum=MAX_SIZE
         )
         projector: bool = option(True, "two linear maps with a GELU behind the norm (published)")
         entropy: float = option(

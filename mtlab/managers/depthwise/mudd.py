@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIZE, option
 from mtlab.managers.base import Inputs, Place, register_manager
 from mtlab.managers.depthwise.base import DepthSum, Weighed
 
@@ -34,7 +34,7 @@ class Mudd(DepthSum):
             "inner width of the network that makes the weights; null: as published, the number of states (four times "
             "that behind the last layer) up to the next multiple of 64",
             minimum=1,
-            maximum=65_536,
+            maximum=MAX_SIZE,
         )
 
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"static"})
