@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_SIZE = 65_536  #: of a dimension of tensors; the products of much larger ones overflow in torch
-MAX_SIDE = 8192  #: of an image, pixels
+MAX_IMAGE_SIZE = 8192  #: of an image, pixels
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.config.options import MAX_SIDE, option
+from mtlab.config.options import MAX_IMAGE_SIZE, option
 from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
@@ -55,7 +55,7 @@ class DINOv2Small(TimmBased):
             126,
             "side of the square that images are resized to, pixels; a multiple of 14",
             minimum=PATCH,
-            maximum=MAX_SIDE,
+            maximum=MAX_IMAGE_SIZE,
         )
 
         def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mtlab.config.options import MAX_SIDE, option
+from mtlab.config.options import MAX_IMAGE_SIZE, option
 from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
@@ -44,7 +44,7 @@ class EfficientNetLite0(TimmBased):
     @dataclass(frozen=True, kw_only=True)
     class Config(TowerOptions):
         image_size: int = option(
-            64, "side of the square that images are resized to, pixels", minimum=32, maximum=MAX_SIDE
+            64, "side of the square that images are resized to, pixels", minimum=32, maximum=MAX_IMAGE_SIZE
         )
         grid: int = option(4, "side of the token grid that every level is pooled to", minimum=1)
 

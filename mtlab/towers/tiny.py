@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtlab.config.options import MAX_SIDE, MAX_SIZE, option
+from mtlab.config.options import MAX_IMAGE_SIZE, MAX_SIZE, option
 from mtlab.errors import UserError
 from mtlab.towers.base import (
     Features,
@@ -160,7 +160,7 @@ class TinyVision(Tower[NDArray[np.uint8]]):
     @dataclass(frozen=True, kw_only=True)
     class Config(TinyOptions):
         image_size: int = option(
-            32, "side of the square that images are resized to, pixels", minimum=1, maximum=MAX_SIDE
+            32, "side of the square that images are resized to, pixels", minimum=1, maximum=MAX_IMAGE_SIZE
         )
         patch: int = option(8, "side of a patch, pixels; must divide image_size", minimum=1)
 

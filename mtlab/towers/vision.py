@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtlab.config.options import MAX_SIDE, option
+from mtlab.config.options import MAX_IMAGE_SIZE, option
 from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
@@ -95,7 +95,7 @@ class TimmTower(TimmBased):
         weights: str = option("pretrained", "pretrained (timm's own, from the hub), random, or a file of weights")
         seed: int = option(0, "seed of random weights", minimum=0)
         image_size: int = option(
-            224, "side of the square that images are resized to, pixels", minimum=8, maximum=MAX_SIDE
+            224, "side of the square that images are resized to, pixels", minimum=8, maximum=MAX_IMAGE_SIZE
         )
         grid: int | None = option(None, "side of the token grid; null: that of the coarsest level", minimum=1)
         blocks: int | None = option(
