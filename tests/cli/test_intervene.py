@@ -160,6 +160,23 @@ def test_a_read_only_store_shows_the_result_and_keeps_none(
     assert "note: not written, as the store is read-only" in err
 
 
+def test_what_is_measured_again_in_a_read_only_store_is_not_told_to_be_written(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told("worth:static:1", "--swap", 0)[0] == 0
+
+    def read_only(path: Path, _: object) -> None:
+        raise files.ReadOnlyError("cannot be written: the file system is read-only", file=path)
+
+    monkeypatch.setattr(files, "write_json", read_only)
+    monkeypatch.setattr(
+        intervention, "_swap", lambda *_: {"metric": "val/accuracy", "text": 0.1, "image": 0.1, "both": 0.1}
+    )
+    code, out, err = told("worth:static:1", "--swap", 0, "--again")
+    assert (code, "written to" in out) == (0, False)
+    assert "note: not written, as the store is read-only" in err
+
+
 def test_a_full_disk_is_told_before_anything_is_measured(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

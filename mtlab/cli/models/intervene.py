@@ -74,7 +74,8 @@ def intervene(
         none = "no other seed of this cell is finished: there are no other weights to take"
         typer.echo(why_no_swap(found) or none)
     archive = None if found.store is None else found.store.archive
-    if known_results(found).keys() < results.keys():
+    stored = known_results(found)
+    if any(stored.get(key) != result for key, result in results.items()):
         typer.echo(f"note: not written, as the store is read-only ({archive or path})", err=True)
     elif archive is not None:
         typer.echo(f"read from {archive}")
