@@ -158,7 +158,7 @@ def test_what_is_said_of_hard_questions_is_what_its_command_prints() -> None:
         ("bridge 1 3 4, 2e-3 0.046", "0.030 and 0.046 for the bridge on 1, 3, 4 at 1e-3 and 2e-3"),
         ("accuracy, bridge 1 3 4 less bridge 1 3 4, 2e-3: +0.98 ± 2.45", "it has 1.0 ± 2.5 (s) less than at 1e-3"),
         ("without spatial, static less bridge 1 3 4, 2e-3: +2.61 ± 2.33", "it is 2.6 ± 2.3 (s) behind `static`"),
-        ("accuracy, bridge 1 3 4, 2e-3 less bridge, 2e-3: -2.03 ± 4.27", "−2.0 ± 4.3 (s) at 2e-3"),
+        ("accuracy, bridge 1 3 4, 2e-3 less bridge, 2e-3: -2.03 ± 4.27", "−0.1 ± 4.9 (s), −2.0 ± 4.3 (s)"),
         ("area, static less mean: +0.32 ± 0.72", "(area 0.3 ± 0.7 (s) smaller)"),
         ("without spatial, static less bridge 1 3 4: +1.79 ± 0.77", "it is 1.8 ± 0.8 (s) behind `static`"),
         ("count, bridge 1 3 4 less bridge: +2.30 ± 2.27", "It counts 2.3 ± 2.3 (s) better"),
@@ -318,7 +318,7 @@ def test_adaptive_less_static_over_draws_is_what_its_command_prints() -> None:
     assert "adaptive less static, 8 draws, draw 9 at 5e-3: +0.1 (−0.2 to +0.3)" in told
     assert "adaptive less static, 8 draws, draw 9 at 2.5e-3: −0.0 (−0.3 to +0.3)" in told
     assert "mean less static, 5 draws: −0.1 (−0.4 to +0.1)" in told
-    assert "is −0.1 (−0.4 to +0.1)\nfrom `static` in the mean over five draws" in PUBLISHED
+    assert "`layered`, CNN, mean over five draws | −0.1 (−0.4 to +0.1)" in PUBLISHED
     assert "+0.1 (−0.2 to +0.3) in the mean over eight" in PUBLISHED
 
 
