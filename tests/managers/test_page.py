@@ -318,8 +318,8 @@ def test_adaptive_less_static_over_draws_is_what_its_command_prints() -> None:
     assert "adaptive less static, 8 draws, draw 9 at 5e-3: +0.1 (−0.2 to +0.3)" in told
     assert "adaptive less static, 8 draws, draw 9 at 2.5e-3: −0.0 (−0.3 to +0.3)" in told
     assert "mean less static, 5 draws: −0.1 (−0.4 to +0.1)" in told
-    assert "`layered`, CNN, mean over five draws | −0.1 (−0.4 to +0.1)" in PUBLISHED
-    assert "+0.1 (−0.2 to +0.3) in the mean over eight" in PUBLISHED
+    assert "`layered`, mean over five draws | −0.1 (−0.4 to +0.1)" in PUBLISHED
+    assert "at 5e-3, or at 2.5e-3 | +0.1 (−0.2 to +0.3); −0.0 (−0.3 to +0.3) |" in PUBLISHED
 
 
 def test_the_draw_without_tuning_is_told_beside_the_others() -> None:
@@ -328,8 +328,8 @@ def test_the_draw_without_tuning_is_told_beside_the_others() -> None:
         assert f"adaptive less static, draw 21, {rate}, over seeds: {found}" in told
     assert "adaptive less static, 9 draws, draw 9 at 5e-3 and draw 21: −0.0 (−0.4 to +0.3)" in told
     assert "adaptive less static, 9 draws, draw 9 at 2.5e-3 and draw 21: −0.1 (−0.4 to +0.2)" in told
-    behind = "−0.9 ± 0.6 (s) at 2.5e-3, −0.9 ± 1.2 (s) at 5e-3"
-    assert f"{behind}; with it the means are −0.1 (−0.4 to +0.2) and −0.0 (−0.4 to +0.3)" in published
+    assert "at 5e-3 and at 2.5e-3 | −0.9 ± 1.2 (s), −0.9 ± 0.6 (s) |" in published
+    assert "at 5e-3, or at 2.5e-3 | −0.0 (−0.4 to +0.3); −0.1 (−0.4 to +0.2) |" in published
     assert "static less bridge 1 3 4, with draw 21 at 5e-3: +0.0 (−0.4 to +0.5)" in told
     assert "adaptive less bridge 1 3 4, with draw 21 at 5e-3: +0.0 (−0.6 to +0.6)" in told
     assert "are +0.0 (−0.4 to +0.5) and +0.0 (−0.6 to +0.6) from 1, 3, 4" in published
