@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from standin import make_plan
 
+from mtlab import files
 from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.launcher import launch
 from mtlab.launch.slurm import pool as module
-from mtlab.launch.slurm.job import Submission, submit_or_find
-from mtlab.launch.slurm.pool import SlurmPool
-from mtlab.launch.slurm.queue import QueueFullError, SlurmError, parse_squeue
+from mtlab.launch.slurm.job import Submission, read_job, submit_or_find
+from mtlab.launch.slurm.pool import LEFT, SlurmPool
+from mtlab.launch.slurm.queue import JobInfo, QueueFullError, SlurmError, parse_squeue
+from mtlab.processes import Process, current_process
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
@@ -139,3 +141,35 @@ def test_jobs_that_are_ending_and_take_no_signal_end_all_the_same(
             return await asyncio.wait_for(waiting, 20)
 
     assert "cancelled" in str(asyncio.run(stopped()).cause)
+
+
+@pytest.mark.parametrize("host", ["login2", ""])
+def test_only_the_job_of_a_launcher_that_is_gone_is_taken_over_and_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    gone = Process.from_json({**current_process().to_json(), "start": 1})  # its number belongs to another by now
+    launcher = {**gone.to_json(), **({"host": host} if host else {})}
+    (tmp_path / "slurm").mkdir()
+    files.write_json(tmp_path / "slurm/job.json", {"job": 7, "launcher": launcher})
+    cancelled: list[object] = []
+    monkeypatch.setattr(module, "cancel", lambda jobs, **_: cancelled.extend(jobs))
+
+    def query(_: object) -> dict[object, JobInfo]:
+        return {info.job: info for info in parse_squeue(f"7|{'CANCELLED' if cancelled else 'RUNNING'}|0:15|0:02|1:00|")}
+
+    async def stopped() -> ExitStatus:
+        async with SlurmPool(1, {"extra": {}}, query=query, intervals=(0.01, 0.02)) as pool:
+            job = pool.adopt(tmp_path)
+            assert job is not None
+            waiting = asyncio.create_task(job.wait())
+            await asyncio.sleep(0.1)
+            job.stop()
+            ended = await asyncio.wait_for(waiting, 20)
+            await asyncio.sleep(0.1)  # the queue is asked again
+            return ended
+
+    ended, kept = asyncio.run(stopped()), read_job(tmp_path)
+    if host:
+        assert (cancelled, ended, kept) == ([], LEFT, (7, Process.from_json(launcher)))
+    else:
+        assert (cancelled, kept) == ([7], None)

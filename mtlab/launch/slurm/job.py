@@ -153,6 +153,17 @@ def read_job(run: Path) -> tuple[JobId, Process] | None:
         return None
 
 
+def take_over(run: Path, job: JobId) -> bool:
+    """Make this process the launcher of a run's job, if its own is gone; return whether it is that launcher now."""
+    known, us = read_job(run), current_process()
+    if known is None or known[0] != job or known[1] == us:
+        return True
+    if known[1].alive() is not False:  # it lives, or may live on another host
+        return False
+    files.write_json(run / FOLDER / "job.json", {"job": job, "launcher": us.to_json()})
+    return True
+
+
 def forget_job(run: Path, job: JobId) -> None:
     """Remove the record of a job that has ended."""
     known = read_job(run)

@@ -16,7 +16,15 @@ from typing import Any
 from mtlab import files
 from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.pool import Attempt
-from mtlab.launch.slurm.job import Submission, forget_job, read_job, slurm_log, submit_or_find, submit_or_find_all
+from mtlab.launch.slurm.job import (
+    Submission,
+    forget_job,
+    read_job,
+    slurm_log,
+    submit_or_find,
+    submit_or_find_all,
+    take_over,
+)
 from mtlab.launch.slurm.queue import JobId, JobInfo, QueueFullError, SlurmError, cancel, query_jobs
 from mtlab.launch.workers import Command, thread_variables, threads_of, worker_command
 from mtlab.processes import EXIT_FAILED
@@ -26,6 +34,7 @@ from mtlab.runs.lock import lock_path
 INTERVALS = (1.0, 10.0)
 GATHER = 0.2  #: seconds in which runs that become free are submitted as one array
 TRIES = 5  #: attempts at submitting a job that Slurm refuses
+LEFT = ExitStatus(143)  #: of a job that another launcher goes on with
 CONFIRMATIONS = 3  #: queries in which a job must be lost, or unknown, before it counts as ended
 
 
@@ -66,7 +75,7 @@ class SlurmPool:
         return _Job(self, run, config)
 
     def adopt(self, run: Path) -> Attempt | None:
-        """Take over the job of a launcher that is gone; see `Pool.adopt`."""
+        """Take over the job of a launcher that is gone, or may be; see `Pool.adopt`."""
         known = read_job(run)
         if known is None or known[1].alive():
             return None
@@ -163,7 +172,7 @@ class SlurmPool:
         """Update all jobs; return whether any has changed."""
         changed = False
         for number, job in list(self._jobs.items()):
-            changed |= job.update(infos.get(number))
+            changed |= job.ended.done() or job.update(infos.get(number))
             if job.ended.done():
                 del self._jobs[number]
         return changed
@@ -201,6 +210,9 @@ class _Job:
         self.stopping = False
         self.killing = False
         self.cancelled = False  #: has the last request to stop been passed on?
+        self._others = (
+            False  #: is it another launcher's, which lives or may live? Then it is watched and never cancelled
+        )
         self.ended: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
         self._pending = number is None
         self._unconfirmed = 0
@@ -222,13 +234,22 @@ class _Job:
             refused = await self._submit()
             if refused is not None:
                 return refused
+        assert self.number is not None
+        self._others = not await asyncio.to_thread(take_over, self.run, self.number)
+        if self._others and self.stopping:
+            return LEFT
         self.pool.follow(self)
         status = await self.ended
-        await asyncio.to_thread(forget_job, self.run, self.number or 0)
+        if status is not LEFT:
+            await asyncio.to_thread(forget_job, self.run, self.number)
         return status
 
     def stop(self, *, force: bool = False) -> None:
-        """Cancel it: its worker writes a checkpoint first, unless by force."""
+        """Cancel it: its worker writes a checkpoint first, unless by force. Another launcher's goes on."""
+        if self._others:
+            if not self.ended.done():
+                self.ended.set_result(LEFT)
+            return
         if force and not self.killing:
             self.killing, self.cancelled = True, False
         self.stopping = True
