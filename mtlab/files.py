@@ -35,7 +35,7 @@ GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno
 
 
 class DiskError(UserError):
-    """A disk is full, or does not answer: nothing can be done until that has changed."""
+    """A disk is full, or it, or the network, does not answer: nothing can be done until that has changed."""
 
 
 class ReadOnlyError(UserError):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtlab.errors import UserError
+from mtlab.files import DiskError, as_user_error
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -48,6 +49,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         UserError: it is missing, no image of a known format, too large, damaged or cut off; or its pixels are floats or
             32-bit integers.
+        DiskError: the disk does not answer.
 
     """
     with _open_file(path) as image:
@@ -82,14 +84,18 @@ def _open_file(path: Path) -> Iterator[PilImage]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
             raise UserError("is not a file", file=path)
-        with path.open("rb") as stream, open_image(stream, path) as image:
-            yield image
+        data = path.read_bytes()  # before it is decoded: a disk that fails is no damaged image
     except FileNotFoundError:
         raise UserError("no such image", file=path) from None
     except PermissionError:
         raise UserError("may not be read: permission denied", file=path) from None
     except OSError as error:
+        explained = as_user_error(error, path, action="read")
+        if isinstance(explained, DiskError):
+            raise explained from None
         raise UserError(f"cannot be read: {error.strerror}", file=path) from None
+    with open_image(io.BytesIO(data), path) as image:
+        yield image
 
 
 @contextmanager

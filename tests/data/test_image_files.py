@@ -1,5 +1,6 @@
 """Images of every mode come out as RGB, upright; what is no image is told in one line."""
 
+import errno
 import io
 import os
 import struct
@@ -14,6 +15,7 @@ from PIL import Image
 from mtlab.data.image_files import FORMATS, check_image, decode_image, read_image
 from mtlab.data.shards.streaming.decode import decode_pixels
 from mtlab.errors import UserError
+from mtlab.files import DiskError
 
 RED = (255, 0, 0)
 
@@ -65,6 +67,21 @@ def test_a_camera_held_sideways_is_turned_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # to be turned by 90°
     image.save(tmp_path / "photo.jpg", exif=exif)
     assert read_image(tmp_path / "photo.jpg").shape == (16, 8, 3)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_does_not_answer_is_no_damaged_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    Image.new("RGB", (16, 8), RED).save(tmp_path / "photo.jpg")
+
+    def fail(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    for read in (read_image, check_image):
+        with pytest.raises(DiskError, match=r"photo\.jpg: cannot be reached: the disk does not answer"):
+            read(tmp_path / "photo.jpg")
 
 
 def cut_off(path: Path) -> None:

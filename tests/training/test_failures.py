@@ -9,6 +9,7 @@ import torch
 from patience import wait_for
 from tiny_runs import RunMaker, start, train_apart
 
+from mtlab.data.shards.retries import UnreadableError
 from mtlab.distributed.process_group import ProcessGroup
 from mtlab.distributed.ranks import Ranks
 from mtlab.training import loop, worker
@@ -45,6 +46,12 @@ def test_a_loss_that_is_no_number_fails_as_nan(make_run: RunMaker, capsys: pytes
             "out of memory (CU",
         ),
         (ZeroDivisionError("division by zero"), "bug", 3, "ZeroDivisionError: division by zero"),
+        (
+            UnreadableError("cannot be read, 4 times: ended", file="train-000000.tar"),
+            "disk",
+            74,
+            "train-000000.tar: cannot",
+        ),
         (OSError(errno.ENOSPC, "No space left on device"), "disk", 74, "the disk is full (mounted at /"),
         (OSError(errno.ESTALE, "Stale file handle"), "disk", 74, "the disk does not answer (Stale file handle)"),
         (OSError(errno.ECONNABORTED, "aborted"), "disk", 74, "the disk does not answer (Software caused connection"),

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mtlab.errors import UserError
+from mtlab.files import DiskError
 
 T = TypeVar("T")
 
 
-class UnreadableError(UserError):
-    """A file of a data set cannot be read, after several attempts."""
+class UnreadableError(DiskError):
+    """A file of a data set cannot be read, after several attempts: its disk, or its network, does not answer."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Reading byte ranges of a data set's files: from a folder, object storage, a web server or a command's output.
 
-Reads that fail or stall are retried. The last attempt raises an `UnreadableError` with the reason: nothing hangs.
+Reads that fail are retried, and over HTTP or from a command those that stall. The last attempt raises an
+`UnreadableError` with the reason.
 """
 
 from __future__ import annotations
