@@ -22,7 +22,7 @@ ADVICE: dict[FailureKind, str] = {
     "nan": "lower train.lr, lengthen train.warmup, or set train.clip",
     "timeout": "raise resources.hours, or run again: it goes on from its last checkpoint",
     "killed": "run again to go on from the last checkpoint; if memory is short, use fewer --workers",
-    "disk": "free some space (see `mtlab clean`), or wait until the disk or network is back, then run again: it goes on",
+    "disk": "free some space (see `mtlab clean`), or wait until disk or network is back, then run again: it goes on",
     "input": "correct the setting, then run again",
     "bug": "see log.txt in the run directory; once it is mended, run again",
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.report.learning.validation_curve import read_curve
 from mtlab.runs import manifest
 from mtlab.runs.results import costs
-from mtlab.runs.store import Store, store_root
+from mtlab.runs.store import Store, is_sweep, store_root
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,7 +50,7 @@ def run_frame(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
         run, study, cell, seed, label, state: as in the plan; state is that of `Store.states`.
         axis/PATH: the axis values; as JSON where values of one axis are of several types.
         train/…, val/…, test/…: every metric of the result, at the best checkpoint; val/primary and test/primary are
-        the primary metric of the task.
+        the primary metric of the task. A search sees no test data: its trials have no test/….
         steps, best_step, stopped_early; cut_texts: a sentence on texts that were too long for the tower, if any.
         cost/params, cost/params/PART, cost/trained_params, cost/flops (forward, of one example), cost/flops_training
         (of one example), cost/seconds, cost/examples_per_second, cost/memory (MiB).
@@ -64,7 +64,8 @@ def run_frame(store: Store, plan: Mapping[str, Any]) -> pl.DataFrame:
 
     """
     states = store.states(plan)
-    return _to_frame([_run(store, run, states[run["id"]]) for run in plan["runs"]])
+    test = not is_sweep(plan)
+    return _to_frame([_run(store, run, states[run["id"]], test=test) for run in plan["runs"]])
 
 
 def outcome_frame(store: Store, plan: Mapping[str, Any], *, split: str | None = None) -> pl.DataFrame:
@@ -138,14 +139,14 @@ def _read_outcomes(
     return scanned.join(of_run, on="file").select(columns).collect()
 
 
-def _run(store: Store, run: Mapping[str, Any], state: str) -> dict[str, Any]:
+def _run(store: Store, run: Mapping[str, Any], state: str, *, test: bool) -> dict[str, Any]:
     result = store.result(run["id"]) if state == "done" else None
     row = {"run": run["id"], "study": run.get("study"), "cell": run["cell"], "seed": run["seed"]}
     row |= {"label": run["label"], "state": state}
     row |= {f"axis/{path}": value for path, value in run["axes"].items()}
     if result is None:
         return row
-    row |= {name: float(value) for name, value in result["metrics"].items()}
+    row |= {name: float(value) for name, value in result["metrics"].items() if test or not name.startswith("test/")}
     row |= {name: result.get(name) for name in ("steps", "best_step", "stopped_early", "cut_texts")}
     return row | costs(result.get("cost", {})) | _environment(store, run["id"], result)
 

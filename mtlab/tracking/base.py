@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -153,6 +153,7 @@ class TrackerGroup:
         trackers: by name.
         failed: is called with the name of a tracker and its error.
         keep_files: names of those that get the files of a run.
+        no_images: names of those that get figures without their images.
 
     """
 
@@ -161,11 +162,13 @@ class TrackerGroup:
         trackers: Mapping[str, Tracker],
         failed: Callable[[str, Exception], None],
         keep_files: Collection[str] = (),
+        no_images: Collection[str] = (),
     ) -> None:
         self.trackers = dict(trackers)
         self.names = frozenset(trackers)  #: of all trackers at the start
         self.failed = failed
         self.keep_files = frozenset(keep_files)
+        self.no_images = frozenset(no_images)
 
     def start(self, run: TrackedRun) -> None:
         """See `Tracker.start`."""
@@ -177,7 +180,10 @@ class TrackerGroup:
 
     def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
         """See `Tracker.log`."""
-        self._each(lambda tracker: tracker.log(step, metrics, figures))
+        plain = {name: replace(it, png=None) if isinstance(it, TrackerFigure) else it for name, it in figures.items()}
+        self._each_by_name(
+            lambda name, tracker: tracker.log(step, metrics, plain if name in self.no_images else figures)
+        )
 
     def close(
         self, summary: Mapping[str, Any], files: Mapping[str, Path], *, failed: bool = False

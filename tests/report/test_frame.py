@@ -28,6 +28,13 @@ def test_one_row_per_run_with_everything_known_of_it(four):
     assert (row["mix/device"], row["mix/threads"], row["mix/code"]) == ("cpu", 1, "c0de")
 
 
+def test_of_a_search_test_data_are_not_shown(four):
+    plan = four.plan(["last", "bridge", "static", "adaptive"])
+    columns = frame.run_frame(four.store, plan | {"kind": "sweep"}).columns
+    assert "val/accuracy" in columns
+    assert not any(name.startswith("test/") for name in columns)
+
+
 def test_unfinished_runs_keep_their_row(fabric):
     fabric.finish("bridge", 0, 0.7)
     fabric.fail("bridge", 1)

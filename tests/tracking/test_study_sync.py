@@ -3,94 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
+from notebook import Notebook, make_sync
 from tracked_study import run_id
 
 from mtlab import files
 from mtlab.report.layer_table import COLUMNS
 from mtlab.report.sync.run_data import read_complete_steps, read_step_metrics
-from mtlab.report.sync.study_sync import StudySync
 from mtlab.runs.store import Store
-from mtlab.tracking.base import Receipt, Sink, TrackedRun, TrackerFigure, TrackerGroup, TrackerMedia, TrackerTable
-
-
-@dataclass
-class Taken:
-    about: TrackedRun
-    params: Mapping[str, Any] = field(default_factory=dict)
-    steps: list[int] = field(default_factory=list)
-    values: list[Mapping[str, float]] = field(default_factory=list)
-    shown: dict[str, TrackerMedia] = field(default_factory=dict)
-    summary: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, Path] = field(default_factory=dict)
-    failed: bool | None = None
-
-
-class Notebook(Sink):
-    """A sink that keeps runs as a server would: by id, and no step twice."""
-
-    live = images = checkpoints = False
-
-    def __init__(self, name: str = "notebook", *, fails: str = "", **wants: bool | None) -> None:
-        super().__init__(None, Path("notebook"))
-        self.name = name
-        self.fails = fails  #: the call that raises
-        self.runs: dict[str, Taken] = {}
-        for what, wanted in wants.items():
-            setattr(self, what, wanted)
-
-    def place(self, receipt: Receipt) -> str:
-        return f"on page {receipt['id']}"
-
-    def tracker(self) -> Page:
-        return Page(self)
-
-    def holds(self, receipt: Receipt) -> bool:
-        return receipt.get("id") in self.runs
-
-    def named(self, name: str) -> Taken:
-        (found,) = [run for run in self.runs.values() if run.about.name == name]
-        return found
-
-
-class Page:
-    def __init__(self, sink: Notebook) -> None:
-        self.sink = sink
-
-    def _maybe(self, call: str) -> None:
-        if self.sink.fails == call:
-            raise RuntimeError(f"no {call}\ntoday")
-
-    def start(self, about: TrackedRun) -> None:
-        self._maybe("start")
-        self.run = self.sink.runs.setdefault(about.id, Taken(about))
-
-    def params(self, values: Mapping[str, Any]) -> None:
-        self.run.params = values
-
-    def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
-        self._maybe("log")
-        if not self.run.steps or step > self.run.steps[-1]:
-            self.run.steps.append(step)
-            self.run.values.append(metrics)
-            self.run.shown |= figures
-
-    def close(self, summary: Mapping[str, Any], files: Mapping[str, Path], *, failed: bool = False) -> Receipt:
-        self._maybe("close")
-        self.run.summary, self.run.files, self.run.failed = summary, files, failed
-        return {"id": self.run.about.id}
-
-
-def make_sync(store: Store, *sinks: Notebook) -> tuple[StudySync, list[str], list[dict[str, Any]]]:
-    told: list[str] = []
-    progress: list[dict[str, Any]] = []
-    return StudySync(store, store.plan("tracked"), sinks, told.append, progress=progress.append), told, progress
+from mtlab.tracking.base import TrackedRun, TrackerFigure, TrackerGroup, TrackerTable
 
 
 def test_finished_runs_are_handed_on_whole(store: Store) -> None:
@@ -281,7 +205,9 @@ def test_a_run_that_is_killed_and_resumed_loses_and_doubles_no_step(store: Store
 def test_a_run_that_did_not_finish_is_ended_as_failed_and_goes_on_later(store: Store) -> None:
     folder, later = unfinished(store, 20)
     notebook = Notebook(live=True)
-    make_sync(store, notebook)[0].finish()
+    first, _, _ = make_sync(store, notebook)
+    first.poll()
+    first.finish()
     run = notebook.named("static, seed 0")
     assert run.failed is True
     assert not (store.derived(run_id(store, "static", 0)) / "tracking").exists()
@@ -292,6 +218,15 @@ def test_a_run_that_did_not_finish_is_ended_as_failed_and_goes_on_later(store: S
     assert (run.failed, run.steps) == (False, [0, 1, 2, 5, 10, 20, 30])
 
 
+def test_afterwards_a_run_that_goes_on_elsewhere_is_left_alone(store: Store) -> None:
+    unfinished(store, 20)
+    notebook = Notebook(live=True)
+    sync, told, progress = make_sync(store, notebook)
+    sync.finish()
+    assert "static, seed 0" not in [run.about.name for run in notebook.runs.values()]
+    assert (told, progress[-1]["done"], progress[-1]["of"]) == ([], 4, 4)
+
+
 def test_a_trial_that_was_pruned_has_not_failed_and_is_not_waited_for(store: Store) -> None:
     store.write_plan("tracked", store.plan("tracked") | {"kind": "sweep"})
     (store.run(run_id(store, "static", 1)) / "result.json").unlink()
@@ -300,6 +235,9 @@ def test_a_trial_that_was_pruned_has_not_failed_and_is_not_waited_for(store: Sto
     sync.finish()
     pruned = notebook.named("static, seed 1")
     assert (pruned.failed, pruned.steps[-1], pruned.summary) == (False, 20, {})
+    complete = notebook.named("static, seed 0").summary
+    assert "val/accuracy" in complete
+    assert not any(name.startswith("test/") for name in complete)  # a search sees no test data
     assert (told, progress[-1]["done"], progress[-1]["of"]) == ([], 4, 4)
 
 
@@ -390,3 +328,17 @@ def test_without_a_browser_figures_are_sent_without_pictures(store: Store, monke
     unasked, told, _ = make_sync(store, Notebook(images=None))
     unasked.finish()
     assert told == []
+
+
+def test_a_tracker_that_wants_no_pictures_gets_none_where_another_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtlab.report.figures import render
+
+    monkeypatch.setattr(render, "render_images", lambda drawn: [b"png"] * len(drawn))
+    plain, pictured = Notebook("plain", images=False), Notebook("pictured", images=True)
+    make_sync(store, plain, pictured)[0].finish()
+    for notebook, png in ((plain, None), (pictured, b"png")):
+        drawn = notebook.named("static, seed 0").shown["contributions"]
+        assert isinstance(drawn, TrackerFigure)
+        assert drawn.png == png

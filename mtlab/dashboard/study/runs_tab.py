@@ -17,6 +17,7 @@ from mtlab.report.figures.curves import plot_curves
 from mtlab.report.figures.layers.aggregation import plot_aggregation
 from mtlab.report.formats import numbers
 from mtlab.report.recordings import StudyRun
+from mtlab.runs.store import is_sweep
 
 PAGE_SIZE = 100  #: runs on a page of the table
 
@@ -101,6 +102,8 @@ def _side_by_side(request: StudyRequest, runs: Sequence[RunSummary]) -> Componen
 def _results(request: StudyRequest, names: Mapping[str, str]) -> Component:
     results = {run: (request.data.store.result(run) or {}).get("metrics", {}) for run in names}
     metrics = list(dict.fromkeys(metric for each in results.values() for metric in each if metric.count("/") == 1))
+    if is_sweep(request.plan):  # a search sees no test data
+        metrics = [metric for metric in metrics if not metric.startswith("test/")]
     if not metrics:
         return components.empty_notice("None of these runs is finished: there are curves, but no results yet.")
     columns = [TableColumn("at the best checkpoint", metrics, heads=True)]

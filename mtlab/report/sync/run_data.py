@@ -33,12 +33,17 @@ def run_params(store: Store, plan: Mapping[str, Any], run: Mapping[str, Any]) ->
     }
 
 
-def run_summary(store: Store, run: str) -> dict[str, Any]:
-    """Return the final numbers of a finished run: metrics of the best checkpoint, cost, layers, interventions."""
+def run_summary(store: Store, run: str, *, test: bool = True) -> dict[str, Any]:
+    """Return the final numbers of a finished run: metrics of the best checkpoint, cost, layers, interventions.
+
+    `test` says whether those of test data are among them.
+    """
     result = store.result(run) or {}
-    summary: dict[str, Any] = {**result.get("metrics", {}), "best_step": result.get("best_step")}
+    measured = result.get("metrics", {})
+    metrics = {name: value for name, value in measured.items() if test or not name.startswith("test/")}
+    summary: dict[str, Any] = {**metrics, "best_step": result.get("best_step")}
     summary |= {"steps": result.get("steps"), "stopped_early": result.get("stopped_early")}
-    summary |= {f"{name}_learned": learned for name, learned in learned_metrics(result.get("metrics", {})).items()}
+    summary |= {f"{name}_learned": learned for name, learned in learned_metrics(metrics).items()}
     summary |= {f"cost/{name}": value for name, value in flatten(result.get("cost", {}), separator="/").items()}
     layers, worth = reader.read_layers(store.run(run)), recordings.run_worth(store, run)
     if isinstance(layers, Layers):

@@ -73,6 +73,7 @@ class StudySync:
         self.closed: set[str] = set()  #: runs that were sent, or given up
         self.failures: Counter[tuple[str, str]] = Counter()  #: (sink, reason) → runs
         self.done = self.new = 0
+        self.over = False  #: is what is finished by now all that is sent?
         self.received = {sink.name: Received() for sink in self.sinks}
         states = self.store.states(self.plan) if is_sweep(self.plan) else {}
         #: Trials that were pruned or cut off: they have steps and no end, which is not waited for.
@@ -85,18 +86,19 @@ class StudySync:
         self.images: bool | None = True if True in wanted else None if None in wanted else False
 
     def poll(self) -> None:
-        """Send what is new since the last call."""
+        """Send what is new since the last call; once the study is over, no more of runs that go on elsewhere."""
         if self.plan.get("sequential"):  # its runs are asked for look by look
             self.plan = self.store.plan(self.plan["study"])
             self.runs = self._own_runs()
         for run in [run for run in self.runs if run not in self.closed]:
             if (self.store.run(run) / "result.json").exists():
                 self._each(run, self._finish)
-            elif any(sink.live for sink in self.sinks) or run in self.open:
+            elif run in self.open or ((not self.over or run in self.cut) and any(sink.live for sink in self.sinks)):
                 self._each(run, self._advance)
 
     def finish(self) -> None:
         """Send what is left, failed runs as such, close runs that will not go on, and send the comparison."""
+        self.over = True
         self.poll()
         for run in [run for run in self.runs if run not in self.closed]:
             if (failure := self.store.failure(run)) is not None:
@@ -175,7 +177,7 @@ class StudySync:
             kept = {"best.safetensors": best} if best.is_file() else {}
             for group in groups:
                 _log_steps(group, steps, media)
-                given |= group.close(run_data.run_summary(self.store, run), kept)
+                given |= group.close(run_data.run_summary(self.store, run, test=not is_sweep(self.plan)), kept)
         if given:
             files.write_json(path, {"format": 1, "of": of, "receipts": {**receipts, **given}})
         self._report_progress(receipts, given, lacking)
@@ -207,11 +209,17 @@ class StudySync:
         self.progress(
             {
                 "done": self.done,
-                "of": len(self.runs) - len(self.cut) + 1,
+                "of": self._count() + 1,
                 "new": self.new,
                 "sinks": {name: asdict(received) for name, received in self.received.items()},
             }
         )
+
+    def _count(self) -> int:
+        """Count the runs that are to be sent."""
+        if not self.over:
+            return len(self.runs) - len(self.cut)
+        return sum((self.store.run(run) / "result.json").exists() for run in self.runs)
 
     def _start(self, run: str, sinks: Sequence[Sink]) -> TrackerGroup:
         planned = self.runs[run]
@@ -243,7 +251,8 @@ class StudySync:
                 self.log(f"{sink}: {about.name} was not sent: {why}")
 
         keep_files = [sink.name for sink in sinks if sink.checkpoints]
-        group = TrackerGroup({sink.name: sink.tracker() for sink in sinks}, failed, keep_files)
+        no_images = [sink.name for sink in sinks if sink.images is False]
+        group = TrackerGroup({sink.name: sink.tracker() for sink in sinks}, failed, keep_files, no_images)
         group.start(about)
         return group
 
