@@ -180,6 +180,17 @@ def test_status_is_watched_while_a_launcher_may_ask_for_more_seeds(
     assert waited == [status.INTERVAL]
 
 
+def test_status_is_not_watched_once_a_study_was_stopped(
+    store: Store, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = {"host": "here", "launcher": 1}
+    store.log_launch("study", {**who, "event": "launch", "process": current_process().to_json()})
+    monkeypatch.setattr(status.time, "sleep", lambda _: store.log_launch("study", {**who, "event": "end"}))
+    code, out, _ = told("status", "study", "--watch")
+    assert code == 0
+    assert "new" in out
+
+
 @pytest.mark.slow
 def test_a_quiet_run_prints_nothing(tmp_path: Path, told: Told) -> None:
     study = write_study(tmp_path, "axes: {manager: [last]}\nset: {train: {length: {steps: 1}, eval_every: 1}}", "small")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 2.0  #: seconds between two looks of `--watch`
 ENDED = frozenset({"done", "failed", "blocked", "pruned"})
+LEFT = frozenset({"new", "interrupted"})  #: they wait for a launcher
 
 
 def status(
@@ -31,7 +32,10 @@ def status(
     store: StoreOption = None,
     as_json: JsonOption = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every two seconds, until all runs have ended; or Ctrl-C.")
+        bool,
+        typer.Option(
+            "--watch", help="Show it again every two seconds, until all runs have ended or been stopped; or Ctrl-C."
+        ),
     ] = False,
 ) -> None:
     """Show the progress of studies: runs by state, step, metric, failures. Reads stored plans, never expands a file."""
@@ -82,21 +86,33 @@ def _shown(statuses: Sequence[StudyStatus], *, single: bool) -> Group:
 
 
 def _watch(store: Store, names: Sequence[str], *, single: bool) -> None:
-    """Show the status anew until no run is left that runs, waits or could begin, and no launcher that may add some."""
+    """Show the status anew until no run is left that runs, waits or could begin, and no launcher that may add some.
+
+    Runs that nobody works on are waited for only where no launcher has begun yet.
+    """
     from rich.console import Console
     from rich.live import Live
 
     from mtlab.launch.status import study_statuses
-    from mtlab.workflow.detached import find_launchers
 
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
             statuses = study_statuses(store, names)
             live.update(_shown(statuses, single=single), refresh=True)
-            ended = ENDED.issuperset(state for each in statuses for state in each.counts)
-            if ended and not any(find_launchers(store, name).here for name in names):
+            if not any(_goes_on(store, name, each.counts.keys()) for name, each in zip(names, statuses, strict=True)):
                 return
             time.sleep(INTERVAL)
+
+
+def _goes_on(store: Store, study: str, states: Set[str]) -> bool:
+    """Return whether a study that has runs in these states may change: see `_watch`."""
+    from mtlab.workflow.detached import find_launchers
+
+    launchers = find_launchers(store, study)
+    if states <= ENDED:
+        return bool(launchers.here)  # it may ask for more seeds
+    begun = (store.study(study) / "launch.jsonl").exists()
+    return bool(launchers.here or launchers.elsewhere or not begun or not states <= ENDED | LEFT)
 
 
 def _damaged_plans(store: Store, names: Sequence[str]) -> dict[str, UserError]:
