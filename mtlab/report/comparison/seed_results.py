@@ -84,7 +84,9 @@ def unjudged_note(
     if not seeds:
         return ()
     floor = format_score(max(floors[seed] for seed in seeds), metric)
-    problem = f"even all examples right, or all of one cluster, would be no more than chance above the best blind answer ({floor})"
+    problem = (
+        f"so few examples, or clusters, that all right would be no more than chance above the best blind ({floor})"
+    )
     return (f"whether it has learned cannot be told ({len(seeds)} of {len(results)} seeds): {problem}",)
 
 
