@@ -85,7 +85,7 @@ def unjudged_note(
         return ()
     floor = format_score(max(floors[seed] for seed in seeds), metric)
     problem = (
-        f"so few examples, or clusters, that all right would be no more than chance above the best blind ({floor})"
+        f"so few examples or clusters: all right would be no more than chance above the best blind answer ({floor})"
     )
     return (f"whether it has learned cannot be told ({len(seeds)} of {len(results)} seeds): {problem}",)
 
