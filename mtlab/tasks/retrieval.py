@@ -36,7 +36,9 @@ class Retrieval(Task):
         """Options of the heads and of ranking."""
 
         candidates: int = option(
-            128, "of each image or caption, how many of the best by contrast are ranked by matching", minimum=10
+            128,
+            "ranked by matching: pairs of which either is among so many that the contrast finds nearest to the other",
+            minimum=10,
         )
 
     metrics: ClassVar[Directions] = dict.fromkeys(("recall", *recall.RECALLS, recall.BY_CONTRAST), "max")

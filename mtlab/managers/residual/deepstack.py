@@ -29,9 +29,9 @@ from mtlab.managers.bridges.base import expert_number
 class DeepStack(Manager):
     """One level after another is added to the previous state: c + u, without norm, weight or parameters.
 
-    At the first cross-modal layer c is the top expert. From cross-modal layer `start` on, every `interval`-th layer
-    adds the next of `experts`, the lowest offered level first; levels that are left over at the last layer are never
-    read. Source: DeepStack (arXiv 2406.04334), there with crops of a higher resolution in place of levels; with
+    At the first cross-modal layer c is the top expert. From the layer that has `start` layers below it on, every
+    `interval`-th layer adds the next of `experts`, the lowest offered level first; levels that are left over at the
+    last layer are never read. Source: DeepStack (arXiv 2406.04334), there with crops of a higher resolution in place of levels; with
     levels in Qwen3-VL (arXiv 2511.21631), which adds them behind the first layers of its language model: in front of
     the next ones.
     """

@@ -86,7 +86,9 @@ def claim_adaptivity(room: Room | None, detectable: float | None, metric: str) -
         return Claim(about, False, (f"{measured}, and {_points(ROOM, metric)} are needed",))
     if room.gain.interval is None or room.gain.interval[0] <= 0:
         return Claim(about, False, (f"{measured}, which these seeds do not show to be above 0",))
-    if detectable is not None and detectable > room.gain.mean:
+    if detectable is None:
+        return Claim(about, False, (f"{measured}; what {STUDY_SEEDS} seeds detect is not known yet",))
+    if detectable > room.gain.mean:
         problem = f"{measured}, less than the {_points(detectable, metric)} that {STUDY_SEEDS} seeds detect"
         return Claim(about, False, (problem,))
     picked = ", ".join(f"{one.family}: {one.best.label}" for one in room.families)
