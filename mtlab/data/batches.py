@@ -57,8 +57,11 @@ class Batch:
         return self if device.type == "cpu" else self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """Move to page-locked memory, from which a copy to the accelerator needs no waiting."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        """Move to page-locked memory, from which a copy to the accelerator needs no waiting.
+
+        Cached levels of a batch are views of one buffer, which torch's own `pin_memory` would lock once for each.
+        """
+        return self._map(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         masked, matching = self.masked, self.matching

@@ -133,11 +133,9 @@ class Loop:
         )
         progress.step += 1
         progress.loss_steps += 1
-        logs = progress.step % LOG_EVERY == 0 or progress.step == self.steps
-        if logs:
-            self._read_loss()
         progress.seconds += time.perf_counter() - started
-        if logs:
+        if progress.step % LOG_EVERY == 0 or progress.step == self.steps:
+            self._read_loss()
             progress.train_loss = progress.loss_sum / progress.loss_steps
             progress.loss_sum, progress.loss_steps = 0.0, 0
             self.loss_sum.zero_()
@@ -180,8 +178,10 @@ class Loop:
             self.metrics_log.add(self.progress.step, self.progress.seconds, values)
 
     def _read_loss(self) -> None:
-        """Wait for the device, and check the loss that it has summed."""
+        """Wait for the device, which is time of the steps, and check the loss that it has summed."""
+        started = time.perf_counter()
         self.progress.loss_sum = self.loss_sum.item()
+        self.progress.seconds += time.perf_counter() - started
         if not math.isfinite(self.progress.loss_sum):
             raise DivergedError(f"the training loss is {self.progress.loss_sum} at step {self.progress.step}")
 

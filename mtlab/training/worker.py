@@ -205,9 +205,10 @@ def _train(
     progress = Loop(run, run_dir, interrupts).train()
     group.barrier()  # until the best checkpoint is there, which all read now
     result = finish(run, progress, run_dir, run_config["cost"], interrupts.check)
-    if group.is_main:
-        write_result(run_dir, result)
-    group.barrier()  # if one ended early, torchrun would end the others
+    with interrupts.deferred():  # the run is as good as finished, and its last checkpoint goes before it has a result
+        if group.is_main:
+            write_result(run_dir, result)
+        group.barrier()  # if one ended early, torchrun would end the others
     metrics = summary_metrics(result["metrics"]).items()
     shown = ", ".join(f"{name} {format_metric(value, name)}" for name, value in metrics)
     print(f"finished after {progress.step} steps: {shown}", flush=True)

@@ -8,14 +8,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from patience import wait_for
 from tiny_runs import run_folder
 
-from mtlab.launch.local import fork_server
+from mtlab.launch.local import fork_server, pool
 from mtlab.launch.local.pool import LocalPool
 from mtlab.launch.pool import Attempt
 from mtlab.processes import running_process
@@ -174,3 +176,21 @@ def test_a_source_file_that_is_just_being_replaced_ends_no_launch(
     run = run_folder(tmp_path)
     trained(run, forks=True, command=lambda run: ["sh", "-c", f"echo started; touch {run}/result.json"])
     assert (run / "log.txt").read_text() == "started\n"
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_worker_is_asked_to_stop_once_and_killed_whenever_forced(
+    monkeypatch: pytest.MonkeyPatch, *, forked: bool
+) -> None:
+    """A second SIGTERM would kill it while it writes its checkpoint."""
+    sent: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda _, number: sent.append(number))
+
+    async def stop() -> None:
+        process: Any = SimpleNamespace(pid=os.getpid(), returncode=None)
+        worker = fork_server.ForkedWorker(os.getpid()) if forked else pool._Worker(process, (), Counter())
+        for force in (False, False, True, True):
+            worker.stop(force=force)
+
+    asyncio.run(stop())
+    assert sent == [signal.SIGTERM, signal.SIGKILL, signal.SIGKILL]

@@ -104,6 +104,22 @@ def test_what_cannot_be_trained_is_refused_before_caches_are_filled(
     assert key in json.loads((folder / "failure.json").read_text())["error"]
 
 
+def test_a_signal_while_the_result_is_written_loses_nothing(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def interrupted(path: Path, **options: bool) -> None:
+        unlink(path, **options)
+        if path.name == "last.safetensors":
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    folder = make_run()
+    assert train(folder) == 0
+    assert (folder / "result.json").exists()
+
+
 def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path) == 2
     assert "no run directory" in capsys.readouterr().err

@@ -240,6 +240,7 @@ class ForkedWorker:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._identity = running_process(pid)
+        self._asked = False  #: was it asked to stop? A second SIGTERM would kill it at its checkpoint
         self._ended: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
 
     @property
@@ -260,7 +261,8 @@ class ForkedWorker:
         return await self._ended
 
     def stop(self, *, force: bool = False) -> None:
-        """Send SIGTERM, or SIGKILL, to its process group."""
-        if not self._ended.done():
+        """Send SIGTERM once, or SIGKILL, to its process group."""
+        if not self._ended.done() and (force or not self._asked):
+            self._asked = True
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL if force else signal.SIGTERM)

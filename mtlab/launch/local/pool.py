@@ -124,6 +124,7 @@ class _Worker:
         self.process = process
         self.gpus = tuple(gpus)
         self._load = load
+        self._asked = False  #: was it asked to stop? A second SIGTERM would kill it at its checkpoint
 
     @property
     def details(self) -> Mapping[str, Any]:
@@ -137,8 +138,9 @@ class _Worker:
         return ExitStatus(code)
 
     def stop(self, *, force: bool = False) -> None:
-        """Send SIGTERM, or SIGKILL, to its process group."""
-        if self.process.returncode is None:
+        """Send SIGTERM once, or SIGKILL, to its process group."""
+        if self.process.returncode is None and (force or not self._asked):
+            self._asked = True
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL if force else signal.SIGTERM)
 

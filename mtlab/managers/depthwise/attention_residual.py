@@ -32,10 +32,10 @@ class AttentionResidual(DepthSum):
     - `delta`, `delta_block`: what each layer, or finished block, has changed; the sum is added to the newest state.
 
     The newest state (with `block` the work of the open block) is a source of its own, twice where it is in the list
-    already, with β (`recency`) on its score; not so in the delta modes. An intervention keeps what the levels weigh in all, but in the delta modes and with
-    `gate: alpha` or `gate_sources`, where weights are no shares. Source: Attention Residuals (Kimi Team, arXiv
-    2603.15031), as re-implemented in wdlctc/open-attention-residuals; there in front of each sublayer, here of each
-    cross-modal layer.
+    already, with β (`recency`) on its score; not so in the delta modes. An intervention keeps what the levels weigh in
+    all, but in the delta modes and with `gate: alpha` or `gate_sources`, where weights are no shares. Source: Attention
+    Residuals (Kimi Team, arXiv 2603.15031), as re-implemented in wdlctc/open-attention-residuals; there in front of
+    each sublayer, here of each cross-modal layer.
     """
 
     @dataclass(frozen=True, kw_only=True)

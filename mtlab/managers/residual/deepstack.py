@@ -31,9 +31,9 @@ class DeepStack(Manager):
 
     At the first cross-modal layer c is the top expert. From the layer that has `start` layers below it on, every
     `interval`-th layer adds the next of `experts`, the lowest offered level first; levels that are left over at the
-    last layer are never read. Source: DeepStack (arXiv 2406.04334), there with crops of a higher resolution in place of levels; with
-    levels in Qwen3-VL (arXiv 2511.21631), which adds them behind the first layers of its language model: in front of
-    the next ones.
+    last layer are never read. Source: DeepStack (arXiv 2406.04334), there with crops of a higher resolution in place
+    of levels; with levels in Qwen3-VL (arXiv 2511.21631), which adds them behind the first layers of its language
+    model: in front of the next ones.
     """
 
     @dataclass(frozen=True, kw_only=True)
