@@ -107,6 +107,20 @@ SECRET = "Xq7" * 12
             "URL",
         ),
         (f"launcher: {{name: slurm, setup: ['export WANDB_API_KEY={SECRET}']}}", "launcher.setup[0]", "environment"),
+        (
+            f"set: {{data: {{name: shards, folder: 'https://host/x?sv=2024&sig={SECRET}'}}}}",
+            "set.data.folder",
+            "a key in a URL",
+        ),
+        (f"set: {{data: {{name: shards, folder: 'https://ghp_{SECRET}@host/x'}}}}", "set.data.folder", "URL"),
+        (f"set: {{data: {{name: shards, folder: 'https://me:a${SECRET}@host/x'}}}}", "set.data.folder", "password"),
+        (
+            f"set: {{data: {{name: shards, folder: 'pipe: curl -u me:{SECRET} https://host/{{}}'}}}}",
+            "set.data.folder",
+            "a key in a command",
+        ),
+        (f"launcher: {{name: slurm, setup: ['export WANDB_KEY = {SECRET}']}}", "launcher.setup[0]", "environment"),
+        (f"tracking: {{mine: {{api_key: '{SECRET}'}}}}", "tracking.mine.api_key", "a secret, by its name"),
         (f"why: with hf_{SECRET}", "why", "a key of Hugging Face"),
     ],
 )
@@ -125,6 +139,7 @@ def test_a_study_with_a_secret_is_refused_before_anything_is_written(
 
 def test_what_only_resembles_a_secret_is_no_secret() -> None:
     harmless = ["https://host:8080/x@2", "export HF_TOKEN=$TOKEN", "tokens = 3", "s3://bucket/token", "hf_hub", "a:b@c"]
+    harmless += ["postgresql://me:$PGPASSWORD@host/x", "https://host/x?key=$KEY", "keys=3", "git@host:me/x", "-u me:x"]
     assert [*find_credentials({"why": harmless, "set": {"train": {"lr": 1e-3}}})] == []
 
 

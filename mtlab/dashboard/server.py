@@ -74,21 +74,29 @@ def serve(root: Path, host: str, port: int | None, log: Callable[[str], None]) -
 
 def greeting(data: Any, host: str, port: int) -> list[str]:
     """Return the lines that say where the pages are and who can see them."""
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{port}/"
+    address = f"{page_address(host, port)}/"
     studies = data.store.study_names()
     lines = [
         f"dashboard of {data.store.root} ({len(studies)} {'study' if len(studies) == 1 else 'studies'}): {address}"
     ]
-    if not is_local(host):
-        lines.append(
-            f"warning: everybody who reaches {host} on port {port} can read this store: there is no password "
-            "(without --host, only this machine can)"
-        )
+    lines += host_warning(host, port, "read this store")
     if not studies:
         command = shell_command("run", "quickstart", store=data.store)
         lines.append(f"the store is empty: `{command}` makes a first study, which the page then shows")
     return [*lines, "Ctrl-C stops it"]
+
+
+def page_address(host: str, port: int) -> str:
+    """Return the address of a server without a path."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def host_warning(host: str, port: int, power: str) -> list[str]:
+    """Return a line on what everybody can do who reaches a server; none if only this machine does."""
+    if is_local(host):
+        return []
+    who = f"warning: everybody who reaches {host} on port {port} can {power}"
+    return [f"{who}: there is no password (without --host, only this machine can)"]
 
 
 def bind(host: str, port: int | None) -> socket.socket:

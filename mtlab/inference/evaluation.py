@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab.config.check import check_config, to_plain
+from mtlab.config.credentials import find_credentials
 from mtlab.config.hashing import digest
 from mtlab.config.nodes import lookup_entry, lookup_options
 from mtlab.config.registry import Registry
@@ -323,6 +324,8 @@ def _node(registry: Registry[Any], own: Mapping[str, Any], text: str | None, key
         elif not equals or not option.strip():
             raise UserError(f"{part!r}: expected OPTION=VALUE, as in --{key} NAME,OPTION=VALUE", key=f"--{key}")
         given[option.strip()] = scalar(value) if value.strip() else None
+    for option, what in find_credentials(given):
+        raise UserError(f"holds {what}: leave it out, it is stored with the result", key=f"--{key} {option}")
     name = given.get("name", own["name"])
     base = dict(own) if name == own["name"] else {}
     try:

@@ -164,6 +164,10 @@ def test_other_data_fill_the_expert_cache_and_are_read_from_it(
         (["small:mean:0", "--data", "planted,classes"], "'classes': expected OPTION=VALUE"),
         (["small:mean:0", "--data", "classes=x"], "--data classes: "),
         (
+            ["small:mean:0", "--data", "shards,folder=https://me:word@host/x"],
+            "--data folder: holds a password in a URL",
+        ),
+        (
             ["small:mean:0", "--data", "shapes,train=64,val=24,families=[count]"],
             "read the texts of data set `planted` alone",
         ),

@@ -20,8 +20,9 @@ from mtlab.dashboard.address import PageAddress
 from mtlab.dashboard.app import render_page
 from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.dashboard.page import PageRequest
+from mtlab.dashboard.server import host_warning
 from mtlab.dashboard.sweep import trial_artifacts
-from mtlab.dashboard.sweep.optuna_dashboard import attach_figures_until
+from mtlab.dashboard.sweep.optuna_dashboard import attach_figures_until, combine
 from mtlab.errors import UserError
 from mtlab.sweeps.storage.base import open_storage
 from mtlab.sweeps.stored import load_searches
@@ -124,6 +125,21 @@ def test_without_a_browser_to_draw_it_says_so_once_and_goes_on(opened: Opened, m
     monkeypatch.setattr("mtlab.dashboard.sweep.optuna_dashboard.attach_pending", fail)
     attach_figures_until(opened.store, "hunt", opened.storage, None, threading.Event(), said.append)  # type: ignore[arg-type]
     assert said == ["no figures at the trials: pictures of figures need Chrome or Chromium on this machine"]
+
+
+def test_searches_are_framed_nowhere_and_a_host_of_others_is_warned_of() -> None:
+    sent: list[tuple[str, str]] = []
+
+    def searches(_: object, start: Any) -> list[bytes]:
+        start("200 OK", [("Content-Type", "text/html")])
+        return [b"searches"]
+
+    app = combine(searches, None, local=True)
+    environ = {"PATH_INFO": "/dashboard", "HTTP_HOST": "localhost:8050"}
+    assert list(app(environ, lambda _, headers: sent.extend(headers))) == [b"searches"]
+    assert ("X-Frame-Options", "DENY") in sent
+    assert host_warning("127.0.0.1", 8050, "delete") == []
+    assert "everybody who reaches 0.0.0.0 on port 8050 can delete" in host_warning("0.0.0.0", 8050, "delete")[0]
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlab.dashboard.dashboard_data import DashboardData
-from mtlab.dashboard.server import bind, is_foreign, is_local, protect
+from mtlab.dashboard.server import bind, host_warning, is_foreign, is_local, page_address, protect
 from mtlab.dashboard.sweep import trial_artifacts
 from mtlab.dashboard.sweep.trial_artifacts import BATCH
 from mtlab.errors import UserError, missing_extra
@@ -72,10 +72,11 @@ def serve(root: Path, name: str, host: str, port: int | None, log: Callable[[str
                 name="figures",
             )
             keeper.start()
-            log(f"searches of {name}: http://{host}:{server.port}/dashboard")
-            log(
-                f"its page: http://{host}:{server.port}/sweep · runs, studies: http://{host}:{server.port}/study/{name}"
-            )
+            address = page_address(host, server.port)
+            log(f"searches of {name}: {address}/dashboard")
+            log(f"its page: {address}/sweep · runs, studies: {address}/study/{name}")
+            for line in host_warning(host, server.port, "read this store, and change and delete its searches"):
+                log(line)
             log("Ctrl-C stops it")
             server.serve_forever()
         finally:
@@ -87,8 +88,11 @@ def serve(root: Path, name: str, host: str, port: int | None, log: Callable[[str
 def combine(searches: Application, ours: Any, *, local: bool) -> Application:
     """Combine optuna-dashboard, which writes to the storage, and our pages into one application.
 
-    Requests of other sites' pages are refused, see `is_foreign`.
+    Requests of other sites' pages are refused, see `is_foreign`, and none may show these in a frame.
     """
+
+    def framed_nowhere(start: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda status, headers, *rest: start(status, [*headers, ("X-Frame-Options", "DENY")], *rest)
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
@@ -98,7 +102,7 @@ def combine(searches: Application, ours: Any, *, local: bool) -> Application:
         if path == "/":
             start("302 Found", [("Location", "/dashboard")])
             return [b""]
-        return searches(environ, start) if path.startswith(OPTUNA) else ours(environ, start)
+        return searches(environ, framed_nowhere(start)) if path.startswith(OPTUNA) else ours(environ, start)
 
     return answer
 
