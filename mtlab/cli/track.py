@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtlab.cli.options import StoredStudy, StoreOption
+from mtlab.cli.options import PluginsOption, StoredStudy, StoreOption
 from mtlab.cli.output import progress_bar
 from mtlab.cli.stored import stored_study_name
 from mtlab.errors import UserError
@@ -51,6 +51,7 @@ def sync(
         bool, typer.Option("--offline", help="Write W&B's offline files into the store, and send nothing to W&B.")
     ] = False,
     store: StoreOption = None,
+    no_plugins: PluginsOption = False,
 ) -> None:
     """Send the finished runs of a study and their comparison to trackers, except what is there already.
 
@@ -68,7 +69,7 @@ def sync(
         raise UserError("is an archive: trackers are sent what is in a store", file=opened.archive)
     name = stored_study_name(file, opened)
     plan = opened.plan(name)
-    chosen = _choose(stored_tracking(plan), to or [])
+    chosen = _choose(stored_tracking(plan, plugins=not no_plugins), to or [])
     chosen = _with_settings(chosen, setting or [])
     chosen = _with_wandb(chosen, project, entity, offline=offline)
     _refuse_missing(chosen)
@@ -88,6 +89,7 @@ def workspace(
     project: ProjectOption = None,
     entity: EntityOption = None,
     store: StoreOption = None,
+    no_plugins: PluginsOption = False,
 ) -> None:
     """Save a workspace in Weights & Biases that compares the variants of a study layer by layer.
 
@@ -104,7 +106,9 @@ def workspace(
     if opened.archive is not None:
         raise UserError("is an archive: trackers are sent what is in a store", file=opened.archive)
     plan = opened.plan(stored_study_name(file, opened))
-    chosen = _with_wandb(_choose(stored_tracking(plan), [WANDB]), project, entity, offline=False)
+    chosen = _with_wandb(
+        _choose(stored_tracking(plan, plugins=not no_plugins), [WANDB]), project, entity, offline=False
+    )
     typer.echo(f"saved: {save_workspace(opened, plan, chosen[WANDB])}")
 
 

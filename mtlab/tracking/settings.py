@@ -40,14 +40,14 @@ def plain_tracking(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: to_plain(each) for name, each in options.items()}
 
 
-def stored_tracking(plan: Mapping[str, Any]) -> TrackerOptions:
+def stored_tracking(plan: Mapping[str, Any], *, plugins: bool = True) -> TrackerOptions:
     """Return the trackers of a stored plan; the study's plug-ins are imported if one is none of ours.
 
     Raises:
-        UserError: a tracker is unknown here, or its options have changed since.
+        UserError: a tracker is unknown here, its options have changed since, or `plugins` forbids those that it needs.
 
     """
     given = {name: options for name, options in (plan.get("tracking") or {}).items() if options is not None}
     if given.keys() - {entry.name for entry in TRACKERS}:
-        import_plugins(plan.get("plugins") or [], Path(plan.get("plugin_folder") or "."))
+        import_plugins(plan.get("plugins") or [], Path(plan.get("plugin_folder") or "."), allowed=plugins)
     return check_tracking(given)

@@ -160,6 +160,7 @@ def test_json_keys_are_documented(told: Told) -> None:
     [
         (["--image", "x.png"], "--image: goes with --text SENTENCE"),
         (["--text", "hello"], "--text: goes with --image FILE"),
+        (["--html", "out.html", "--json"], "--html and --json contradict each other"),
         (["--image", "x.png", "--text", "hello", "--example", "val/0/0"], "--example: names an example"),
         (["--image", "nothing.png", "--text", "hello"], "nothing.png: no such image"),
         (["--image", __file__, "--text", "hello"], "test_inspect.py: "),

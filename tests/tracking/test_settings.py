@@ -72,6 +72,9 @@ def test_a_plug_in_brings_a_tracker_of_its_own(tmp_path: Path, monkeypatch: pyte
     made = plan(tmp_path, text)
     monkeypatch.delitem(sys.modules, "postal")  # as in another process, which has the stored plan alone
     monkeypatch.delitem(TRACKERS.entries, "postcards")
+    with pytest.raises(UserError, match="postal"):
+        stored_tracking(made, plugins=False)
+    assert "postal" not in sys.modules
     assert stored_tracking(made)["postcards"].stamp == "red"
     with pytest.raises(UserError, match=r"tracking\.postcards\.stmp: unknown key; did you mean 'stamp'"):
         plan(tmp_path, text.replace("stamp: red", "stmp: red"))

@@ -66,6 +66,8 @@ def inspect(
     from mtlab.inference.inspection import summary
     from mtlab.runs.store import store_root
 
+    if as_json and html is not None:
+        raise UserError("--html and --json contradict each other: give one", file="command line")
     if (image is None) != (text is None):
         given, other = ("--image", "--text SENTENCE") if text is None else ("--text", "--image FILE")
         raise UserError(f"goes with {other}: a model reads an image and a sentence together", key=given)
