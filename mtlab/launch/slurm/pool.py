@@ -210,9 +210,7 @@ class _Job:
         self.stopping = False
         self.killing = False
         self.cancelled = False  #: has the last request to stop been passed on?
-        self._others = (
-            False  #: is it another launcher's, which lives or may live? Then it is watched and never cancelled
-        )
+        self._others = False  #: is it that of another launcher, which may live? It is watched, then, never cancelled
         self.ended: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
         self._pending = number is None
         self._unconfirmed = 0
