@@ -45,7 +45,8 @@ def detach(words: Sequence[str], store: Store, name: str, status: Sequence[str],
     process = start_detached(words, store, name)
     code = process.poll()
     if code is not None:  # nothing was left to do, or something is wrong
-        typer.echo(log.read_bytes()[before:].decode(errors="replace"), nl=False, err=code != 0)
+        if code or not quiet:
+            typer.echo(log.read_bytes()[before:].decode(errors="replace"), nl=False, err=code != 0)
     elif not quiet:
         typer.echo(f"{name} goes on in the background (process {process.pid}); what it prints: {log}")
         following = [shell_command(*each, store=store) for each in (status, ("logs", "RUN", "-f"), ("cancel", name))]

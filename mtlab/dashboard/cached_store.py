@@ -62,7 +62,7 @@ class FileCache:
             with self._lock:
                 self._held[name] = held
         if isinstance(held[1], UserError):
-            raise held[1]
+            raise held[1].with_traceback(None)  # else it would grow, and hold its frames, each time
         value: T = held[1]
         return value
 

@@ -72,6 +72,9 @@ def equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+MISSING = object()  #: what a configuration has where it lacks a setting, for `lookup`
+
+
 def lookup(config: Mapping[str, Any], path: str, default: Any = None) -> Any:
     """Return the value at a dotted path, or `default` if the configuration has no such key."""
     found: Any = config
@@ -90,7 +93,7 @@ def whole(path: str) -> str:
 def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Return whether every path of `conditions` has its value (or one of a list of values) in `config`."""
     for path, wanted in conditions.items():
-        value = lookup(config, path)
+        value = lookup(config, path, MISSING if "." in path else None)  # null is the value of an option that is there
         if isinstance(value, Mapping) and "name" in value:
             value = value["name"]
         options = [wanted, *(wanted if isinstance(wanted, list) else ())]  # a list may be a value itself
@@ -198,7 +201,7 @@ def _value(name: str, value: Any) -> Value:
 
 
 def _label(given: Any, axis: str) -> str:
-    if isinstance(given, str | int | float) and not isinstance(given, bool) and (label := str(given).strip()):
+    if isinstance(given, str | int | float) and not isinstance(given, bool) and (label := one_line(str(given))):
         return label
     raise UserError(f"expected a name under `label`, found {given!r}", key=f"axes.{axis}")
 
@@ -264,4 +267,9 @@ def plain_label(value: Any) -> str:
         return "[" + ", ".join(plain_label(item) for item in value) + "]"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {plain_label(item)}" for key, item in value.items())
-    return str(value)
+    return one_line(str(value))
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks, as names in tables are."""
+    return " ".join(text.split())

@@ -182,10 +182,13 @@ def test_what_was_read_is_kept_as_long_as_its_file_stays(tmp_path: Path) -> None
     path.write_text("one")
     assert [cache.read(path, reader), cache.read(path, reader)] == ["one", "one"]
     path.write_text("bad")
-    for _ in range(2):
-        with pytest.raises(UserError, match="is bad"):
+    frames = []
+    for _ in range(5):
+        with pytest.raises(UserError, match="is bad") as caught:
             cache.read(path, reader)
+        frames.append(len(caught.traceback))
     assert read == ["one", "bad"]
+    assert max(frames[1:]) == min(frames[1:])  # what is raised again and again holds no more and more frames
     path.unlink()
     with pytest.raises(FileNotFoundError):
         cache.read(path, reader)

@@ -69,6 +69,37 @@ def test_a_camera_held_sideways_is_turned_upright(tmp_path: Path) -> None:
     assert read_image(tmp_path / "photo.jpg").shape == (16, 8, 3)
 
 
+def test_streamed_images_are_turned_as_those_that_are_read_are(tmp_path: Path) -> None:
+    """Torchvision finds no tag behind XMP, of four bytes, in XMP, or behind the pixels of a PNG."""
+
+    def segment(content: bytes) -> bytes:
+        return b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+
+    def saved(kind: str, **options: object) -> bytes:
+        stream = io.BytesIO()
+        Image.new("RGB", (32, 16), RED).save(stream, kind, **options)
+        return stream.getvalue()
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90°
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"></x:xmpmeta>'
+    adobe = segment(b"http://ns.adobe.com/xap/1.0/\0" + xmp)
+    long = b"Exif\0\0MM\0*" + struct.pack(">IHHHIII", 8, 1, 0x112, 4, 1, 6, 0)
+    tagged, plain, png = saved("JPEG", exif=exif), saved("JPEG"), saved("PNG", exif=exif)
+    start, end = png.index(b"eXIf") - 4, png.index(b"IDAT") - 4
+    moved = png[:start] + png[end:-12] + png[start:end] + png[-12:]
+    images = (
+        tagged,
+        plain[:2] + adobe + tagged[2:],
+        plain[:2] + segment(long) + plain[2:],
+        plain[:2] + adobe + plain[2:],
+    )
+    for number, data in enumerate((*images, png, moved)):
+        assert decode_image(data, str(number)).shape == (32, 16, 3), number
+        assert decode_pixels(data, str(number)).shape == (3, 32, 16), number
+    assert decode_pixels(plain, "plain").shape == (3, 16, 32)
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
 def test_a_disk_that_does_not_answer_is_no_damaged_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

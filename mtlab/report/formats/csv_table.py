@@ -97,11 +97,14 @@ def write_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) ->
 
 
 def _published_by_cell(report: StudyReport) -> dict[str, tuple[dict[str, float], list[str]]]:
-    """Return the published values by metric, and their sources, of each cell; methods without a cell by label."""
+    """Return the published values by metric, and their sources, of each cell; methods without a cell by label.
+
+    Where several sources have a value of the same metric, the further ones have their source behind the metric.
+    """
     published: dict[str, tuple[dict[str, float], list[str]]] = {}
     for row in report.published_rows:
         values, sources = published.setdefault(row.label if row.cell is None else row.cell, ({}, []))
-        values[row.metric] = row.value
+        values[row.metric if row.metric not in values else f"{row.metric} ({row.source})"] = row.value
         if row.source not in sources:
             sources.append(row.source)
     return published

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mtlab.data.image_files import decode_image, open_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+
+ORIENTATION = 0x0112  #: EXIF's tag
+#: where PIL keeps a PNG's XMP, and EXIF in text
+PNG_TAGS = frozenset({"xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 
 
 def decode_pixels(data: bytes, name: str) -> Tensor:
@@ -31,16 +40,23 @@ def decode_pixels(data: bytes, name: str) -> Tensor:
     from torchvision.io import ImageReadMode, decode_jpeg, decode_png  # a second of start-up that `plan` does not need
 
     with open_image(io.BytesIO(data), name) as image:  # reads the header alone: a twentieth of a millisecond
-        plain = image.mode in ("RGB", "L") and "transparency" not in image.info
+        plain = image.mode in ("RGB", "L") and "transparency" not in image.info and not _may_be_turned(image, data)
         decode = {"JPEG": decode_jpeg, "PNG": decode_png}.get(image.format or "") if plain else None
     if decode is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tensor shares the bytes and is not writable, which is fine
             encoded = torch.frombuffer(data, dtype=torch.uint8)
         try:
-            pixels: Tensor = decode(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+            pixels: Tensor = decode(encoded, mode=ImageReadMode.RGB)
             if pixels.dtype == torch.uint8:  # of 16 bits a channel torchvision keeps all, PIL the upper 8
                 return pixels
         except RuntimeError:
             pass  # damaged, or odd: PIL says which
     return torch.from_numpy(decode_image(data, name)).permute(2, 0, 1)
+
+
+def _may_be_turned(image: PilImage, data: bytes) -> bool:
+    """Return whether an image may be stored turned: PIL then finds the tag wherever it stands, torchvision does not."""
+    if image.format == "JPEG":
+        return bool(image.getexif().get(ORIENTATION, 1) != 1)  # of EXIF, or else of XMP
+    return b"eXIf" in data or not PNG_TAGS.isdisjoint(image.info)
