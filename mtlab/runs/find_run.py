@@ -206,13 +206,15 @@ def _of_study(store: Store, study: str, rest: str, name: str) -> dict[str, str]:
     runs = plan["runs"]
     if not runs:
         raise UserError(f"sweep {study!r} has no run yet: `{sweep_command(plan, store)}` begins it")
-    labels = sorted({run["label"] for run in runs})
+    cells = {row["label"]: row["cell"] for row in plan.get("rows", ())}  # two rows may be one cell, with one run a seed
+    labels = sorted({run["label"] for run in runs} | cells.keys())
     head, _, tail = rest.rpartition(":")
     label, seed = (head, tail) if tail.isdecimal() and rest not in labels else (rest, None)
     if label and label not in labels:
         raise UserError(f"study {study!r} has no variant {label!r}; {nearest(label, labels)}")
-    found = [run for run in runs if label in ("", run["label"]) and (seed is None or run["seed"] == int(seed))]
+    own = [run for run in runs if label in ("", run["label"]) or run["cell"] == cells.get(label)]
+    found = [run for run in own if seed is None or run["seed"] == int(seed)]
     if not found:
-        seeds = sorted({run["seed"] for run in runs if label in ("", run["label"])})
+        seeds = sorted({run["seed"] for run in own})
         raise UserError(f"{name!r} has no seed {seed}; seeds: {', '.join(map(str, seeds))}")
-    return {f"{study}:{run['label']}:{run['seed']}": str(run["id"]) for run in found}
+    return {f"{study}:{label or run['label']}:{run['seed']}": str(run["id"]) for run in found}

@@ -44,6 +44,16 @@ def folder(store: Store, label: str) -> Path:
     return next(store.run(run["id"]) for run in store.plan("study")["runs"] if run["label"] == label)
 
 
+def test_of_two_rows_that_are_one_cell_each_name_finds_its_runs(store: Store, told: Told) -> None:
+    plan = store.plan("study")
+    row = next(row for row in plan["rows"] if row["label"] == "bridge")
+    store.write_plan("study", plan | {"rows": [*plan["rows"], row | {"label": "bridge · equal FLOPs"}]})
+    code, out, _ = told("open", "study:bridge · equal FLOPs:0", "--json")
+    assert code == 0
+    assert json.loads(out)["folder"] == str(folder(store, "bridge"))
+    assert "study:bridge · equal FLOPs:1" in told("logs", "study:bridge · equal FLOPs")[2]
+
+
 def test_a_run_copied_to_a_folder_near_the_root_is_in_no_store(store: Store) -> None:
     run = folder(store, "bridge")
     (run / "result.json").write_text("{}")
