@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.report.learning.validation_curve import read_curve
 from mtlab.runs import manifest
-from mtlab.runs.results import costs
+from mtlab.runs.results import costs, is_test
 from mtlab.runs.store import Store, is_sweep, store_root
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _run(store: Store, run: Mapping[str, Any], state: str, *, test: bool) -> dic
     row |= {f"axis/{path}": value for path, value in run["axes"].items()}
     if result is None:
         return row
-    row |= {name: float(value) for name, value in result["metrics"].items() if test or not name.startswith("test/")}
+    row |= {name: float(value) for name, value in result["metrics"].items() if test or not is_test(name)}
     row |= {name: result.get(name) for name in ("steps", "best_step", "stopped_early", "cut_texts")}
     return row | costs(result.get("cost", {})) | _environment(store, run["id"], result)
 

@@ -50,6 +50,11 @@ def read_result(run: Path) -> dict[str, Any]:
     return result
 
 
+def is_test(metric: str) -> bool:
+    """Return whether a metric is of test data, which a search may neither see nor show."""
+    return metric.startswith("test/")
+
+
 def numbers(result: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the metrics and costs of a result; a cost is None where it could not be measured."""
     return {name: float(value) for name, value in result["metrics"].items()} | costs(result.get("cost", {}))

@@ -85,6 +85,11 @@ def lookup(config: Mapping[str, Any], path: str, default: Any = None) -> Any:
     return found
 
 
+def lookup_option(config: Mapping[str, Any], path: str) -> Any:
+    """Return what a condition compares: null is the value of an option that is there, not of one that a node lacks."""
+    return lookup(config, path, MISSING if "." in path else None)
+
+
 def whole(path: str) -> str:
     """Return the setting that is replaced as a whole where one at this path is set: most often its own."""
     return next((setting for setting in WHOLE if path.startswith(f"{setting}.")), path)
@@ -93,7 +98,7 @@ def whole(path: str) -> str:
 def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Return whether every path of `conditions` has its value (or one of a list of values) in `config`."""
     for path, wanted in conditions.items():
-        value = lookup(config, path, MISSING if "." in path else None)  # null is the value of an option that is there
+        value = lookup_option(config, path)
         if isinstance(value, Mapping) and "name" in value:
             value = value["name"]
         options = [wanted, *(wanted if isinstance(wanted, list) else ())]  # a list may be a value itself

@@ -16,7 +16,7 @@ from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.identity import Identity, cell_identity
 from mtlab.resolution.nodes import known_paths
-from mtlab.studies.axes import MISSING, equal, lookup, with_settings
+from mtlab.studies.axes import equal, lookup, lookup_option, with_settings
 from mtlab.studies.cell_cost import CellCost, CostFunction, cell_cost
 from mtlab.studies.expand import StudyRow, expand
 from mtlab.studies.spec import StudySpec, read_study
@@ -233,10 +233,7 @@ def _read_parent(study: StudySpec, path: Path) -> StudySpec:
 
 
 def _has(cell: Cell, match: Mapping[str, Any]) -> bool:
-    return all(
-        equal(_node_name(lookup(cell.config, path, MISSING if "." in path else None)), value)
-        for path, value in match.items()
-    )
+    return all(equal(_node_name(lookup_option(cell.config, path)), value) for path, value in match.items())
 
 
 def _counterparts(row: StudyRow, cells: Sequence[Cell]) -> list[Cell]:

@@ -21,6 +21,7 @@ from mtlab.config.load import ComposedFile, compose
 from mtlab.config.options import option
 from mtlab.config.schema import Mode
 from mtlab.errors import UserError, nearest
+from mtlab.runs.results import is_test
 from mtlab.studies.seeds import MOST, UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
 from mtlab.studies.spec import Metrics, ReportRules, Resources, StudyKeys, StudySpec, check_places, make_study
 from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
@@ -323,7 +324,7 @@ def refuse_test(source: ComposedFile, metric: str, key: str) -> None:
         UserError: it is of test data, or unknown.
 
     """
-    if metric.startswith("test/"):
+    if is_test(metric):
         problem = f"{metric}: a search may not see test data; use val/… or train/… (`finally` evaluates on test)"
         raise source.error(problem, key)
     if not metric.startswith(("val/", "train/", "cost/")):

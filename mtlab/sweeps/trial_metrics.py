@@ -11,15 +11,13 @@ from typing import Any
 from mtlab.config.schema import Mode
 from mtlab.errors import UserError
 from mtlab.files import read_jsonl_from
-from mtlab.runs.results import numbers
+from mtlab.runs.results import is_test, numbers
 from mtlab.sweeps.spec import Constraint, Objective, SeedRules
 
 
 def visible_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a finished run (its `result.json`) that a search may see: all but those of test data."""
-    return {
-        name: value for name, value in numbers(result).items() if value is not None and not name.startswith("test/")
-    }
+    return {name: value for name, value in numbers(result).items() if value is not None and not is_test(name)}
 
 
 def select_metrics(metrics: Mapping[str, float], names: Iterable[str]) -> list[float]:

@@ -1,7 +1,6 @@
 """The variants of a sweep: each with its fixed settings and its search space.
 
-Errors that a search would meet later are raised here, at plan time: each end of each range and each choice is tried in
-each variant that has it.
+Errors that a search would meet later are raised at plan time: each end of a range, each choice is tried where it is.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.metrics import direction, direction_problem, family_problem, is_metric, list_metrics
 from mtlab.resolution.nodes import known_paths, node_entry
 from mtlab.resolution.resolve import resolve_cell
+from mtlab.runs.results import is_test
 from mtlab.studies.axes import holds, lookup, plain_label, whole, with_settings
 from mtlab.studies.cell_cost import CostFunction, cell_cost
 from mtlab.studies.cell_rules import narrowed, one_by_one
@@ -137,7 +137,7 @@ def _objectives(sweep: Sweep, cells: Sequence[Cell]) -> tuple[Objective, ...]:
 
 def _seen_metrics(cells: Sequence[Cell]) -> list[str]:
     """Return the metrics that a search may see."""
-    return sorted({name for cell in cells for name in cell.row.resolved.metrics if not name.startswith("test/")})
+    return sorted({name for cell in cells for name in cell.row.resolved.metrics if not is_test(name)})
 
 
 def _check_metrics(sweep: Sweep, cells: Sequence[Cell]) -> None:

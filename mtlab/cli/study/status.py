@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 INTERVAL = 2.0  #: seconds between two looks of `--watch`
 ENDED = frozenset({"done", "failed", "blocked", "pruned"})
-LEFT = frozenset({"new", "interrupted"})  #: they wait for a launcher
 
 
 def status(
@@ -112,7 +111,7 @@ def _goes_on(store: Store, study: str, states: Set[str]) -> bool:
     if states <= ENDED:
         return bool(launchers.here)  # it may ask for more seeds
     begun = (store.study(study) / "launch.jsonl").exists()
-    return bool(launchers.here or launchers.elsewhere or not begun or not states <= ENDED | LEFT)
+    return bool(launchers.here or launchers.elsewhere or not begun or not states <= ENDED | {"new", "interrupted"})
 
 
 def _damaged_plans(store: Store, names: Sequence[str]) -> dict[str, UserError]:

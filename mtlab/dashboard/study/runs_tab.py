@@ -17,6 +17,7 @@ from mtlab.report.figures.curves import plot_curves
 from mtlab.report.figures.layers.aggregation import plot_aggregation
 from mtlab.report.formats import numbers
 from mtlab.report.recordings import StudyRun
+from mtlab.runs.results import is_test
 from mtlab.runs.store import is_sweep
 
 PAGE_SIZE = 100  #: runs on a page of the table
@@ -103,7 +104,7 @@ def _results(request: StudyRequest, names: Mapping[str, str]) -> Component:
     results = {run: (request.data.store.result(run) or {}).get("metrics", {}) for run in names}
     metrics = list(dict.fromkeys(metric for each in results.values() for metric in each if metric.count("/") == 1))
     if is_sweep(request.plan):  # a search sees no test data
-        metrics = [metric for metric in metrics if not metric.startswith("test/")]
+        metrics = [metric for metric in metrics if not is_test(metric)]
     if not metrics:
         return components.empty_notice("None of these runs is finished: there are curves, but no results yet.")
     columns = [TableColumn("at the best checkpoint", metrics, heads=True)]

@@ -13,6 +13,7 @@ from mtlab.recording import reader
 from mtlab.recording.reader import MODALITIES, Layers, Missing, Worth
 from mtlab.report import recordings
 from mtlab.report.frame import run_area
+from mtlab.runs.results import is_test
 from mtlab.runs.store import Store
 from mtlab.statistics.learning import Floor, floor_metrics, judge_learning
 
@@ -40,7 +41,7 @@ def run_summary(store: Store, run: str, *, test: bool = True) -> dict[str, Any]:
     """
     result = store.result(run) or {}
     measured = result.get("metrics", {})
-    metrics = {name: value for name, value in measured.items() if test or not name.startswith("test/")}
+    metrics = {name: value for name, value in measured.items() if test or not is_test(name)}
     summary: dict[str, Any] = {**metrics, "best_step": result.get("best_step")}
     summary |= {"steps": result.get("steps"), "stopped_early": result.get("stopped_early")}
     summary |= {f"{name}_learned": learned for name, learned in learned_metrics(metrics).items()}

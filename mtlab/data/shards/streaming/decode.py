@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
 
-ORIENTATION = 0x0112  #: EXIF's tag
 #: where PIL keeps a PNG's XMP, and EXIF in text
 PNG_TAGS = frozenset({"xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 
@@ -57,6 +56,8 @@ def decode_pixels(data: bytes, name: str) -> Tensor:
 
 def _may_be_turned(image: PilImage, data: bytes) -> bool:
     """Return whether an image may be stored turned: PIL then finds the tag wherever it stands, torchvision does not."""
+    from PIL.ExifTags import Base
+
     if image.format == "JPEG":
-        return bool(image.getexif().get(ORIENTATION, 1) != 1)  # of EXIF, or else of XMP
+        return bool(image.getexif().get(Base.Orientation, 1) != 1)  # of EXIF, or else of XMP
     return b"eXIf" in data or not PNG_TAGS.isdisjoint(image.info)
