@@ -116,6 +116,19 @@ def test_the_page_of_a_sweep_shows_what_was_found(opened: Opened) -> None:
         assert words in text
 
 
+def test_runs_of_trials_stand_side_by_side_without_test_data(opened: Opened) -> None:
+    done = [run["id"] for run in opened.store.plan("hunt")["runs"] if opened.store.result(run["id"]) is not None][:2]
+    assert "test/accuracy" in (opened.store.result(done[0]) or {})["metrics"]
+    data = DashboardData(opened.store.root)
+    address = PageAddress.parse("/study/hunt", f"?tab=runs&runs={done[0]}&runs={done[1]}")
+    page, _ = render_page(PageRequest(data, address), None)
+    data.close()
+    text = json.dumps(page["body"], default=lambda part: part.to_plotly_json())
+    assert "Results of the runs side by side" in text
+    assert "val/accuracy" in text
+    assert "test/accuracy" not in text
+
+
 def test_without_a_browser_to_draw_it_says_so_once_and_goes_on(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
