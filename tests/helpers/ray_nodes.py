@@ -39,7 +39,7 @@ class Nodes:
     def is_on_second(self, pid: int) -> bool:
         """Does a process run on the second node?"""
         (raylet,) = self.second.all_processes["raylet"]
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, IndexError):  # psutil raises the second for one that is just ending
             return raylet.process.pid in [parent.pid for parent in psutil.Process(pid).parents()]
         return False
 
