@@ -256,7 +256,7 @@ def _is_blind(cell: Cell) -> bool:
 
 def _axes(cell: Cell) -> dict[str, Any]:
     return {
-        axis: next(iter(value.settings.values())) if len(value.settings) == 1 else dict(value.settings)
+        axis: value.settings[axis] if value.settings.keys() == {axis} else dict(value.settings)
         for axis, value in cell.row.values.items()
     }
 

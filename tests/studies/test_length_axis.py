@@ -74,12 +74,21 @@ def test_other_twins_are_refused_still(plan: Any) -> None:
         plan("axes: {manager: [bridge, static], train.threads: [1, 2]}")
 
 
-def test_a_length_may_move_with_other_settings(plan: Any) -> None:
+@pytest.mark.parametrize(
+    ("zipped", "labels"),
+    [
+        (
+            "train.length: [{steps: 20}, {steps: 40}], train.lr: [1e-3, 5e-4]",
+            ("long length steps 20, lr 0.001", "long length steps 40, lr 0.0005"),
+        ),
+        ("train.length: [{steps: 20}, {steps: 40}]", ("long length steps 20", "long length steps 40")),
+        ("train.length.steps: [20, 40]", ("long steps 20", "long steps 40")),
+    ],
+)
+def test_a_length_may_have_a_name_of_its_own_and_move_with_other_settings(
+    plan: Any, zipped: str, labels: tuple[str, str]
+) -> None:
     from mtlab.report.side_by_side import block_label, variant_label
 
-    zipped = "{zip: {train.length: [{steps: 20}, {steps: 40}], train.lr: [1e-3, 5e-4]}}"
-    rows = to_json(plan(f"axes: {{manager: [bridge, static], long: {zipped}}}"))["rows"]
-    assert [(variant_label(row), block_label(row)) for row in rows[:2]] == [
-        ("bridge", "long length steps 20, lr 0.001"),
-        ("bridge", "long length steps 40, lr 0.0005"),
-    ]
+    rows = to_json(plan(f"axes: {{manager: [bridge, static], long: {{zip: {{{zipped}}}}}}}"))["rows"]
+    assert [(variant_label(row), block_label(row)) for row in rows[:2]] == [("bridge", label) for label in labels]
