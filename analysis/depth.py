@@ -26,7 +26,8 @@ print(verdict_sentence(study.report))
 # ## The figure of the claim
 #
 # The mean over seeds at each number of cross-modal layers, with its interval. A bridge reads other levels at each
-# number of layers, so its points are not joined. Points that meet on the right support the claim.
+# number of layers, so its points are not joined. Points that meet on the right support the claim; that differences
+# become smaller is shown here, and not tested.
 
 # %%
 curves = go.Figure()

@@ -8,7 +8,7 @@
 # **Claim to test.** The top level is not always the best one. If another level alone does as well as a manager over
 # several levels, then choosing the right level explains the gain, and mixing does not.
 #
-# The levels are chosen by **validation** accuracy, on seeds that no other study uses. Run the study first: `mtlab run
+# The levels are chosen by **validation** accuracy, on seeds that no comparison uses. Run the study first: `mtlab run
 # experts`.
 
 # %%

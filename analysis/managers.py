@@ -6,11 +6,12 @@
 # learned, or that they adapt to each token?
 #
 # **Claim to test.** A manager with learned weights has a higher test accuracy than `bridge`, on the same seeds. The
-# controls keep a manager from being oversold: the best single level alone (`last`), the plain `mean`, and a static
-# manager whose weights stay uniform. If these do as well, learning the weights is not the reason.
+# controls keep a manager from being oversold: the top level alone (`last`), the best single one (`image level 3`), the
+# plain `mean`, and a static manager whose weights stay uniform. If these do as well, learning the weights is not the
+# reason.
 #
-# Run the study first: `mtlab run managers`. For all shipped managers: `mtlab run managers_all`, and change the name
-# below.
+# Run the study first: `mtlab run managers`. For all shipped managers: `mtlab run managers_all` (without `image level
+# 3`), and change the name below.
 
 # %%
 import polars as pl

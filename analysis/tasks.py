@@ -7,7 +7,8 @@
 # **Claim to test.** The order of the managers is the same for all tasks.
 #
 # The shipped study has two seeds: it shows that every task runs, and cannot settle the claim. Ask for more seeds with
-# `mtlab run tasks study.seeds=5`. Run the study first: `mtlab run tasks`.
+# `mtlab run tasks study.seeds=5`. Differences are tested task by task; that orders agree is shown, and not tested. Run
+# the study first: `mtlab run tasks`.
 
 # %%
 import polars as pl
