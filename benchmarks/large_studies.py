@@ -5,7 +5,7 @@
 Runs are made up: files like those of real ones, 3,000 outcomes each. Costs were counted before (five managers, ten
 architectures). Commands are processes of their own, from start to end, the sizes in turn; of the dashboard it is what
 the server works for its first page, after its start. Exponents are those of the CPU time that comes on top of what a
-study of ten runs takes.
+study of ten runs takes, where that is a tenth of it or more.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from mtlab.runs.store import Store
 from mtlab.studies.plan import run_configs
 
 START = 10  #: runs of the study whose time is that of the start
+SEEN = 0.1  #: share of that time by which a study must exceed it to count in the exponent
 PAGE = """
 from mtlab.dashboard.app import render_page
 from mtlab.dashboard.dashboard_data import DashboardData
@@ -111,8 +112,10 @@ def show(tables: Tables, taken: Mapping[str, list[Seconds]], memory: Mapping[str
                     "peak MiB": memory[f"{what} {runs}"],
                 }
             )
-        above = [max(median(taken[f"{what} {runs}"]) - median(start), 1e-3) for runs in sizes[1:]]
-        growth.append({"what": what, "exponent": exponent(sizes[1:], above)})
+        above = {runs: median(taken[f"{what} {runs}"]) - median(start) for runs in sizes[1:]}
+        grown = {runs: more for runs, more in above.items() if more > SEEN * median(start)}
+        if len(grown) > 1:
+            growth.append({"what": what, "exponent": exponent([*grown], [*grown.values()])})
     tables.add("sizes", rows)
     tables.add("growth", growth)
 

@@ -173,10 +173,9 @@ class Theirs:
                 parameter.data = lent.data
                 self.optimiser.state[parameter] = dict(lender.state[lent])
 
-    def step(self, size: Size, *, precision: Precision = "fp32") -> Tensor:
+    def step(self, batch: Batch, *, precision: Precision = "fp32") -> Tensor:
         """Make one training step."""
-        ids, mask = size.texts(self.device)
-        pixels, targets = size.images(self.device), size.targets(self.device)
+        (ids, mask), (pixels,), targets = batch.text, batch.image, batch.targets
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision != "fp32"):
             pooled = self.model(input_ids=ids, attention_mask=mask.long(), pixel_values=pixels).pooler_output
             logits = self.head(pooled).float()

@@ -2,9 +2,10 @@
 
     python benchmarks/recording.py [--rounds 7] [--quick] [--steps N] [--only adaptive]
 
-Some training steps, one look in training, and what is recorded at the end are timed in turn, round after round. A
-run of so many steps looks as often as `recorded_steps` says and records the end once: that, over the time of its steps
-alone (validation is left out), is what recording adds. Features come from the cache, as in every run but the first.
+Some training steps, one look in training, and what is recorded at the end, without and with the worth of levels
+(`record.interventions`), are timed in turn, round after round. A run of so many steps looks as often as `recorded_steps`
+says and records the end once: that, over the time of its steps alone (validation is left out), is what recording adds.
+Features come from the cache, as in every run but the first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,7 +38,7 @@ from mtlab.training.steps import train_step
 
 TIMED = 25  #: steps
 QUICKSTART = compose(find_study_file("quickstart")).data["set"]
-GOAL = 1.03  #: with recording, as a multiple of the time without
+GOAL = 1.03  #: with recording but the worth of levels, as a multiple of the time without
 MANAGERS = ("bridge", "static", "adaptive")
 
 
@@ -47,7 +50,7 @@ def run_of(manager: str, examples: Mapping[str, int]) -> AssembledRun:
 
 
 def parts(manager: str, folder: Path, **examples: int) -> dict[str, Callable[[], None]]:
-    """Make the calls that are timed: some steps, a look in training, what is recorded at the end.
+    """Make the calls that are timed: some steps, a look in training, what is recorded at the end, and that with worths.
 
     Args:
         manager: its name.
@@ -74,9 +77,10 @@ def parts(manager: str, folder: Path, **examples: int) -> dict[str, Callable[[],
     run.model.eval()
     evaluation = evaluate(ForwardContext(run.model, run.runtime), run.loader("val"), run.evaluation_batch)
 
-    def end() -> None:
+    def end(*, interventions: bool = False) -> None:
         run.model.eval()
-        record(run, folder, evaluation, taken, lambda: None)
+        asked = replace(run, record=replace(run.record, interventions=interventions))
+        record(asked, folder, evaluation, taken, lambda: None)
         write_examples(folder / "examples.parquet", {"val": evaluation})
 
     def look() -> None:
@@ -84,26 +88,29 @@ def parts(manager: str, folder: Path, **examples: int) -> dict[str, Callable[[],
             run.model.train()
         trace.record(len(trace.rows), gradient_norms(optimiser, chosen))
 
-    return {"steps": train, "look": look, "end": end}
+    return {"steps": train, "look": look, "end": end, "end with worths": partial(end, interventions=True)}
 
 
 def measured(manager: str, folder: Path, rounds: int, steps: int) -> Row:
     """Measure what looks in training and the end add to the time of `steps` steps, and make a row of it."""
     found = alternate(parts(manager, folder, train=800), rounds)
     looks = len(recorded_steps(steps))
-    each = [
-        (look.cpu * looks * TIMED / steps / of_steps.cpu, end.cpu * TIMED / steps / of_steps.cpu)
-        for of_steps, look, end in zip(*found.values(), strict=True)
-    ]
+    each = []
+    for of_steps, look, end, whole in zip(*found.values(), strict=True):
+        of_run = of_steps.cpu * steps / TIMED
+        each.append((look.cpu * looks / of_run, end.cpu / of_run, (whole.cpu - end.cpu) / of_run))
     return {
         "manager": manager,
-        "with / without": over_rounds(1 + look + end for look, end in each),
+        "recorded / not": over_rounds(1 + look + end for look, end, _ in each),
         "goal": GOAL,
-        "looks in training": over_rounds(look for look, _ in each),
-        "at the end": over_rounds(end for _, end in each),
+        "and worth of levels": over_rounds(1 + sum(parts) for parts in each),
+        "looks in training": over_rounds(look for look, _, _ in each),
+        "at the end": over_rounds(end for _, end, _ in each),
+        "worth": over_rounds(worth for _, _, worth in each),
         f"{TIMED} steps, CPU s": median(found["steps"]),
         "a look, CPU s": median(found["look"]),
         "the end, CPU s": median(found["end"]),
+        "with worths, CPU s": median(found["end with worths"]),
     }
 
 

@@ -117,7 +117,7 @@ def compare(tables: Tables, asked: argparse.Namespace) -> None:
     flops = {name: size.batch * counted(lambda name=name: ours.step(name, ours.batch(one))) for name in ours.models}
     theirs = Theirs(device, ours.optimiser)
     if THEIRS in asked.only:
-        flops[THEIRS] = size.batch * counted(lambda: theirs.step(one))
+        flops[THEIRS] = size.batch * counted(lambda: theirs.step(ours.batch(one)))
     if asked.compile:  # once FLOPs are counted
         for model in ours.models.values():
             model.encoder.compile(dynamic=True)
@@ -133,7 +133,7 @@ def compare(tables: Tables, asked: argparse.Namespace) -> None:
             steps[f"{name} {precision}"] = waited(partial(step, name, batch, precision=precision), device)
     for precision in dict.fromkeys(map(autocast, asked.precision)):
         if THEIRS in asked.only:
-            steps[f"{THEIRS} {precision}"] = waited(partial(theirs.step, size, precision=precision), device)
+            steps[f"{THEIRS} {precision}"] = waited(partial(theirs.step, batch, precision=precision), device)
         steps[f"{PEAK} {precision}"] = waited(Peak(size, device, bf16=precision == "bf16"), device)
     flops[PEAK] = Peak.flops(size)
     clock = "wall" if device.type == "cuda" else "cpu"
