@@ -3,9 +3,9 @@
     python benchmarks/recording.py [--rounds 7] [--quick] [--steps N] [--only adaptive]
 
 Some training steps, one look in training, and what is recorded at the end, without and with the worth of levels
-(`record.interventions`), are timed in turn, round after round. A run of so many steps looks as often as `recorded_steps`
-says and records the end once: that, over the time of its steps alone (validation is left out), is what recording adds.
-Features come from the cache, as in every run but the first.
+(`record.interventions`), are timed in turn, round after round. A run of so many steps looks as often as
+`recorded_steps` says and records the end once: that, over the time of its steps alone (validation is left out), is what
+recording adds. Features come from the cache, as in every run but the first.
 """
 
 from __future__ import annotations

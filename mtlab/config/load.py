@@ -24,6 +24,7 @@ COMMAND_LINE = "command line"  #: stands for the file of an override
 WHOLE = ("train.length",)  #: mappings that replace, never merge
 BY_PATH = ("axes", "baseline", "over", "space")  #: keys of a file whose own keys are dotted settings
 BY_PATH_WITHIN = ("when", "unless", "zip")  #: so are those of these, within one of them
+WITHIN_AN_AXIS = ("values", "labels", *BY_PATH_WITHIN)  #: what an axis holds; other words belong to another axis's path
 
 Location = tuple[Path | str, int | None]  #: file and line
 
@@ -140,8 +141,18 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", key.strip()):
         raise UserError(f"{text!r}: expected key=value, such as train.lr=1e-4", file=COMMAND_LINE)
     key = key.strip()
-    key = key.removeprefix("study.") if key.startswith("study.") else f"set.{key}"
-    return key, yaml.scalar(value) if value.strip() else None
+    if key.startswith("set."):
+        bare = key.removeprefix("set.")
+        raise UserError(f"settings go without `set`: write {bare}=…", file=COMMAND_LINE, key=key)
+    if re.match(r"""[^"'\[{]*?(^|\s)#""", value.strip()):
+        raise UserError(f"# begins a comment: quote the value, {key}='\"…\"'", file=COMMAND_LINE, key=key)
+    try:
+        given = yaml.scalar(value) if value.strip() else None
+    except UserError as error:
+        problem = error.problem.partition("; quote the value")[0]
+        hint = f"; quote the value, {key}='\"…\"'" if problem.startswith("is not YAML") else ""
+        raise UserError(f"{problem}{hint}", file=COMMAND_LINE, key=key) from None
+    return key.removeprefix("study.") if key.startswith("study.") else f"set.{key}", given
 
 
 def _names_first(overrides: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -180,18 +191,30 @@ def _gives_name(node: str, key: str, value: Any) -> bool:
 def _nest_override(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
     """Nest an override into a file's data: what stands below `axes`, say, is one key, unless it is within one there."""
     top, _, rest = key.partition(".")
+    if key.startswith("init_from.match."):
+        return {top: {"match": {rest.removeprefix("match."): value}}}
     if top not in BY_PATH or not rest:
         return nest(key, value)
-    given = data.get(top)
-    known = given.items() if isinstance(given, Mapping) else ()
-    inside = [name for name, held in known if isinstance(held, Mapping) and rest.startswith(f"{name}.")]
-    if not inside:
+    axes = {**_mapping(data, "over"), **_mapping(data, "axes")} if top == "baseline" else {}
+    known = {**axes, **_mapping(data, top)}
+    inside = [name for name, held in known.items() if isinstance(held, Mapping) and rest.startswith(f"{name}.")]
+    if not inside or rest in known:
         return {top: {rest: value}}
     name = max(inside, key=len)
-    word, _, setting = rest.removeprefix(f"{name}.").partition(".")
+    below = rest.removeprefix(f"{name}.")
+    if top == "baseline":
+        return {top: {name: {below: value}}}
+    word, _, setting = below.partition(".")
     if word in BY_PATH_WITHIN and setting:
         return {top: {name: {word: {setting: value}}}}
-    return {top: {name: nest(rest.removeprefix(f"{name}."), value)}}
+    if top != "space" and word not in WITHIN_AN_AXIS:
+        return {top: {rest: value}}
+    return {top: {name: nest(below, value)}}
+
+
+def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = data.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

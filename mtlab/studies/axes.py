@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.config.load import NODES, WHOLE, merge, nest
+from mtlab.config.load import NAMED, NODES, WHOLE, flatten, merge, nest
+from mtlab.config.schema import TWO_TOWERS
 from mtlab.errors import UserError, nearest
 
 WHOLE_AXES = (*NODES, "init_from")  #: axes on these replace, never merge, whatever is set within them comes on top
@@ -87,6 +88,8 @@ def lookup(config: Mapping[str, Any], path: str, default: Any = None) -> Any:
 
 def lookup_option(config: Mapping[str, Any], path: str) -> Any:
     """Return what a condition compares: null is the value of an option that is there, not of one that a node lacks."""
+    if path in ("model", "model.name"):  # which two towers go without
+        return lookup(config, "model.name", TWO_TOWERS)
     return lookup(config, path, MISSING if "." in path else None)
 
 
@@ -131,9 +134,13 @@ def has_value(own: Value | None, axis: Collection[Value], config: Mapping[str, A
 
 
 def with_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `config` with settings applied, by dotted path; whole nodes are replaced, not merged, and come first."""
+    """Return `config` with settings applied, by dotted path.
+
+    Whole nodes are replaced, not merged, and come first; then names of nodes, since a new name wipes options.
+    """
+    names = {f"{node}.name" for node in NAMED}
     result = dict(config)
-    for path, setting in sorted(settings.items(), key=lambda item: item[0] not in WHOLE_AXES):
+    for path, setting in sorted(settings.items(), key=lambda item: (item[0] not in WHOLE_AXES, item[0] not in names)):
         if path in WHOLE_AXES:
             result[path] = setting
         else:
@@ -193,6 +200,9 @@ def _listed(name: str, values: Any, key: str) -> Iterator[Value]:
 
 def _value(name: str, value: Any) -> Value:
     if name in NODES:
+        if isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "label"}:
+            inner = {"name": value["value"]} if isinstance(value["value"], str) else value["value"]
+            value = {**inner, **({"label": value["label"]} if "label" in value else {})}
         node = {"name": value} if isinstance(value, str) else value
         if not isinstance(node, Mapping):
             raise UserError(f"expected a name or a mapping with one, found {value!r}", key=f"axes.{name}")
@@ -220,6 +230,9 @@ def _zipped(columns: Any, labels: Any, key: str) -> tuple[Value, ...]:
         raise UserError(f"lists of unequal length: {counts}", key=f"{key}.zip")
     if not next(iter(lengths.values())):
         raise UserError("has no values", key=f"{key}.zip")
+    for path in columns.keys() & set(NODES):
+        if any(isinstance(value, Mapping) and "label" in value for value in columns[path]):
+            raise UserError("takes no `label`: name the values by `labels: […]` beside `zip`", key=f"{key}.zip.{path}")
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if labels is not None:
         if not isinstance(labels, list) or len(labels) != len(rows):
@@ -243,7 +256,8 @@ def parse_condition(given: Any, key: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(given, Mapping) or not given:
         raise UserError("expected path → value", key=key)
-    return given
+    nodes = {path: value for path, value in given.items() if path in NAMED and isinstance(value, Mapping)}
+    return {path: value for path, value in given.items() if path not in nodes} | flatten(nodes)
 
 
 def _refuse_repeats(values: tuple[Value, ...], key: str) -> None:

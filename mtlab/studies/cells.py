@@ -18,6 +18,7 @@ from mtlab.resolution.identity import Identity, cell_identity
 from mtlab.resolution.nodes import known_paths
 from mtlab.studies.axes import equal, lookup, lookup_option, with_settings
 from mtlab.studies.cell_cost import CellCost, CostFunction, cell_cost
+from mtlab.studies.cell_rules import touches
 from mtlab.studies.expand import StudyRow, expand
 from mtlab.studies.spec import StudySpec, read_study
 
@@ -112,6 +113,14 @@ def make_cell(study: StudySpec, row: StudyRow, price: CostFunction, parents: Par
     return Cell(row, config, identity, cost, study.name, plugins, study.plugin_folder, parent, parent_seed)
 
 
+def _error(study: StudySpec, row: StudyRow, problem: str, below: str = "") -> UserError:
+    """Make an error that names where a row's `init_from` stands: on an axis, under `set`, or beside it."""
+    names = (axis for axis, value in row.values.items() if any(touches(path, "init_from") for path in value.settings))
+    axis = next(names, None)
+    key = "init_from" if "init_from" not in study.keys.set else "set.init_from"
+    return study.error(problem, f"{key if axis is None else f'axes.{axis}'}{below}")
+
+
 def _refuse_lost_towers(study: StudySpec, row: StudyRow, trained: Mapping[str, int | None]) -> None:
     """Refuse a frozen tower that the parent fine-tuned, as a frozen tower is loaded from its own weights.
 
@@ -125,12 +134,12 @@ def _refuse_lost_towers(study: StudySpec, row: StudyRow, trained: Mapping[str, i
         own = row.config[kind]["lora_rank"]
         if not row.config[kind]["trainable"]:
             problem = f"{row.label!r} freezes the {kind} tower that its parent fine-tunes: set {kind}.trainable to true"
-            raise study.error(problem, "init_from")
+            raise _error(study, row, problem)
         if own != theirs:
             problem = (
                 f"{row.label!r} has {kind}.lora_rank {own or 'null'}, its parent {theirs or 'null'}: set them alike"
             )
-            raise study.error(problem, "init_from")
+            raise _error(study, row, problem)
 
 
 def _in_steps(row: StudyRow, cost: CellCost) -> dict[str, Any]:
@@ -151,22 +160,23 @@ def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
 
     name = start.get("checkpoint") if isinstance(start, Mapping) else start
     if not isinstance(name, str):
-        raise study.error(
+        raise _error(
+            study,
+            row,
             f"expected null, a checkpoint (a file, or a folder of `mtlab import`), or {{study: FILE}}, found {start!r}",
-            "init_from",
         )
     for key in start if isinstance(start, Mapping) else ():
         if key != "checkpoint":
-            raise study.error("unknown key; beside a checkpoint there is nothing to choose", f"init_from.{key}")
+            raise _error(study, row, "unknown key; beside a checkpoint there is nothing to choose", f".{key}")
     path = (study.path.parent / name).resolve()
     if path.is_dir():
         return _imported(study, row, path)
     if not path.is_file():
-        raise study.error(f"no checkpoint file {path}", "init_from")
+        raise _error(study, row, f"no checkpoint file {path}")
     try:
         trained = trained_towers(path) if path.suffix == ".safetensors" else {}
     except UserError as error:
-        raise study.error(str(error), "init_from") from None
+        raise _error(study, row, str(error)) from None
     _refuse_lost_towers(study, row, trained)
     return {"checkpoint": str(path), "digest": digest_checkpoint(path)}
 
@@ -177,12 +187,12 @@ def _imported(study: StudySpec, row: StudyRow, path: Path) -> dict[str, Any]:
     from mtlab.training.init_from import digest_checkpoint
 
     if not is_imported_checkpoint(path):
-        raise study.error(f"{path} is a folder, but no imported checkpoint: see `mtlab import`", "init_from")
+        raise _error(study, row, f"{path} is a folder, but no imported checkpoint: see `mtlab import`")
     try:
         own, _ = read_imported_config(path)
         content = digest_checkpoint(path)
     except UserError as error:
-        raise study.error(str(error), "init_from") from None
+        raise _error(study, row, str(error)) from None
     for kind, option in TOWER_OPTIONS.items():
         tower = row.config[kind]
         given = Path(str(tower.get(option, ""))).expanduser().resolve()
@@ -191,7 +201,7 @@ def _imported(study: StudySpec, row: StudyRow, path: Path) -> dict[str, Any]:
                 f"{row.label!r} freezes another {kind} tower than the checkpoint's: set {kind}.trainable to true, or"
                 f" take {kind}.{option} from {path}"
             )
-            raise study.error(problem, "init_from")
+            raise _error(study, row, problem)
     return {"checkpoint": str(path), "digest": content}
 
 
@@ -200,25 +210,25 @@ def _parent(
 ) -> tuple[Cell, int | None]:
     for key in start:
         if key not in ("study", "match", "seed"):
-            raise study.error(f"unknown key; {nearest(key, ('study', 'match', 'seed'))}", f"init_from.{key}")
+            raise _error(study, row, f"unknown key; {nearest(key, ('study', 'match', 'seed'))}", f".{key}")
     seed = start.get("seed", "same")
     if seed != "same" and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-        raise study.error(f"expected same or a seed, found {seed!r}", "init_from.seed")
-    path = _study_file(study, start["study"])
+        raise _error(study, row, f"expected same or a seed, found {seed!r}", ".seed")
+    path = _study_file(study, row, start["study"])
     if path.resolve() not in parents.cells:
         parents.cells[path.resolve()] = make_cells(_read_parent(study, path), price, parents)
     cells = parents.cells[path.resolve()]
     match = start.get("match", "same")
     if match != "same" and not isinstance(match, Mapping):
-        raise study.error(f"expected same or path → value, found {match!r}", "init_from.match")
+        raise _error(study, row, f"expected same or path → value, found {match!r}", ".match")
     for setting in () if match == "same" else match:
         if setting not in (known := known_paths()):
-            raise study.error(f"no setting is called {setting!r}; {nearest(setting, known)}", "init_from.match")
+            raise _error(study, row, f"no setting is called {setting!r}; {nearest(setting, known)}", ".match")
     found = [cell for cell in cells if _has(cell, match)] if isinstance(match, Mapping) else _counterparts(row, cells)
     if len(found) != 1:
         labels = ", ".join(cell.row.label for cell in found or cells)
         counted = f"{len(found)} cells" if found else "no cell"
-        raise study.error(f"{counted} of {path.name} match {row.label!r} ({labels}): say which by `match`", "init_from")
+        raise _error(study, row, f"{counted} of {path.name} match {row.label!r} ({labels}): say which by `match`")
     return found[0], None if seed == "same" else seed
 
 
@@ -285,12 +295,12 @@ def _node_name(value: Any) -> Any:
     return value["name"] if isinstance(value, Mapping) and "name" in value else value
 
 
-def _study_file(study: StudySpec, name: Any) -> Path:
+def _study_file(study: StudySpec, row: StudyRow, name: Any) -> Path:
     if not isinstance(name, str):
-        raise study.error(f"expected a study file, found {name!r}", "init_from.study")
+        raise _error(study, row, f"expected a study file, found {name!r}", ".study")
     file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     folders: Sequence[Path] = (study.path.parent, *recipe_folders())
     for folder in folders:
         if (folder / file).is_file():
             return folder / file
-    raise study.error(f"no study file {file!r} in {', '.join(map(str, folders))}", "init_from.study")
+    raise _error(study, row, f"no study file {file!r} in {', '.join(map(str, folders))}", ".study")

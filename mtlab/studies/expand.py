@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mtlab.config.load import COMMAND_LINE, NODES
+from mtlab.config.load import COMMAND_LINE, NODES, WHOLE, flatten
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.nodes import known_paths
@@ -126,10 +126,12 @@ def _shared(study: StudySpec) -> dict[str, Any]:
     if keys.init_from is not None:
         if "init_from" in shared:
             if study.source.locations.get("set.init_from", ("",))[0] == COMMAND_LINE:
-                raise study.error("is a key of the study: write study.init_from=…", "init_from")
+                raise study.error("is a key of the study: write study.init_from=…", "set.init_from")
             raise study.error("stands under `set` too: write it once", "init_from")
         shared["init_from"] = keys.init_from
     if "metrics" in shared:
+        if study.source.locations.get("set.metrics", ("",))[0] == COMMAND_LINE:
+            raise study.error("is a key of the study: write study.metrics.choose=…, say", "set.metrics")
         raise study.error("belongs at the top of the file, not under `set`", "set.metrics")
     shared["metrics"] = {"choose": keys.metrics.choose, "mode": keys.metrics.mode}
     return shared
@@ -167,19 +169,32 @@ def _check_paths(study: StudySpec, axes: Sequence[Axis]) -> None:
 
 
 def _refuse_overwritten(study: StudySpec, axes: Sequence[Axis]) -> None:
-    """Refuse settings of this file or the command line that an axis overwrites in every cell of a grid."""
-    if study.keys.design != "grid":
-        return
+    """Refuse settings of this file or the command line that an axis overwrites in every cell.
+
+    Where one axis varies at a time, these are the axes of `baseline`; with the full system it is none.
+    """
+    everywhere = axes if study.keys.design == "grid" else [a for a in axes if a.name in (study.keys.baseline or {})]
     own_places = (study.path, COMMAND_LINE)
-    for axis in axes:
+    for axis in everywhere:
         if axis.when or axis.unless:
             continue
-        for path in map(whole, axis.paths):
+        for path in _set_by_all(axis):
             for key, (where, _) in study.source.locations.items():
                 setting = key.removeprefix("set.")
                 inside = setting == path or (path in WHOLE_AXES and setting.startswith(f"{path}."))
                 if (key != setting or path == "init_from") and inside and where in own_places:
                     raise study.error(f"would be wiped by axis {axis.name!r}: remove one of the two", key)
+
+
+def _set_by_all(axis: Axis) -> set[str]:
+    """Return the settings that every value of an axis sets: what merges, such as a part of `train`, leaf by leaf."""
+
+    def paths(value: Value) -> set[str]:
+        kept = {whole(path): given for path, given in value.settings.items()}
+        replaced = {path for path in kept if path in (*WHOLE_AXES, *WHOLE)}
+        return replaced | {*flatten({path: given for path, given in kept.items() if path not in replaced})}
+
+    return set[str].intersection(*map(paths, axis.values))
 
 
 def _baseline_values(study: StudySpec, axes: Sequence[Axis]) -> dict[str, Targets]:

@@ -59,7 +59,8 @@ def rename(text: str, name: str, source: Path) -> str:
         UserError: the text has no line `name: …`.
 
     """
-    changed, count = re.subn(r"^name:[^#\n]*?(\s*)(#.*)?$", rf"name: {name}\1\2", text, count=1, flags=re.MULTILINE)
+    written = name if yaml.scalar(name) == name else f"'{name}'"  # YAML would take it for a number, say
+    changed, count = re.subn(r"^name:[^#\n]*?(\s*)(#.*)?$", rf"name: {written}\1\2", text, count=1, flags=re.MULTILINE)
     if not count:
         raise UserError("has no line `name: …`", file=source)
     return changed

@@ -104,6 +104,9 @@ class StudyKeys:
     init_from: Any = option(None, "a checkpoint, or {study: FILE}: start from a parent run's weights")
 
 
+EMPTY = "is empty, which would leave out what a base gives: leave the key out"
+
+
 @dataclass(frozen=True)
 class StudySpec:
     """A study file, composed and checked."""
@@ -213,7 +216,14 @@ def check_places(source: ComposedFile, keys: type[Any]) -> None:
 
     """
     settings, own = ({field.name for field in fields(each)} for each in (RunConfig, keys))
-    inside = source.data.get("set")
+    inside = source.data.get("set", {})
+    if inside is None:
+        raise source.error(EMPTY, "set")
+    if not isinstance(name := source.data.get("name", ""), str):
+        raise source.error(f"expected a text, found {name!r}: write it in quotes", "name")
+    for key in settings - {"init_from"}:
+        if isinstance(inside, dict) and inside.get(key, "") is None:
+            raise source.error(EMPTY, f"set.{key}")
     for key in source.data.keys() & (settings - own):
         raise source.error("is a setting of the runs: write it under `set:`", str(key))
     for key in (inside.keys() if isinstance(inside, dict) else set()) & (own - settings):
