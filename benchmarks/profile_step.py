@@ -2,10 +2,11 @@
 
     python benchmarks/profile_step.py [--rounds 40] [--quick] [--only bridge adaptive] [--no-runs]
 
-Steps: the calls of `train_step` are timed one after another, and their median CPU time over the rounds is told.
-Kernels: torch.profiler gives each kernel's own time, of which the median over the calls of one kind and shape counts,
-because the profiler's clock goes on while another program has the core. What of a step's CPU time is in no kernel is
-Python, autograd and the dispatch of kernels. Runs: one from start to end, in this process, from a full cache.
+Steps: the calls of `train_step` are timed one after another, the managers in turn, and their median CPU time over the
+rounds is told. Kernels: torch.profiler gives each kernel's own time, of which the median over the calls of one kind and
+shape counts, because the profiler's clock goes on while another program has the core. What of the CPU time of a step,
+on the same batch before and after it, is in no kernel is Python, autograd and the dispatch of kernels. Runs: one from
+start to end, in this process, from a full cache.
 """
 
 from __future__ import annotations
@@ -120,29 +121,39 @@ def quickstart(manager: str, width: int | None = None) -> AssembledRun:
     return assemble(resolve({**QUICKSTART, "model": model, "manager": {"name": manager}, "metrics": chosen}), seed=0)
 
 
-def of_steps(manager: str, step: Step, rounds: int) -> tuple[Row, float]:
-    """Time a step's calls; return shares of its CPU time, and that time in seconds."""
-    found: dict[str, list[float]] = {}
+def of_steps(steps: Mapping[str, Step], rounds: int) -> list[Row]:
+    """Time the calls of a step of each manager in turn; return its CPU time and their shares of it."""
+    found: dict[str, dict[str, list[float]]] = {manager: {} for manager in steps}
     for _ in range(3 + rounds):
-        step.parts(found)
-    took = {name: statistics.median(each[3:]) for name, each in found.items()}
-    whole = took.pop("step") + took["batch"]
-    shares = {name: each / whole for name, each in took.items()}
-    return {
-        "manager": manager,
-        "CPU ms a step": 1000 * whole,
-        **shares,
-        "all else": max(0.0, 1 - sum(shares.values())),
-    }, whole
+        for manager, step in steps.items():
+            step.parts(found[manager])
+    rows: list[Row] = []
+    for manager, calls in found.items():
+        took = {name: statistics.median(each[3:]) for name, each in calls.items()}
+        whole = took.pop("step") + took["batch"]
+        shares = {name: each / whole for name, each in took.items()}
+        rest = max(0.0, 1 - sum(shares.values()))
+        rows.append({"manager": manager, "CPU ms a step": 1000 * whole, **shares, "all else": rest})
+    return rows
 
 
-def of_kernels(manager: str, step: Step, seconds: float, rounds: int) -> Row:
-    """Profile steps on one batch; return the share of each kind of kernel in a step's CPU time."""
+def of_kernels(manager: str, step: Step, rounds: int) -> Row:
+    """Profile steps on one batch; return the share of each kind of kernel in the CPU time of a step on it."""
     batches = next(step.batches)
+    plain: dict[str, list[float]] = {}
+    timed = Timed(plain)
+
+    def several() -> None:
+        for _ in range(rounds):
+            timed("step", lambda: step.whole(batches))
+
     step.whole(batches)
+    several()
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
         for _ in range(rounds):
             step.whole(batches)
+    several()
+    seconds = statistics.median(plain["step"])
     alike: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in profiler.events():  # type: ignore[union-attr]  # it has ended
         alike[event.name, str(event.input_shapes)].append(event.self_cpu_time_total / 1e6)
@@ -230,11 +241,10 @@ def main() -> None:
     with fast_matmul(), measurements(asked) as tables:
         tables.add("products", of_products(5))
         print(f"error of a product: {matmul_error():.1e}", flush=True)
-        for manager in asked.only:
-            step = Step(manager)
-            row, seconds = of_steps(manager, step, rounds)
-            tables.add("steps", [row])
-            tables.add("kernels", [of_kernels(manager, step, seconds, max(5, rounds // 4))])
+        steps = {manager: Step(manager) for manager in asked.only}
+        tables.add("steps", of_steps(steps, rounds))
+        for manager, step in steps.items():
+            tables.add("kernels", [of_kernels(manager, step, max(5, rounds // 4))])
         for width in WIDTHS:
             for manager in asked.only:
                 several = Step(manager, width).several

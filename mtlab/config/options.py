@@ -10,6 +10,8 @@ from typing import Any
 
 MAX_SIZE = 65_536  #: of a dimension of tensors; the products of much larger ones overflow in torch
 MAX_IMAGE_SIZE = 8192  #: of an image, pixels
+MAX_GRID = 256  #: of the side of a token grid, whose square is `MAX_SIZE` tokens
+MAX_SEED = 2**53  #: torch takes somewhat larger ones, which no float tells apart
 
 
 @dataclass(frozen=True)

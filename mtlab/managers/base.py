@@ -92,7 +92,7 @@ class Aggregated:
     """What a manager returns."""
 
     hidden: Tensor  #: the input of its cross-modal layer, [B, L, D]
-    weights: Tensor | None = None  #: [B|1, N + P, L|1, D|1], detached: experts first, then previous states
+    weights: Tensor | None = None  #: [B|1, N + P, L|1, D|1], detached: experts, then the previous states that it weighs
     contributions: Tensor | None = None  #: share of each term's norm, [B, N + P, L], detached; None if not a sum
     by_removal: bool = False  #: contributions are no terms of a sum, see `contributions.measure_removals`
     auxiliary: Tensor | None = None  #: a loss of the manager's own: a scalar, the mean over examples, weighted already
@@ -115,7 +115,7 @@ class Place:
     @property
     def paired_expert(self) -> int:
         """The expert (1-based) of this layer where the top K are paired with the K layers in order: BridgeTower."""
-        return max(1, self.experts - self.layers + self.depth + 1)
+        return max(1, self.experts - self.layers + min(self.depth, self.layers - 1) + 1)
 
     @property
     def spread_expert(self) -> int:

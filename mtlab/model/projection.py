@@ -60,7 +60,10 @@ class Projections(nn.Module):
             spread.copy_(real.std(0, correction=min(1, len(real) - 1)).clamp_min(1e-3))  # of one token 0, not NaN
 
     def affine(self, expert: int) -> tuple[Tensor, Tensor]:
-        """Return weight [D, D_n] and bias [D] of an offered expert's map (1-based), standardisation folded in."""
+        """Return weight [D, D_n] and bias [D] of an offered expert's map (1-based), standardisation folded in.
+
+        In bfloat16 a level some of whose channels have means of a hundred deviations comes out about 5 % off.
+        """
         linear, (centre, spread) = self.linear(expert), self._channels(expert)
         weight = linear.weight / spread
         return weight, linear.bias - weight @ centre

@@ -36,6 +36,7 @@ def check_together(config: Mapping[str, Any], dataset: DatasetFacts) -> None:
     _check_contrast(config)
     _check_model(config)
     _check_batch_statistics(config)
+    _check_recomputation(config)
     _check_augment(config)
     _check_mask_token(config)
     _check_captions(config)
@@ -97,6 +98,15 @@ def _check_model(config: Mapping[str, Any]) -> None:
         raise UserError("`model: mllm` is not compiled: set it to false", key="train.compile")
     if config["train"]["grouping"] == "official":
         raise UserError("belongs to two towers: `model: mllm` goes with `grouping: default`", key="train.grouping")
+
+
+def _check_recomputation(config: Mapping[str, Any]) -> None:
+    """Refuse to compute activations again in a trained tower that cannot."""
+    from mtlab.towers.build import KINDS, checkpointing_problem
+
+    for kind in KINDS if config["train"]["checkpoint_activations"] else ():
+        if problem := checkpointing_problem(kind, config[kind]):
+            raise UserError(f"{problem}: set it to false, or freeze {kind}", key="train.checkpoint_activations")
 
 
 def _check_batch_statistics(config: Mapping[str, Any]) -> None:

@@ -126,6 +126,27 @@ def _has_batch_norm(kind: TowerKind, node: str) -> bool:
     return any(isinstance(module, _BatchNorm) for module in modules)
 
 
+def checkpointing_problem(kind: TowerKind, node: Mapping[str, Any]) -> str | None:
+    """Return why a trained tower cannot compute its activations again; None: it can, or is frozen.
+
+    Raises:
+        UserError: as `tower_node`.
+
+    """
+    return _checkpointing_problem(kind, json.dumps(node, sort_keys=True)) if node["trainable"] else None
+
+
+@lru_cache(maxsize=256)
+def _checkpointing_problem(kind: TowerKind, node: str) -> str | None:
+    with torch.device("meta"):
+        tower = build_tower(kind, json.loads(node), weights=False)
+    try:
+        tower.enable_gradient_checkpointing()
+    except UserError as error:
+        return error.problem
+    return None
+
+
 def fetched_digest(kind: TowerKind, node: Mapping[str, Any]) -> str:
     """Hash the tower's weights, which are downloaded from a hub unless they are on this disk.
 

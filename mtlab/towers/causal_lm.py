@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SIZE, option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, register_text_tower
 from mtlab.towers.loading import language_models, text_encoders
@@ -49,7 +49,7 @@ class CausalLanguageModel(Tower[str]):
         )
         depth: int | None = option(None, "keep only so many of its lowest decoder layers; null: all", minimum=1)
         prompt: str = option("Question: {} Answer:", "what is asked, behind the image: {} stands for the text")
-        max_length: int = option(48, "longest prompt, in tokens; longer texts are cut", minimum=2)
+        max_length: int = option(48, "longest prompt, in tokens; longer texts are cut", minimum=2, maximum=MAX_SIZE)
         embeddings: bool = option(False, "train the token embeddings and the output map too, if it is trainable")
 
         path_options = ("model",)

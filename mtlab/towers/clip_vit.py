@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mtlab.config.options import MAX_IMAGE_SIZE, MAX_SIZE, option
+from mtlab.config.options import MAX_IMAGE_SIZE, MAX_SEED, MAX_SIZE, option
 from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
@@ -45,7 +45,7 @@ class ClipViT(TimmBased):
             224, "side of the square that images are resized to, pixels", minimum=1, maximum=MAX_IMAGE_SIZE
         )
         weights: str = option(RANDOM, "random, or a file of weights under timm's names (`mtlab import` writes one)")
-        seed: int = option(0, "seed of random weights", minimum=0)
+        seed: int = option(0, "seed of random weights", minimum=0, maximum=MAX_SEED)
 
         path_options = ("weights",)
 

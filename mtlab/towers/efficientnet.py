@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mtlab.config.options import MAX_IMAGE_SIZE, option
+from mtlab.config.options import MAX_GRID, MAX_IMAGE_SIZE, option
 from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError
 from mtlab.towers.base import TowerInfo, TowerOptions, register_vision_tower
@@ -46,7 +46,7 @@ class EfficientNetLite0(TimmBased):
         image_size: int = option(
             64, "side of the square that images are resized to, pixels", minimum=32, maximum=MAX_IMAGE_SIZE
         )
-        grid: int = option(4, "side of the token grid that every level is pooled to", minimum=1)
+        grid: int = option(4, "side of the token grid that every level is pooled to", minimum=1, maximum=MAX_GRID)
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)

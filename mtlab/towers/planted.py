@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtlab.config.options import MAX_SIZE, option
+from mtlab.config.options import MAX_SEED, MAX_SIZE, option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Raw, Tower, TowerInfo, TowerOptions, register_text_tower, register_vision_tower
 from mtlab.towers.planted_codes import PlantedCode, from_image, from_text
@@ -39,7 +39,7 @@ class PlantedTower(Tower[Raw]):
         width: int = option(32, "width of every level", minimum=1, maximum=MAX_SIZE)
         tokens: int = option(4, "tokens of every level", minimum=1, maximum=MAX_SIZE)
         signal: float = option(1.0, "standard deviation of the code's direction; the noise has 1", minimum=0.0)
-        seed: int = option(0, "another seed, other noise and directions", minimum=0)
+        seed: int = option(0, "another seed, other noise and directions", minimum=0, maximum=MAX_SEED)
 
         def __post_init__(self) -> None:
             if self.planted > self.depth:

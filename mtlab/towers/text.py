@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
-from mtlab.config.options import option
+from mtlab.config.options import MAX_SEED, MAX_SIZE, option
 from mtlab.errors import UserError
 from mtlab.towers.base import Features, Tower, TowerInfo, TowerOptions, Vocabulary, register_text_tower
 from mtlab.towers.loading import published_configs, text_encoders
@@ -109,8 +109,8 @@ class TransformersTower(EncoderBased):
     class Config(TowerOptions):
         model: str = option("roberta-base", "hub name, or folder with config.json, tokeniser and weights")
         weights: Literal["pretrained", "random"] = option("pretrained", "the model's own weights, or random ones")
-        seed: int = option(0, "seed of random weights", minimum=0)
-        max_length: int = option(64, "longest text, in tokens; longer ones are cut", minimum=2)
+        seed: int = option(0, "seed of random weights", minimum=0, maximum=MAX_SEED)
+        max_length: int = option(64, "longest text, in tokens; longer ones are cut", minimum=2, maximum=MAX_SIZE)
         adapter_norm: bool = option(
             False, "zero mean, unit variance on every level: for pre-norm encoders (t5, gpt2, modernbert)"
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtlab.config.options import MAX_IMAGE_SIZE, MAX_SIZE, option
+from mtlab.config.options import MAX_IMAGE_SIZE, MAX_SEED, MAX_SIZE, option
 from mtlab.errors import UserError
 from mtlab.towers.base import (
     Features,
@@ -42,7 +42,7 @@ class TinyOptions(TowerOptions):
     depth: int = option(4, "levels", minimum=1, maximum=256)
     width: int = option(32, "width of every level", minimum=1, maximum=MAX_SIZE)
     heads: int = option(4, "attention heads; must divide the width", minimum=1)
-    seed: int = option(0, "seed of the random weights", minimum=0)
+    seed: int = option(0, "seed of the random weights", minimum=0, maximum=MAX_SEED)
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -87,8 +87,8 @@ class TinyText(Tower[str]):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(TinyOptions):
-        max_length: int = option(32, "longest text, in tokens; longer ones are cut", minimum=2)
-        vocabulary: int = option(512, "rows that words are hashed to", minimum=8)
+        max_length: int = option(32, "longest text, in tokens; longer ones are cut", minimum=2, maximum=MAX_SIZE)
+        vocabulary: int = option(512, "rows that words are hashed to", minimum=8, maximum=2**24)
 
     def __init__(self, config: Config, *, weights: bool = True) -> None:
         super().__init__(config, weights=weights)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mtlab.config.options import MAX_IMAGE_SIZE, option
+from mtlab.config.options import MAX_GRID, MAX_IMAGE_SIZE, MAX_SEED, option
 from mtlab.disk_cache import file_digest
 from mtlab.errors import UserError, place_errors
 from mtlab.towers.base import Features, TokenGrid, Tower, TowerInfo, TowerOptions, register_vision_tower
@@ -93,11 +93,13 @@ class TimmTower(TimmBased):
     class Config(TowerOptions):
         model: str = option("vit_base_patch16_224", "timm's name of the model, with or without a tag")
         weights: str = option("pretrained", "pretrained (timm's own, from the hub), random, or a file of weights")
-        seed: int = option(0, "seed of random weights", minimum=0)
+        seed: int = option(0, "seed of random weights", minimum=0, maximum=MAX_SEED)
         image_size: int = option(
             224, "side of the square that images are resized to, pixels", minimum=8, maximum=MAX_IMAGE_SIZE
         )
-        grid: int | None = option(None, "side of the token grid; null: that of the coarsest level", minimum=1)
+        grid: int | None = option(
+            None, "side of the token grid; null: that of the coarsest level", minimum=1, maximum=MAX_GRID
+        )
         blocks: int | None = option(
             None,
             "keep so many blocks, the lowest, and drop the rest; null: all (the original METER keeps 11 of 12)",

@@ -106,6 +106,9 @@ def test_planted_towers_on_other_data(
         "model.mlp_ratio=56649140143029384",
         "text.width=2000000000",
         "vision.image_size=2000000000",
+        "text.vocabulary=1000000000000000000",
+        "text.max_length=2000000000",
+        "text.seed=1180591620717411303424",
     ],
 )
 def test_a_number_that_would_be_divided_by_counted_to_or_overflow(

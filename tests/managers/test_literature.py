@@ -206,6 +206,18 @@ def test_mmfuser_takes_an_image_of_another_size_for_a_square_or_a_row(tokens: in
     assert torch.equal(other(given).hidden, usual(given).hidden)
 
 
+def test_all_heads_of_mmfuser_read_a_text_at_the_start() -> None:
+    """A text is a grid of one row, beyond which a head reads zeros and has no gradient."""
+    manager = make("mmfuser", 0, heads=4)
+    with torch.no_grad():
+        manager.cross_gate.fill_(1.0)
+        manager.self_gate.fill_(1.0)
+    manager(draw_inputs(manager.place)).hidden.square().sum().backward()
+    for attention in (manager.cross_attention, manager.self_attention):
+        of_heads = attention.value.weight.grad.view(4, -1).abs().sum(1)
+        assert of_heads.min() > 0.1 * of_heads.max()
+
+
 def test_a_class_token_before_the_grid_moves_no_mean_of_mmfusers_weights() -> None:
     place = image(3, TokenGrid(2, 2, prefix=1))
     manager = built("mmfuser", place, heads=1)
@@ -226,6 +238,10 @@ def test_deepstack_adds_each_level_once() -> None:
         assert torch.equal(make("deepstack", depth)(given[depth]).hidden, expected)
     with pytest.raises(UserError, match="no expert 9"):
         make("deepstack", 1, experts=[9])
+    with pytest.raises(UserError, match=f"adds no level to {LAYERS} cross-modal layers: write at most {LAYERS - 1}"):
+        make("deepstack", 0, start=LAYERS)
+    with pytest.raises(UserError, match="names no expert: leave it out for all"):
+        make("deepstack", 0, experts=[])
 
 
 @pytest.mark.parametrize("name", ["scalar_mix", "tgif", "igva", "dense_connector", "mmfuser"])

@@ -70,6 +70,6 @@ def test_less_is_kept_and_the_id_stays(bert: dict[str, Any]) -> None:
     assert cell_identity(cells[0]).cell == cell_identity(cells[1]).cell
 
 
-def test_a_trained_tower_that_cannot_is_told() -> None:
+def test_a_trained_tower_that_cannot_is_told_before_it_is_assembled() -> None:
     with pytest.raises(UserError, match=r"^train\.checkpoint_activations: TinyText has no gradient checkpointing"):
-        run(anew=True, text={"trainable": True}, cache={"enabled": False})
+        tiny_config(train={"checkpoint_activations": True}, text={"trainable": True}, cache={"enabled": False})

@@ -158,7 +158,7 @@ def paired_expert(experts: Any, place: Place) -> int:
         raise UserError(f"expected a list of offered experts, found {experts!r}", key=key)
     if len(experts) != place.layers:
         raise UserError(f"names {len(experts)} experts for {place.layers} cross-modal layers", key=key)
-    return expert_number(experts[place.depth], place.experts, key)
+    return expert_number(experts[min(place.depth, place.layers - 1)], place.experts, key)
 
 
 @torch.no_grad()

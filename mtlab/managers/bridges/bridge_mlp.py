@@ -26,7 +26,7 @@ class BridgeMlp(BaseBridge):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(BaseBridge.Config):
-        ratio: int = option(1, "inner width of the network, in widths", minimum=1)
+        ratio: int = option(1, "inner width of the network, in widths", minimum=1, maximum=1024)
 
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:

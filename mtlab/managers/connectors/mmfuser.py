@@ -18,7 +18,7 @@ from mtlab.managers.connectors.base import Connector
 EPS = 1e-6  #: of the LayerNorms
 
 
-@register_manager("mmfuser")
+@register_manager("mmfuser", version=2)
 class MMFuser(Connector):
     """The top level asks the levels below it by deformable attention, and what it gets is added with weights from zero.
 
@@ -33,7 +33,7 @@ class MMFuser(Connector):
     @dataclass(frozen=True, kw_only=True)
     class Config:
         heads: int = option(4, "attention heads; must divide the width (published: 16)", minimum=1)
-        points: int = option(4, "points that a head reads of each level (published: 4)", minimum=1)
+        points: int = option(4, "points that a head reads of each level (published: 4)", minimum=1, maximum=1024)
 
     raw_weights = True
     starts_as_identity = True
@@ -55,9 +55,10 @@ class MMFuser(Connector):
         width, sizes = place.width, (place.width, config.heads)
         self.query_norm = nn.LayerNorm(width, EPS)
         self.level_norm = nn.LayerNorm(width, EPS)
-        self.cross_attention = DeformableAttention(*sizes, max(place.experts - 1, 1), config.points)
+        row = place.grid is None
+        self.cross_attention = DeformableAttention(*sizes, max(place.experts - 1, 1), config.points, row=row)
         self.self_norm = nn.LayerNorm(width, EPS)
-        self.self_attention = DeformableAttention(*sizes, 1, config.points)
+        self.self_attention = DeformableAttention(*sizes, 1, config.points, row=row)
         self.cross_gate = nn.Parameter(torch.zeros(width))
         self.self_gate = nn.Parameter(torch.zeros(width))
         if config.points == 1:  # one point of one level has all the weight
@@ -109,26 +110,29 @@ class DeformableAttention(nn.Module):
         heads: H; divides D.
         levels: how many are read.
         points: P, of each level.
+        row: the grid is one row: heads look left and right alone, as above and below there is nothing to learn from.
 
     """
 
-    def __init__(self, width: int, heads: int, levels: int, points: int) -> None:
+    def __init__(self, width: int, heads: int, levels: int, points: int, *, row: bool = False) -> None:
         super().__init__()
         self.heads, self.levels, self.points = heads, levels, points
         reads = heads * levels * points
         # No `nn.Linear`: these start at zero, whatever the deviation of initial weights, and not at a bias of zero.
         self.offset_weight = nn.Parameter(torch.zeros(2 * reads, width))
-        self.offset_bias = nn.Parameter(self._directions().flatten())
+        self.offset_bias = nn.Parameter(self._directions(row=row).flatten())
         self.attention_weight = nn.Parameter(torch.zeros(reads, width))
         self.attention_bias = nn.Parameter(torch.zeros(reads))
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def _directions(self) -> Tensor:
+    def _directions(self, *, row: bool) -> Tensor:
         """Give the first distances: each head looks its own way, point p p tokens far, [H, levels, P, 2]."""
         angles = torch.arange(self.heads) * (2 * math.pi / self.heads)
         ways = torch.stack([angles.cos(), angles.sin()], -1)
         ways = ways / ways.abs().amax(-1, keepdim=True)
+        if row:
+            ways = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])[torch.arange(self.heads) % 2]
         steps = torch.arange(1.0, self.points + 1).view(1, 1, -1, 1)
         return ways.view(-1, 1, 1, 2) * steps.expand(1, self.levels, -1, 1)
 

@@ -18,7 +18,7 @@ EPS = 1e-6  #: of the root mean square
 Source = tuple[int, int | None]  #: a state, or the difference of two (the first less the second)
 
 
-@register_manager("attention_residual")
+@register_manager("attention_residual", version=2)
 class AttentionResidual(DepthSum):
     """Attention residuals: one softmax over the tower's levels and the states below, by a learned query per layer.
 
@@ -151,7 +151,7 @@ class AttentionResidual(DepthSum):
         attention = torch.stack(scores, 1).softmax(1)  # [B, S, L, 1]
         nothing, attention_of = (None, attention) if self.null is None else (attention[:, 0], attention[:, 1:])
         weights = torch.einsum("bslo,sr->brlo", attention_of, self.spread.to(attention.dtype))
-        constant = None if nothing is None or self.null is None else nothing * self.null
+        constant = None if nothing is None or self.null is None else (nothing * self.null).to(newest.dtype)
         weights = weights if opened is None else weights * opened.unsqueeze(1)
         return Weighed(*self._gated(weights, constant, newest), self._punish(attention, inputs.experts.mask))
 

@@ -109,7 +109,7 @@ class LearnedMixture(Mixture):
             "weights at the start, before what `adaptive` and `sparse` add for a token. `uniform`: all alike "
             "(published). `top`: the highest level ahead by 3 in its score. "
             "`spread`: cross-modal layer k prefers the k-th of levels spread from the lowest to the highest. `slices`: "
-            "each level leads in its own share of the dimensions",
+            "each level leads in its own share of the dimensions, in which weights differ then, whatever `weight` is",
         )
 
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"score", "previous_weight"})

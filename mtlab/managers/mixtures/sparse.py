@@ -23,8 +23,8 @@ class Sparse(Adaptive):
     reads one layer, as in a bridge, but its own, and k = N is `adaptive`: k takes averaging and choosing apart. The
     gradient is the dense softmax's (straight-through), so that experts which were left out hear that they were wanted,
     and k = 1 learns at all. The first cross-modal layer, where no token can ask yet, stays dense. It saves no
-    computation. Training noise is one draw per token and expert. Source: ours, after top-k gating of mixtures of
-    experts (Shazeer et al., ICLR 2017) and the straight-through estimator (Bengio et al., 2013).
+    computation. Above that layer training noise is one draw per token and expert. Source: ours, after top-k gating of
+    mixtures of experts (Shazeer et al., ICLR 2017) and the straight-through estimator (Bengio et al., 2013).
     """
 
     @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,8 @@ class Residual(Manager):
         )
         noise: float = option(
             0.0,
-            "training noise: weights are multiplied by factors in 1 ± noise (published: 0.01)",
+            "training noise: weights are multiplied by factors in 1 ± noise (published: 0.01); in bfloat16 these are "
+            "rounded, to 1 below a noise of about 0.002",
             minimum=0.0,
             below=1.0,
         )

@@ -49,8 +49,14 @@ class DeepStack(Manager):
 
     @classmethod
     def check(cls, config: Config, place: Place) -> None:
-        """Refuse experts that are not offered."""
+        """Refuse experts that are not offered, and settings that add none anywhere."""
         added_expert(config, place)
+        if config.start >= place.layers:
+            raise UserError(
+                f"adds no level to {place.layers} cross-modal layers: write at most {place.layers - 1}", key="start"
+            )
+        if config.experts is not None and not config.experts:
+            raise UserError("names no expert: leave it out for all", key="experts")
 
     @classmethod
     def experts_used(cls, config: Config, place: Place) -> Sequence[int]:
@@ -61,7 +67,7 @@ class DeepStack(Manager):
     @classmethod
     def search_space(cls) -> Mapping[str, Any]:
         """Where levels are added."""
-        return {"start": {"int": [0, 3]}, "interval": {"int": [1, 3]}}
+        return {"start": {"int": [0, 2]}, "interval": {"int": [1, 3]}}
 
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)
