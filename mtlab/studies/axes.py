@@ -199,16 +199,16 @@ def _listed(name: str, values: Any, key: str) -> Iterator[Value]:
 
 
 def _value(name: str, value: Any) -> Value:
+    wrapped = isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "label"}
     if name in NODES:
-        if isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "label"}:
-            inner = {"name": value["value"]} if isinstance(value["value"], str) else value["value"]
-            value = {**inner, **({"label": value["label"]} if "label" in value else {})}
-        node = {"name": value} if isinstance(value, str) else value
+        inner = value["value"] if wrapped else value
+        node = {"name": inner} if isinstance(inner, str) else inner
         if not isinstance(node, Mapping):
-            raise UserError(f"expected a name or a mapping with one, found {value!r}", key=f"axes.{name}")
+            raise UserError(f"expected a name or a mapping with one, found {inner!r}", key=f"axes.{name}")
         bare = {option: given for option, given in node.items() if option != "label"}
-        return Value({name: bare}, _label(node.get("label", _node_label(bare)), name))
-    if isinstance(value, Mapping) and "value" in value and set(value) <= {"value", "label"}:
+        labelled = value if wrapped else node
+        return Value({name: bare}, _label(labelled.get("label", _node_label(bare)), name))
+    if wrapped:
         return Value({name: value["value"]}, _label(value.get("label", plain_label(value["value"])), name))
     if isinstance(value, Mapping) and "label" in value:
         return Value({name: {k: v for k, v in value.items() if k != "label"}}, _label(value["label"], name))

@@ -127,5 +127,6 @@ def test_values_of_a_node_are_labelled_as_others_are(tmp_path: Path) -> None:
     text = "axes: {manager: [bridge, {value: static, label: x}, {value: {name: static, weight: scalar}, label: y}]}"
     assert labels(tmp_path, text) == ["bridge", "x", "y"]
     assert rows(tmp_path, text)[2].config["manager"]["weight"] == "scalar"
+    assert "axes.manager: expected a name" in told(tmp_path, "axes: {manager: [bridge, {value: 5, label: x}]}")
     zipped = "axes: {v: {zip: {manager: [bridge, {name: static, label: x}], train.lr: [1e-3, 2e-3]}}}"
     assert "axes.v.zip.manager: takes no `label`: name the values by `labels: […]`" in told(tmp_path, zipped)
