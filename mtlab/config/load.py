@@ -249,10 +249,17 @@ def _compose(path: Path, above: tuple[Path, ...]) -> ComposedFile:
 
 
 def _nest_dotted(document: yaml.Document) -> None:
-    """Write dotted keys within `set:` out as mappings: `train.lr: 1e-4` is `train: {lr: 1e-4}`."""
+    """Write dotted keys within `set:` and its sections out as mappings: `train.lr: 1e-4` is `train: {lr: 1e-4}`."""
     settings = document.data.get("set")
     if not isinstance(settings, dict):
         return
+    _nest_keys(document, settings, "set")
+    for section in settings.keys() - {"init_from"}:
+        if isinstance(settings[section], dict):
+            _nest_keys(document, settings[section], f"set.{section}")
+
+
+def _nest_keys(document: yaml.Document, settings: dict[str, Any], at: str) -> None:
     for key in [key for key in settings if re.fullmatch(r"\w+(\.\w+)+", key)]:
         value = settings.pop(key)
         inside, last = settings, key.rpartition(".")[2]
@@ -261,9 +268,9 @@ def _nest_dotted(document: yaml.Document) -> None:
                 inside[part] = {"name": inside[part]}
             inside = inside.setdefault(part, {})
             if not isinstance(inside, dict):
-                raise document.error(f"{part} is given a value of its own: write one or the other", f"set.{key}")
+                raise document.error(f"{part} is given a value of its own: write one or the other", f"{at}.{key}")
         if last in inside:
-            raise document.error("is given twice, dotted and within its section: keep one", f"set.{key}")
+            raise document.error("is given twice, dotted and within its section: keep one", f"{at}.{key}")
         inside[last] = value
 
 

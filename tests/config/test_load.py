@@ -49,11 +49,11 @@ def test_dotted_keys_of_settings_are_sections(tmp_path: Path) -> None:
     write(
         tmp_path,
         low="set: {train: {lr: 1.0, batch: 8}, manager: static}",
-        study="base: low\nset:\n  train.lr: 2.0\n  manager.noise: 0.5\n  train: {clip: 1.0}",
+        study="base: low\nset:\n  train.lr: 2.0\n  manager.noise: 0.5\n  train: {clip: 1.0, length.steps: 5}",
     )
     composed = compose(tmp_path / "study.yaml")
     assert composed.data["set"] == {
-        "train": {"lr": 2.0, "batch": 8, "clip": 1.0},
+        "train": {"lr": 2.0, "batch": 8, "clip": 1.0, "length": {"steps": 5}},
         "manager": {"name": "static", "noise": 0.5},
     }
     assert composed.locations["set.train.lr"] == (tmp_path / "study.yaml", 3)
@@ -64,6 +64,7 @@ def test_dotted_keys_of_settings_are_sections(tmp_path: Path) -> None:
     [
         ("train.lr: 1.0, train: {lr: 2.0}", "set.train.lr: is given twice"),
         ("train.lr: 3, train: 5", "train is given a value of its own"),
+        ("train: {length.steps: 3, length: {steps: 4}}", "set.train.length.steps: is given twice"),
     ],
 )
 def test_a_setting_given_twice_is_told(text: str, told: str, tmp_path: Path) -> None:
