@@ -50,10 +50,7 @@ SHIPPED = {
         "results-tables.md#on-harder-questions-about-shapes",
         "CNN, medium shapes, higher rate",
     ),
-    "shapes_medium_batches": (
-        "results-tables.md#each-row-at-its-own-batch",
-        "CNN, medium shapes, own batches",
-    ),
+    "shapes_medium_batches": ("results-tables.md#each-row-at-its-own-batch", "CNN, medium shapes, own batches"),
     "shapes_medium_batches_rate": (
         "results-tables.md#each-row-at-its-own-batch",
         "CNN, medium shapes, own batches, lower rate",
@@ -71,6 +68,7 @@ SHIPPED = {
         "CNN, hard shapes, other levels, higher rate",
     ),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
+    "sweep_clipart_vit": ("results-tables.md#clip-art-on-a-vit", "ViT, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, rates by three seeds"),
     "sweep_mechanisms_vit": ("results-tables.md#again-on-fresh-pictures", "ViT, all kinds, own maps"),
@@ -87,6 +85,8 @@ DOUBTFUL = {
     ("shapes_medium_count_bridges", "bridge, 7,320 steps"): "known before",
     ("robustness", "image level 3 · rate 1e-2"): "learned one kind of four",
     ("sweep_mechanisms_vit", "DeepStack 2 6 8"): "not to be relied on",
+    ("sweep_mechanisms_vit", "MMFuser"): "taken back",
+    ("sweep_clipart_vit", "image level 12"): "not to be relied on",
     ("judge_vit", "image level 6"): "by less",
     ("sweep_managers_vit", "image level 6"): "by less",
 }
@@ -100,6 +100,7 @@ TRIED = {
     "mechanisms_vit": ("sweep_mechanisms_vit", "trials"),
     "managers_shapes": ("sweep_managers_shapes", "trials"),
     "managers_clipart": ("sweep_managers_clipart", "trials"),
+    "clipart_vit": ("sweep_clipart_vit", "trials"),
     "shapes_medium": ("sweep_shapes_medium", "trials"),
     "shapes_medium_bridges": ("sweep_shapes_medium_bridges", "trials"),
     "cnn_rates": ("sweep_cnn_rates", "trials"),

@@ -3,7 +3,7 @@
     python tools/matching.py STORE STUDY [SPLIT] > analysis/results/NAME_matching.csv
 
 Evaluates the best checkpoint of each run, on validation data unless another split is named. Without arguments, prints
-the means of the published table of clip art.
+the means of the published tables of clip art, on the CNN and on the ViT.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from mtlab.inference.evaluation import evaluate_run, parse_request
 from mtlab.runs.find_run import find_run
 from mtlab.runs.store import Store
 from mtlab.tasks.ranking.recall import BY_CONTRAST
+
+PUBLISHED = ("sweep_managers_clipart", "sweep_clipart_vit")  #: on the CNN, on the ViT
 
 
 def measure(root: Path, study: str, split: str) -> None:
@@ -50,6 +52,7 @@ def summary(name: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 1:
-        summary("sweep_managers_clipart")
+        for published in PUBLISHED:
+            summary(published)
     else:
         measure(Path(sys.argv[1]), sys.argv[2], (*sys.argv, "val")[3])

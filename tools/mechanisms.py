@@ -169,10 +169,14 @@ def on_the_vit_until_decided() -> None:
 
 
 def on_clip_art() -> None:
-    """Print managers of all levels less the top level alone, which ran at the same rate, in retrieval of clip art."""
+    """Print rows of several levels less a level alone that ran at the same rate, in retrieval of clip art."""
     scores = by_seed("test/recall", "sweep_managers_clipart")
     for label in ("mean", "static", "adaptive"):
         print(f"clip art, {label} less image level 5: {_paired(scores[label] - scores['image level 5'])}")
+    scores = by_seed("test/recall", "sweep_clipart_vit")
+    for level in ("image level 12", "image level 10"):
+        for label in ("bridge 4 8 12", "static", "adaptive"):
+            print(f"clip art on the ViT, {label} less {level}: {_paired(scores[label] - scores[level])}")
     areas = by_seed("area", "sweep_managers_clipart")
     print(f"clip art, area, adaptive less static: {_paired(areas['adaptive'] - areas['static'])}")
 

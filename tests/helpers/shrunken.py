@@ -70,8 +70,12 @@ def _data(data: Any) -> Any:
 def _axis(path: str, axis: Any, listed: int, zipped: int) -> Any:
     if path == "vision":  # each tower with another depth, so that its cells differ
         return [VISION | {"label": tower["label"], "depth": 5 + at} for at, tower in enumerate(axis)][:listed]
-    if isinstance(axis, list):
-        return axis[:listed]
+    if isinstance(axis, list):  # there are fewer levels than `experts` names
+        bare = [dict(each) if isinstance(each, dict) else each for each in axis[:listed]]
+        for each in bare:
+            if isinstance(each, dict):
+                each.pop("experts", None)
+        return bare
     if "zip" not in axis:
         return axis
     kept = {key: values[:zipped] for key, values in axis["zip"].items() if not key.startswith("train.")}

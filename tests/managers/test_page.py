@@ -92,6 +92,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "sweep_mechanisms_vit",
         "sweep_managers_shapes",
         "sweep_managers_clipart",
+        "sweep_clipart_vit",
         "sweep_shapes_medium",
         "sweep_shapes_medium_bridges",
         "shapes_medium_batches",
@@ -255,6 +256,8 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("depth_longer, area, static less bridge 1 3 4: -0.56 ± 1.12", "−0.6 ± 1.1 on draw 6"),
         ("until decided, static: 71% of the variance", "about 71 and 64 % of its variance"),
         ("until decided, adaptive: 64% of the variance", "about 71 and 64 % of its variance"),
+        ("clip art on the ViT, bridge 4 8 12 less image level 12: +2.24 ± 0.73", "2.2 ± 0.7 (bridge 4 8 12)"),
+        ("clip art on the ViT, static less image level 12: +1.42 ± 0.96", "1.4 ± 1.0 (`static`) and 1.5 ± 0.9"),
         ("clip art, mean less image level 5: +1.51 ± 1.28", "1.5 ± 1.3, 2.1 ± 2.3 and 1.7 ± 1.9 ahead"),
         ("all less static, top 2: +21.52 ± 2.64", "All less the top two is +21.5 ± 2.6"),
         ("all less static, top 3: +10.38 ± 13.72", "less the top three +10 ± 14, not shown"),
@@ -291,8 +294,9 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
     )
 
 
-def test_what_matching_adds_is_what_its_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    matching.summary("sweep_managers_clipart")
+@pytest.mark.parametrize("name", matching.PUBLISHED)
+def test_what_matching_adds_is_what_its_command_prints(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    matching.summary(name)
     assert capsys.readouterr().out in PUBLISHED
 
 

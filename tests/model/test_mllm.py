@@ -31,7 +31,6 @@ IDENTICAL: list[dict[str, Any]] = [
     {"name": "depth_weighted"},
     {"name": "mudd"},
     {"name": "mmfuser"},
-    {"name": "deepstack", "start": 3},
 ]
 ASKING = {"name": "residual_adaptive", "query": "cross"}
 ROWS = ([5, -1, 6, 7], [8, 9, -1, 10, -1, 11, 12, 13], [14, 15, 16])  # one image, two, none
