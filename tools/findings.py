@@ -72,6 +72,7 @@ SHIPPED = {
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, rates by three seeds"),
     "sweep_mechanisms_vit": ("results-tables.md#again-on-fresh-pictures", "ViT, all kinds, own maps"),
+    "mmfuser_vit_again": ("results-tables.md#again-on-fresh-pictures", "ViT, MMFuser mended"),
     "vit_until_decided": ("results-tables.md#until-decided-on-the-vit", "ViT, until decided, own maps"),
     "vit_rates_judged": ("results-tables.md#until-decided-on-the-vit", "ViT, better rates, own maps"),
     "sweep_managers_vit": (
@@ -85,7 +86,7 @@ DOUBTFUL = {
     ("shapes_medium_count_bridges", "bridge, 7,320 steps"): "known before",
     ("robustness", "image level 3 · rate 1e-2"): "learned one kind of four",
     ("sweep_mechanisms_vit", "DeepStack 2 6 8"): "not to be relied on",
-    ("sweep_mechanisms_vit", "MMFuser"): "taken back",
+    ("sweep_mechanisms_vit", "MMFuser"): "with a fault",
     ("sweep_clipart_vit", "image level 12"): "not to be relied on",
     ("judge_vit", "image level 6"): "by less",
     ("sweep_managers_vit", "image level 6"): "by less",

@@ -104,6 +104,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "shapes_hard_others",
         "shapes_hard_others_rate",
         "bridge_or_sum",
+        "mmfuser_vit_again",
         "vit_until_decided",
         "vit_rates_judged",
         "sweep_cnn_rates",
