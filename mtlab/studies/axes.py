@@ -230,8 +230,8 @@ def _zipped(columns: Any, labels: Any, key: str) -> tuple[Value, ...]:
         raise UserError(f"lists of unequal length: {counts}", key=f"{key}.zip")
     if not next(iter(lengths.values())):
         raise UserError("has no values", key=f"{key}.zip")
-    for path in columns.keys() & set(NODES):
-        if any(isinstance(value, Mapping) and "label" in value for value in columns[path]):
+    for path, column in columns.items():
+        if path in NODES and any(isinstance(value, Mapping) and "label" in value for value in column):
             raise UserError("takes no `label`: name the values by `labels: […]` beside `zip`", key=f"{key}.zip.{path}")
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if labels is not None:

@@ -205,14 +205,14 @@ def make_study(source: ComposedFile, overrides: Sequence[str] = ()) -> StudySpec
 
 
 def check_places(source: ComposedFile, keys: type[Any]) -> None:
-    """Refuse settings of runs beside `set`, and keys of the file under it.
+    """Refuse settings of runs beside `set`, keys of the file under it, empty sections, and a name that is no text.
 
     Args:
         source: the file.
         keys: its keys, a dataclass.
 
     Raises:
-        UserError: a key is in the wrong place.
+        UserError: a key is in the wrong place, or has no value of its kind.
 
     """
     settings, own = ({field.name for field in fields(each)} for each in (RunConfig, keys))
@@ -221,7 +221,7 @@ def check_places(source: ComposedFile, keys: type[Any]) -> None:
         raise source.error(EMPTY, "set")
     if not isinstance(name := source.data.get("name", ""), str):
         raise source.error(f"expected a text, found {name!r}: write it in quotes", "name")
-    for key in settings - {"init_from"}:
+    for key in sorted(settings - {"init_from"}):
         if isinstance(inside, dict) and inside.get(key, "") is None:
             raise source.error(EMPTY, f"set.{key}")
     for key in source.data.keys() & (settings - own):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.resolution.defaults import fill_defaults
-from mtlab.studies.axes import plain_label
+from mtlab.studies.axes import plain_label, with_settings
 from mtlab.sweeps.optuna_helpers import best_trials, silence_optuna, study_name
 from mtlab.sweeps.status import (
     CELL,
@@ -31,7 +31,6 @@ from mtlab.sweeps.status import (
     SearchStatus,
     search_status,
 )
-from mtlab.sweeps.trials import with_parameters
 
 if TYPE_CHECKING:
     import optuna
@@ -319,7 +318,7 @@ def suggest_parameters(trial: optuna.Trial, variant: Variant) -> dict[str, Any]:
     for each in variant.space:
         if each.conditions:
             try:
-                config = fill_defaults(with_parameters(variant.cell.row.config, params))
+                config = fill_defaults(with_settings(variant.cell.row.config, params))
             except UserError:
                 break
             if not each.applies(config):

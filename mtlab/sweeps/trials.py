@@ -39,11 +39,6 @@ class TrialRuns:
         return known_costs(self.cell.cost)
 
 
-def with_parameters(config: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Set parameters in a configuration; nothing is checked."""
-    return with_settings(config, params)
-
-
 def _skip_interventions(config: Mapping[str, Any], study: StudySpec) -> dict[str, Any]:
     """Leave interventions out unless the sweep asks for them: a tenth of a trial's time, and only winners need them."""
     asked = (study.keys.set.get("record") or {}).get("interventions")
@@ -64,7 +59,7 @@ def trial_runs(prepared: PreparedSweep, variant: Variant, number: int, params: M
 
     """
     study, own = prepared.sweep.study, variant.cell.row
-    resolved = resolve_cell(_skip_interventions(with_parameters(own.config, params), study))
+    resolved = resolve_cell(_skip_interventions(with_settings(own.config, params), study))
     named = Value({TRIAL: number}, f"trial {number}", named=True)
     cell = make_cell(study, StudyRow({**own.values, TRIAL: named}, resolved), prepared.price, prepared.families)
     if problem := uneven_problem(study.keys.resources.processes, cell):

@@ -16,7 +16,6 @@ from mtlab.studies.axes import lookup, whole, with_settings
 from mtlab.sweeps.spec import FinalRules, verdict_of_winners
 from mtlab.sweeps.status import CELL
 from mtlab.sweeps.stored import StoredSearch, open_sweep
-from mtlab.sweeps.trials import with_parameters
 
 AXIS = "variant"  #: of the ablation: a name for the tuned settings, which move together
 
@@ -33,7 +32,7 @@ class Winner:
 
     def settings(self, shared: Mapping[str, Any]) -> dict[str, Any]:
         """Return its configuration on top of the shared settings, as a study file would have it."""
-        return with_parameters(with_settings(shared, self.variant["settings"]), self.params)
+        return with_settings(with_settings(shared, self.variant["settings"]), self.params)
 
 
 def winners(searches: Sequence[StoredSearch], retrain: str = "best") -> list[Winner]:

@@ -7,11 +7,11 @@ from tiny_study import write_study
 
 from mtlab.config.load import compose
 from mtlab.errors import UserError
+from mtlab.studies.axes import with_settings
 from mtlab.studies.expand import StudyRow, expand
 from mtlab.studies.plan import make_plan
 from mtlab.studies.recipes import rename
 from mtlab.studies.spec import read_study
-from mtlab.sweeps.trials import with_parameters
 
 MANAGERS = "axes: {manager: {values: [bridge, static]}}"
 
@@ -35,9 +35,7 @@ def test_the_name_of_a_node_comes_before_its_options(tmp_path: Path) -> None:
     assert [row.config["manager"]["weight"] for row in rows(tmp_path, zipped)] == ["scalar", "scalar"]
     apart = "axes: {manager.weight: [scalar], manager.name: [static, adaptive]}"
     assert [row.config["manager"]["weight"] for row in rows(tmp_path, apart)] == ["scalar", "scalar"]
-    searched = with_parameters(
-        {"manager": {"name": "adaptive"}}, {"manager.weight": "scalar", "manager.name": "static"}
-    )
+    searched = with_settings({"manager": {"name": "adaptive"}}, {"manager.weight": "scalar", "manager.name": "static"})
     assert searched == {"manager": {"name": "static", "weight": "scalar"}}
 
 
