@@ -20,8 +20,11 @@ LISTED, ZIPPED = 2, 3  #: values that are kept of an axis
 def shrink_study(name: str, folder: Path, *, listed: int = LISTED, zipped: int = ZIPPED, seeds: int = 2) -> Path:
     """Write a shrunken copy of a shipped study: tiny towers, few examples, two steps, the first values of each axis."""
     study = yaml.safe_load((recipe_folders()[0] / f"{name}.yaml").read_text())
+    planted = _is_planted(study.get("set", {}))
     _move_settings(study, folder)
     axes = {path: _axis(path, axis, listed, zipped) for path, axis in study["axes"].items()}
+    if not planted:
+        axes = {path: _without_experts(axis) for path, axis in axes.items()}
     study["axes"] = {path: axis for path, axis in axes.items() if _still_applies(axis, axes)}
     study["exclude"] = [rule for rule in study.get("exclude", []) if _still_names(rule, study["axes"])]
     study["seeds"] = study["seeds"][:seeds] if isinstance(study["seeds"], list) else seeds
@@ -52,9 +55,25 @@ def _move_settings(study: dict[str, Any], folder: Path) -> None:
     study["base"] = [*study.get("base", []), name]
 
 
+def _is_planted(given: dict[str, Any]) -> bool:
+    """Return whether the settings keep their towers: those of planted experts are small already."""
+    data = given.get("data", {})
+    return isinstance(data, dict) and data.get("name") == "planted"
+
+
+def _without_experts(axis: Any) -> Any:
+    """Leave out `experts` of listed managers: tiny towers have fewer levels than they name."""
+    if not isinstance(axis, list):
+        return axis
+    return [
+        {key: value for key, value in each.items() if key != "experts"} if isinstance(each, dict) else each
+        for each in axis
+    ]
+
+
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
-    planted = given.get("data", {}).get("name") == "planted"
-    towers = {"text": given["text"], "vision": given["vision"]} if planted else {"text": TEXT, "vision": VISION}
+    named = {"text": given["text"], "vision": given["vision"]} if _is_planted(given) else {}
+    towers = {"text": TEXT, "vision": VISION} | named
     model = {**MODEL, **{key: value for key, value in given.get("model", {}).items() if key == "cross_layers"}}
     data = _data(given.get("data", {"name": "shapes"}))
     return {**given, **towers, "model": model, "data": data, "train": TRAIN}
@@ -70,12 +89,8 @@ def _data(data: Any) -> Any:
 def _axis(path: str, axis: Any, listed: int, zipped: int) -> Any:
     if path == "vision":  # each tower with another depth, so that its cells differ
         return [VISION | {"label": tower["label"], "depth": 5 + at} for at, tower in enumerate(axis)][:listed]
-    if isinstance(axis, list):  # there are fewer levels than `experts` names
-        bare = [dict(each) if isinstance(each, dict) else each for each in axis[:listed]]
-        for each in bare:
-            if isinstance(each, dict):
-                each.pop("experts", None)
-        return bare
+    if isinstance(axis, list):
+        return axis[:listed]
     if "zip" not in axis:
         return axis
     kept = {key: values[:zipped] for key, values in axis["zip"].items() if not key.startswith("train.")}
