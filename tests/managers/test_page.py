@@ -316,6 +316,8 @@ def test_the_means_over_draws_of_the_vit_are_what_their_command_prints() -> None
     for manager, found in (("static", "−0.7 (−1.9 to +0.4)"), ("adaptive", "−0.6 (−1.6 to +0.3)")):
         assert f"{manager} less bridge 2 6 8, by hand, 3 draws: {found}" in told
         assert found in PUBLISHED
+    assert "static less bridge 2 6 8, by hand, with draw 0: −0.6 (−1.4 to +0.2)" in told
+    assert "| `static` −0.6 (−1.4 to +0.2) | not planned |" in PUBLISHED
 
 
 def test_adaptive_less_static_over_draws_is_what_its_command_prints() -> None:
