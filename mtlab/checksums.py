@@ -19,6 +19,7 @@ METADATA_KEY = "mtlab"  #: key of our JSON in a file's metadata
 CHECKSUM_KEY = "checksum"  #: key of the checksum in our JSON, the last one
 
 _BLANK = "00000000"
+_BLOCK = 1 << 20  #: bytes
 _PREFIX = json.dumps(json.dumps({CHECKSUM_KEY: _BLANK}))[2:-12].encode()  # in the header: JSON within JSON
 _LARGEST_HEADER = 100_000_000  #: bytes that safetensors allows a header at most
 
@@ -26,6 +27,20 @@ _LARGEST_HEADER = 100_000_000  #: bytes that safetensors allows a header at most
 def of_bytes(data: bytes | bytearray | memoryview | mmap.mmap) -> str:
     """Return the checksum of some bytes."""
     return f"{zlib.crc32(data):08x}"
+
+
+def of_file(path: Path) -> str:
+    """Return the checksum of a file, read block by block.
+
+    Raises:
+        OSError: it cannot be read.
+
+    """
+    total = 0
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            total = zlib.crc32(block, total)
+    return f"{total:08x}"
 
 
 def safetensors_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:

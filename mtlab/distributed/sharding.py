@@ -70,7 +70,12 @@ class Sharding:
             whole.grad = None
 
     def gather(self, shard: nn.Parameter, tensor: Tensor) -> Tensor:
-        """Gather all processes' shards of a parameter's tensor, such as a moment; all must call this."""
+        """Gather all processes' shards of a parameter's tensor, such as a moment; all must call this.
+
+        Returns:
+            The whole tensor, on the CPU if it was gathered; an empty one on all processes but the main one.
+
+        """
         if id(shard) not in self._shards or tensor.shape != shard.shape:
             return tensor
         from torch.distributed.tensor import DTensor
@@ -78,8 +83,7 @@ class Sharding:
         whole: Any = self._shards[id(shard)][1]
         stride = whole.stride()
         held = DTensor.from_local(tensor, whole.device_mesh, whole.placements, shape=whole.shape, stride=stride)
-        gathered: Tensor = held.full_tensor().cpu()  # at once: a GPU has no room for all of them
-        return gathered
+        return full(held)
 
     def shard(self, shard: nn.Parameter, tensor: Tensor) -> Tensor:
         """Return this process's shard of a whole tensor that belongs to a parameter."""
@@ -122,10 +126,18 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def full(tensor: Tensor) -> Tensor:
-    """Return a tensor as a whole; if it is sharded, all processes must call this, and it is on the CPU."""
+    """Return a tensor as a whole; if it is sharded, all processes must call this.
+
+    Returns:
+        A sharded one on the CPU, as a GPU has no room for all of them, and of the main process alone, as the host has
+        none for a copy of each process: the others get an empty one.
+
+    """
+    if not is_sharded(tensor):
+        return tensor
     sharded: Any = tensor
-    gathered: Tensor = sharded.full_tensor().cpu() if is_sharded(tensor) else tensor
-    return gathered
+    whole: Tensor = sharded.full_tensor()
+    return whole.cpu() if sharded.device_mesh.get_rank() == 0 else whole.new_empty(0, device="cpu")
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from mtlab.files import modified_ns
 from mtlab.launch.exit_status import RunFailure
 from mtlab.runs.store import Store
 
@@ -53,12 +54,17 @@ class LaunchedRun:
     kill_at: float | None = None  #: when it is killed after being asked to stop, on the monotonic clock
     failure: RunFailure | None = None
     note: str = ""  #: why it is in this state
-    previous_failure: Mapping[str, Any] | None = None  #: the `failure.json` of an earlier launch
+    failed_at: int | None = None  #: when the `failure.json` of an earlier attempt was written, in ns; None: none
 
     @property
     def name(self) -> str:
         """Its name in lines for the user."""
         return f"{self.label} seed {self.seed}"
+
+    def new_failure(self, store: Store) -> Mapping[str, Any] | None:
+        """Return its `failure.json` if it was written after the launch began, and after the last call."""
+        before, self.failed_at = self.failed_at, modified_ns(self.directory / "failure.json")
+        return None if self.failed_at in (None, before) else store.failure(self.id)
 
 
 @dataclass
@@ -172,5 +178,5 @@ def make_job(store: Store, run: Mapping[str, Any]) -> LaunchedRun:
         steps=steps,
         cost=float(estimate.get("flops") or steps),
         state="done" if (directory / "result.json").exists() else "queued",
-        previous_failure=store.failure(run["id"]),
+        failed_at=modified_ns(directory / "failure.json"),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtlab.files import mount_point
-from mtlab.processes import EXIT_DISK, EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_LOCKED
+from mtlab.processes import EXIT_DISK, EXIT_FAILED, EXIT_INPUT_ERROR, EXIT_LOCKED, EXIT_PEER_LOST
 from mtlab.training.failures import Kind
 
 FailureKind = Kind | Literal["timeout", "killed"]
@@ -86,7 +86,7 @@ def classify_exit(
 
     Args:
         status: as its pool saw it.
-        written: its `failure.json`.
+        written: the `failure.json` that it has written.
         finished: is there a `result.json`?
         attempt: the number of the attempt.
         run: the run directory.
@@ -113,6 +113,8 @@ def classify_exit(
         return RunFailure("killed", status.cause, None, attempt)
     if code in (0, 1, EXIT_FAILED):
         return RunFailure("bug", f"the worker exited with {code} without a result: see {status.log}", None, attempt)
+    if code == EXIT_PEER_LOST:
+        return RunFailure("killed", f"the run's processes lost each other: see {status.log}", None, attempt)
     return RunFailure("killed", f"the worker was ended by {_describe_code(code)}", None, attempt)
 
 

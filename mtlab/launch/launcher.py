@@ -253,8 +253,8 @@ class _Launch:
         if (job.directory / "result.json").exists():
             self._set_state(job, "done", "elsewhere")
             return
-        failure = self.store.failure(job.id)
-        if failure is not None and failure != job.previous_failure:
+        failure = job.new_failure(self.store)
+        if failure is not None:
             self._fail(job, RunFailure.from_json(failure))
         else:
             self._set_state(job, "queued", "left unfinished by another worker")
@@ -284,7 +284,7 @@ class _Launch:
             self._set_state(job, "running")  # it began and ended between two checks
         details = self.attempts.pop(job.id).details
         finished, code = (job.directory / "result.json").exists(), status.code
-        failure = classify_exit(status, self.store.failure(job.id), finished, job.attempt, job.directory)
+        failure = classify_exit(status, job.new_failure(self.store), finished, job.attempt, job.directory)
         if failure is not None and failure.kind == "killed" and job.timed_out:
             failure = RunFailure("timeout", f"not finished after {self.policy.limit / 3600:g} hours", None, job.attempt)
         kind = failure.kind if failure else None

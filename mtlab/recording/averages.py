@@ -46,8 +46,8 @@ def record_averages(
         For weights and contributions (where a manager's output is a sum), M a modality and d a depth from 0, KIND/M/d,
         KIND_tokens/M/d, KIND_examples/M/d, each [R], and KIND_entropy/M/d, a scalar; weights_dimensions/M/d, [R], where
         weights differ by dimension; by_removal/M/d, 1, where contributions are no terms of a sum; temperature/M/d, a
-        scalar; attention/M/d/self and …/cross, [H]; cosine/M and cka/M, [K, K], K + 1 with a manager behind the last
-        layer. float32, on the CPU. Rows of levels that a manager is not offered are NaN.
+        scalar; attention/M/d/self and …/cross, [H]; cosine/M and, where it fits into memory, cka/M, [K, K], K + 1 with
+        a manager behind the last layer. float32, on the CPU. Rows of levels that a manager is not offered are NaN.
 
     """
     tallies: dict[str, RowAverages] = {}
@@ -75,7 +75,9 @@ def record_averages(
     arrays |= {name: spread.mean() for name, spread in deviations.items()}
     arrays |= {name: spread.total / spread.queries for name, spread in spreads.items() if spread.queries}
     for modality, similarity in similar.items():
-        arrays |= {f"cosine/{modality}": similarity.cosine(), f"cka/{modality}": similarity.cka()}
+        arrays[f"cosine/{modality}"] = similarity.cosine()
+        if (cka := similarity.cka()) is not None:
+            arrays[f"cka/{modality}"] = cka
     return {name: values.float().cpu() for name, values in sorted(arrays.items())}
 
 

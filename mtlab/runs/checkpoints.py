@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -72,6 +72,36 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
+class StoredTensors(Mapping[str, Tensor]):
+    """The tensors of a file that `load` found intact, here or in another process; each is read when it is asked for.
+
+    Args:
+        path: the checkpoint.
+        prefix: only those whose names start with it; names are without it.
+
+    """
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self._file = cast("Any", safe_open(path, framework="pt"))
+        self._prefix = prefix
+        self._names = [name.removeprefix(prefix) for name in self._file.keys() if name.startswith(prefix)]  # noqa: SIM118
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Read one, on the CPU."""
+        if name not in self._names:
+            raise KeyError(name)
+        tensor: Tensor = self._file.get_tensor(f"{self._prefix}{name}").clone()
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over their names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._names)
+
+
 def set_aside(path: Path) -> Path:
     """Rename a corrupt file, so that it is neither read again nor lost, and return its new path."""
     aside = path.with_name(f"{path.name}{ASIDE}{secrets.token_hex(3)}")
@@ -93,7 +123,7 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def full_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return the result of `model_tensors` with what is sharded joined: all processes must call this."""
+    """Return the result of `model_tensors` with what is sharded joined, for the main process: all must call this."""
     return {name: full(tensor) for name, tensor in model_tensors(model).items()}
 
 

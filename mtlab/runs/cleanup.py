@@ -130,6 +130,10 @@ def _find_leftovers(run: Path) -> Iterator[Removable]:
         for path in sorted(folder.glob("*.corrupt*")):
             why = "was damaged"
             yield Removable("set aside", path, _bytes(path), why, partial(_remove_of_run, run, path))
+    last = run / "checkpoints" / "last.safetensors"
+    if last.exists() and (run / "result.json").exists():
+        why = "its run is finished: the writer was killed then"
+        yield Removable("temporary", last, _bytes(last), why, partial(_remove_of_run, run, last))
 
 
 def _find_damage(run: Path) -> Iterator[Removable]:

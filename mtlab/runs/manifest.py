@@ -11,25 +11,30 @@ from mtlab.runs.checked_json import read_checked_json, write_checked_json
 NAME = "checksums.json"
 ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again, with the same result"
 
-_NOT_COVERED = ("lock.json", "log.txt", NAME)  #: they change after the run is finished
+#: Files that change, or go, when a run is finished.
+_NOT_COVERED = ("lock.json", "log.txt", NAME, "last.safetensors")
 
 
 def write(run: Path, result: str) -> None:
     """Write the checksums of all files of a run that is about to be finished by a `result.json` with this text."""
     covered = {
-        str(path.relative_to(run)): describe(path.read_bytes())
+        str(path.relative_to(run)): describe_file(path)
         for folder in (run, run / "checkpoints")
         if folder.is_dir()
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name not in _NOT_COVERED and not _is_leftover(path)
     }
-    covered.pop("checkpoints/last.safetensors", None)  # is removed when the run is finished
     write_checked_json(run / NAME, {**covered, "result.json": describe(result.encode())})
 
 
 def describe(data: bytes) -> str:
     """Return what `checksums.json` holds of a file: its checksum and its size."""
     return f"{checksums.of_bytes(data)} {len(data)}"
+
+
+def describe_file(path: Path) -> str:
+    """Return `describe` of a file that may be larger than the memory."""
+    return f"{checksums.of_file(path)} {path.stat().st_size}"
 
 
 def verify(run: Path, name: str, data: bytes) -> None:
@@ -73,7 +78,7 @@ def find_damage(run: Path, *, quick: bool = False) -> dict[str, str]:
             there = (run / name).stat()
             if quick and there.st_mtime_ns < finished and described.endswith(f" {there.st_size}"):
                 continue
-            if describe((run / name).read_bytes()) != described:
+            if describe_file(run / name) != described:
                 problems[name] = "has changed"
         except (FileNotFoundError, NotADirectoryError):
             problems[name] = "is lost"

@@ -19,8 +19,8 @@ _LARGEST = 1e100  #: no metric is as large as this
 def write_result(run: Path, result: Mapping[str, Any]) -> None:
     """Write the checksums and the `result.json` of a run, which finishes it.
 
-    The checkpoint for resuming, two thirds of a run's disk space, is removed. A run that is killed after that, before
-    its result has its name, is trained again, with the same result. Nobody can take the run over meanwhile.
+    The checkpoint for resuming, two thirds of a run's disk space, is removed then; where the worker is killed before
+    that, by `mtlab clean`. Nobody can take the run over meanwhile.
 
     Raises:
         LockedError: the run was taken over before.
@@ -33,7 +33,7 @@ def write_result(run: Path, result: Mapping[str, Any]) -> None:
         with files.atomic_write(run / "result.json") as scratch:
             scratch.write_text(text, encoding="utf-8")
             files.sync(scratch)
-            (run / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
+        (run / "checkpoints" / "last.safetensors").unlink(missing_ok=True)
 
 
 def read_result(run: Path) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def finish(
     best = folder / "checkpoints" / "best.safetensors"
     if not run.group.broadcast_object(run.group.is_main and check_best_checkpoint(best, progress, print)[0]):
         raise checkpoints.CorruptError(f"the best checkpoint, of step {progress.best_step}, is lost")
-    checkpoints.restore(run.model, checkpoints.load(best)[0])
+    checkpoints.restore(run.model, checkpoints.StoredTensors(best))
     with run.sharding.gathered():
         return _finish(run, progress, folder, cost, check)
 

@@ -227,7 +227,8 @@ class Loop:
         if changed := self.progress.continue_under(describe_conditions(self.run)):
             _log(f"the steps before were made under other conditions, which the report will tell: {changed}")
         if not group.is_main and self.progress.step:
-            self._restore(checkpoints.load(self.last)[0])
+            checkpoints.restore(self.run.model, checkpoints.StoredTensors(self.last, "model/"))
+            self.optimiser_state = checkpoints.StoredTensors(self.last, "optimiser/")
         group.broadcast([*checkpoints.model_tensors(self.run.model).values()])  # to the last bit, whatever drew them
         if self.run.train.shard:
             self.run.sharding.start(layers_to_shard(self.run.model), group, self.run.runtime.device)

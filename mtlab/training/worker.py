@@ -71,7 +71,7 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
     except UserError as error:
         return _refuse(error)
     except torch_process_group.PeerLostError as error:
-        print(f"mtlab: another process of this run has ended ({error})", file=sys.stderr)
+        print(f"mtlab: lost the other processes of this run, one of which may have ended ({error})", file=sys.stderr)
         return EXIT_PEER_LOST
     except KeyboardInterrupt:  # before `Interrupts` turns it into a line
         return EXIT_INTERRUPTED

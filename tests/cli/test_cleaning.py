@@ -145,6 +145,9 @@ def test_a_damaged_finished_run_is_told_set_aside_and_free_to_be_trained_again(
         (run / file).write_bytes(b'{"step": 1}\n')
     write_result(run, {"metrics": {}})
     assert call()[1]["items"] == []
+    (run / "checkpoints/last.safetensors").write_bytes(b"x")  # as if its writer had been killed before removing it
+    assert [item["kind"] for item in call("--yes")[1]["items"]] == ["temporary"]
+    assert call()[1]["items"] == []
     damaged = bytearray((run / name).read_bytes())
     damaged[3] ^= 4
     (run / name).write_bytes(damaged)

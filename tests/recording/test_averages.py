@@ -103,10 +103,21 @@ def test_cosine_and_cka_in_batches() -> None:
     cka = norm(x.T @ y) ** 2 / (norm(x.T @ x) * norm(y.T @ y))
     cosine = torch.nn.functional.cosine_similarity(one.double(), two.double(), dim=-1).mean()
     found = similarity.cka()
+    assert found is not None
     assert found[0, 1].item() == found[1, 0].item() == pytest.approx(cka, rel=1e-5)
     torch.testing.assert_close(found.diagonal(), torch.ones(3))
     assert found[0, 2].item() == pytest.approx(1, rel=1e-6)  # the scale does not count
     assert similarity.cosine()[0, 1].item() == pytest.approx(cosine.item(), rel=1e-5)
+
+
+def test_cka_is_left_out_where_its_sums_would_not_fit() -> None:
+    outputs = torch.randn(3, 20, 8)
+    sums = 6 * 8 * 8 * 8  # bytes: pairs of layers, D², float64
+    for most, fits in ((sums, True), (sums - 1, False)):
+        similarity = LayerSimilarity(most)
+        similarity.add(outputs)
+        assert (similarity.cka() is not None) is fits
+        torch.testing.assert_close(similarity.cosine().diagonal(), torch.ones(3))
 
 
 def test_examples_are_spread_over_families_and_within_them() -> None:

@@ -31,6 +31,18 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["last.safetensors"]
 
 
+def test_tensors_are_read_one_by_one_by_the_rest_of_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    checkpoints.save(
+        path, {f"model/{name}": tensor for name, tensor in TENSORS.items()} | {"other/a": torch.ones(2)}, {}
+    )
+    stored = checkpoints.StoredTensors(path, "model/")
+    assert {*stored} == TENSORS.keys()
+    assert len(stored) == len(TENSORS)
+    assert all(torch.equal(stored[name], TENSORS[name]) for name in TENSORS)
+    assert "model/a" not in stored
+
+
 def test_other_programs_can_read_it(tmp_path: Path) -> None:
     checkpoints.save(tmp_path / "x.safetensors", TENSORS, {"step": 3})
     with safe_open(tmp_path / "x.safetensors", framework="np") as file:

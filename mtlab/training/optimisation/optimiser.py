@@ -89,7 +89,7 @@ def state_tensors(
 ) -> dict[str, Tensor]:
     """Return the optimiser's state as `kind/parameter name` → tensor; parameters without gradient so far have none.
 
-    What is sharded is joined: all processes must call this.
+    What is sharded is joined, of use on the main process: all must call this.
     """
     return {
         f"{kind}/{name}": sharding.gather(parameter, tensor)
