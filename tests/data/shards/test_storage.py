@@ -16,8 +16,10 @@ from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.retries import RetryPolicy, UnreadableError
 from mtlab.data.shards.storage import open_storage
 from mtlab.data.shards.streaming.sample_loader import SampleLoader, StreamedTexts
+from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
 
+PLAIN = build_transform({"name": "albef", "size": 8})
 QUICK = RetryPolicy(timeout=0.3, attempts=3, delay=0.01)
 
 
@@ -27,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def steps(shards: ShardFolder, count: int = 6, start: int = 0) -> list[list[str]]:
-    loader = SampleLoader(StreamedTexts([(shards, "train")]), None)
+    loader = SampleLoader(StreamedTexts([(shards, "train")]), PLAIN)
     return [[record.text for record in loaded.records] for loaded in islice(loader.steps(0, 16, start), count)]
 
 
@@ -84,7 +86,7 @@ def test_workers_open_streams_of_their_own(folder: Path) -> None:
     shards = ShardFolder(f"pipe:cat {folder}/{{}}", allow_pipe=True, retries=QUICK)
     stored = shards.index.parts["train"].shards[0]
     shards.read_range(stored, 0, 512)  # a command has begun to print here before workers are forked
-    loader = SampleLoader(StreamedTexts([(shards, "train")]), None, workers=2)
+    loader = SampleLoader(StreamedTexts([(shards, "train")]), PLAIN, workers=2)
     found = [[record.text for record in loaded.records] for loaded in islice(loader.steps(0, 16), 6)]
     assert found == steps(ShardFolder(folder))
     assert shards.read_range(stored, 512, 1024) == (folder / stored.file).read_bytes()[512:1024]
@@ -187,7 +189,7 @@ def test_a_shard_that_disappears_in_training_and_comes_back(folder: Path, tmp_pa
     moving = tmp_path / "shards"
     shutil.copytree(folder, moving)
     wanted = steps(ShardFolder(folder), 8)
-    loader = SampleLoader(StreamedTexts([(ShardFolder(moving, retries=QUICK), "train")]), None, workers=workers)
+    loader = SampleLoader(StreamedTexts([(ShardFolder(moving, retries=QUICK), "train")]), PLAIN, workers=workers)
     batches = loader.steps(0, 16)
     seen = [[record.text for record in next(batches).records]]
     for shard in moving.glob("train-*.tar"):

@@ -14,7 +14,7 @@ from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.streaming.epoch import LANES, WINDOW, Epoch, shard_passes
 from mtlab.data.shards.streaming.sample_loader import SampleBatch, SampleLoader, StreamedTexts
 from mtlab.data.shards.streaming.schedule import grain_size
-from mtlab.data.shards.streaming.worker_reader import TrainingReader, WorkerInfo, read_once
+from mtlab.data.shards.streaming.worker_reader import TrainingReader, WorkerInfo
 from mtlab.data.transforms.base import build_transform
 from mtlab.errors import UserError
 
@@ -43,7 +43,7 @@ def shares(
     """The batches of some steps as so many processes make them together, each text in its place."""
     found = []
     readers = {
-        (rank, worker): TrainingReader(stream.datasets, None, seed, WorkerInfo(rank, ranks, worker, workers))
+        (rank, worker): TrainingReader(stream.datasets, PLAIN, seed, WorkerInfo(rank, ranks, worker, workers))
         for rank in range(ranks)
         for worker in range(workers)
     }
@@ -61,7 +61,7 @@ def shares(
 
 def test_an_epoch_has_every_text_but_its_remainder_once(shards: ShardFolder) -> None:
     stream = StreamedTexts([(shards, "train")])
-    loader = SampleLoader(stream, None)
+    loader = SampleLoader(stream, PLAIN)
     batch, everything = 32, {record.text for record in shards.records("train")}
     assert len(loader) == len(everything) == shards.size("train")
     steps = len(loader) // batch
@@ -94,20 +94,6 @@ def test_batches_depend_on_seed_and_step_alone(
     assert shares(stream, seed, batch, start, 3, ranks, workers) == alone[start:]
 
 
-@SETTINGS
-@given(ranks=st.integers(1, 5), workers=st.integers(1, 5), batch=st.integers(1, 50))
-def test_an_evaluation_has_every_text_once(shards: ShardFolder, ranks: int, workers: int, batch: int) -> None:
-    whole = shard_passes(shards, "train", turns=1)
-    found = [
-        record.text
-        for rank in range(ranks)
-        for worker in range(workers)
-        for share in read_once(whole, None, batch, WorkerInfo(rank, ranks, worker, workers))
-        for record in share.records
-    ]
-    assert found == [record.text for record in shards.records("train")]
-
-
 def test_other_seeds_and_epochs_are_other_orders(shards: ShardFolder) -> None:
     stream = StreamedTexts([(shards, "train")])
     orders = [shares(stream, seed, 32, start, 2, 1, 1) for seed in (0, 1) for start in (0, stream.texts[0] // 32)]
@@ -126,7 +112,7 @@ def test_a_batch_is_mixed(shards: ShardFolder) -> None:
 
 
 def test_a_place_of_an_epoch_is_found_without_the_ones_before(shards: ShardFolder) -> None:
-    parts = shard_passes(shards, "train")
+    parts = shard_passes(shards, "train", 0)
     epoch = Epoch(parts, 5, 2)
     seen = set()
     for lane in range(epoch.lanes):
@@ -159,20 +145,24 @@ def test_augmentation_changes_from_epoch_to_epoch(shards: ShardFolder) -> None:
 
 
 def test_pixels_are_those_of_the_image(shards: ShardFolder) -> None:
-    for loaded in SampleLoader(StreamedTexts([(shards, "train")]), PLAIN, workers=2).once(16):
+    loader = SampleLoader(StreamedTexts([(shards, "train")]), PLAIN, workers=2)
+    for loaded in islice(loader.steps(0, 16), len(loader) // 16):
         for record, pixels in zip(loaded.records, loaded.pixels[0], strict=True):
             image = torch.from_numpy(shards.image(record.images[0])).permute(2, 0, 1)
             assert torch.equal(pixels, PLAIN(image))
 
 
-def test_the_batches_of_an_evaluation_by_processes(shards: ShardFolder) -> None:
+def test_ranks_with_workers_have_every_text_of_an_epoch_once(shards: ShardFolder) -> None:
+    stream = StreamedTexts([(shards, "train")])
+    steps = stream.texts[0] // 20
     found = [
         text
         for rank in range(2)
-        for loaded in SampleLoader(StreamedTexts([(shards, "train")]), None, workers=3, rank=rank, ranks=2).once(10)
+        for loaded in islice(SampleLoader(stream, PLAIN, workers=3, rank=rank, ranks=2).steps(0, 20), steps)
         for text in texts(loaded)
     ]
-    assert sorted(found) == sorted(record.text for record in shards.records("train"))
+    assert sorted(found) == sorted(text for step in shares(stream, 0, 20, 0, steps, 1, 1) for text in step)
+    assert len(found) == len(set(found)) == steps * 20
 
 
 class TestMixtures:
@@ -217,7 +207,7 @@ class TestMixtures:
 
     def test_each_data_set_has_epochs_of_its_own(self, shards: ShardFolder, other: ShardFolder) -> None:
         batch = 32
-        loader = SampleLoader(StreamedTexts([(shards, "train"), (other, "train")], (1.0, 3.0)), None)
+        loader = SampleLoader(StreamedTexts([(shards, "train"), (other, "train")], (1.0, 3.0)), PLAIN)
         seen = [
             record.text
             for loaded in islice(loader.steps(0, batch), 40)
@@ -230,7 +220,7 @@ class TestMixtures:
             assert len(set(seen[start : start + whole])) == whole
 
     def test_without_weights_all_are_read_once(self, shards: ShardFolder, other: ShardFolder) -> None:
-        loader = SampleLoader(StreamedTexts([(shards, "train"), (other, "train")]), None)
+        loader = SampleLoader(StreamedTexts([(shards, "train"), (other, "train")]), PLAIN)
         epoch = [text for loaded in islice(loader.steps(0, 1), len(loader)) for text in texts(loaded)]
         assert sorted(epoch) == sorted(r.text for each in (shards, other) for r in each.records("train"))
 
@@ -240,7 +230,7 @@ class TestMixtures:
 
 class TestRefused:
     def test_batches_that_cannot_be(self, shards: ShardFolder) -> None:
-        loader = SampleLoader(StreamedTexts([(shards, "val")]), None, ranks=2)
+        loader = SampleLoader(StreamedTexts([(shards, "val")]), PLAIN, ranks=2)
         with pytest.raises(UserError, match=r"train\.batch: 3 cannot be shared by 2 ranks evenly"):
             next(loader.steps(0, 3))
         with pytest.raises(UserError, match=r"train\.batch: 4 is more than the 1 training examples"):
@@ -270,7 +260,7 @@ class TestRefused:
 def test_few_shards_are_split_by_sample_with_a_warning(shards: ShardFolder, caplog: pytest.LogCaptureFixture) -> None:
     stream = StreamedTexts([(shards, "train[:7]")])
     with caplog.at_level(logging.WARNING, "mtlab"):
-        found = [text for loaded in SampleLoader(stream, None, workers=2).once(4) for text in texts(loaded)]
+        found = texts(next(SampleLoader(stream, PLAIN, workers=2).steps(0, stream.texts[0])))
     assert "2 processes read 1 shards: shards are split by sample" in caplog.text
     assert sorted(found) == sorted(record.text for record in shards.records("train[:7]"))
 
@@ -289,7 +279,7 @@ def test_pairs_have_two_images(tmp_path: Path) -> None:
         line = {"images": [f"{split}0.png", f"{split}1.png"], "statement": "left is red", "label": True}
         (tmp_path / f"raw/{split}.jsonl").write_text(json.dumps(line) + "\n")
     convert("jsonl", tmp_path / "raw", tmp_path / "out", {"kind": "pairs"})
-    (loaded,) = SampleLoader(StreamedTexts([(ShardFolder(tmp_path / "out"), "train")]), PLAIN).once(4)
+    loaded = next(SampleLoader(StreamedTexts([(ShardFolder(tmp_path / "out"), "train")]), PLAIN).steps(0, 1))
     left, right = loaded.pixels
     assert loaded.records[0].label == 1
     assert left[0, 0].mean() > left[0, 2].mean()

@@ -33,13 +33,12 @@ class ShardPass:
     shards: ShardFolder
     subset: str
     stretch: Stretch
-    turn: int
-    turns: int  #: text j of a sample comes in turn j modulo this
+    turn: int  #: text j of a sample comes in turn j modulo `TURNS`
     texts: int
-    source: int = 0  #: number of its source in a stream
+    source: int  #: number of its source in a stream
 
 
-def shard_passes(shards: ShardFolder, selection: str, turns: int = TURNS, source: int = 0) -> list[ShardPass]:
+def shard_passes(shards: ShardFolder, selection: str, source: int) -> list[ShardPass]:
     """List the passes over the shards of a selection.
 
     Raises:
@@ -48,9 +47,9 @@ def shard_passes(shards: ShardFolder, selection: str, turns: int = TURNS, source
     """
     subset = parse_selection(selection).subset
     return [
-        ShardPass(shards, subset, stretch, turn, turns, texts, source)
+        ShardPass(shards, subset, stretch, turn, texts, source)
         for stretch in shards.stretches(selection)
-        for turn, texts in enumerate(texts_per_turn(shards, stretch, subset, turns))
+        for turn, texts in enumerate(texts_per_turn(shards, stretch, subset, TURNS))
         if texts
     ]
 

@@ -17,7 +17,7 @@ from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.samples import TextRecord
 from mtlab.data.shards.streaming.epoch import LANES, ShardPass, shard_passes
 from mtlab.data.shards.streaming.schedule import TextSpan, epoch_steps, mixture_steps
-from mtlab.data.shards.streaming.worker_reader import TrainingReader, WorkerInfo, WorkerShare, read_once
+from mtlab.data.shards.streaming.worker_reader import TrainingReader, WorkerInfo, WorkerShare
 from mtlab.data.shards.streaming.workers import run_in_workers
 from mtlab.data.transforms.base import ImageTransform
 from mtlab.distributed.ranks import Ranks
@@ -96,14 +96,14 @@ class SampleLoader:
     """
 
     stream: StreamedTexts
-    transform: ImageTransform | None  #: makes pixels, all of one size; None: nothing is decoded
+    transform: ImageTransform  #: makes pixels, all of one size
     _: KW_ONLY
     workers: int = 0  #: processes that read and decode; 0: in this process
     rank: int = 0  #: of this process among those that train one model
     ranks: int = 1
 
     def __post_init__(self) -> None:
-        if self.transform is not None and not self.transform.square:
+        if not self.transform.square:
             raise UserError("gives images of different shapes, which do not fit into one batch", key="transform")
 
     def __len__(self) -> int:
@@ -135,29 +135,10 @@ class SampleLoader:
         while True:
             yield _merge_shares([next(shares) for _ in range(workers)])
 
-    def once(self, batch: int) -> Iterator[SampleBatch]:
-        """Yield every text exactly once over all ranks and workers, in batches of at most `batch`.
-
-        Raises:
-            UserError: a shard or an image is damaged, or cannot be read.
-
-        """
-        self._warn()
-        for share in run_in_workers(partial(self._shares_once, batch), self.workers):
-            yield SampleBatch(share.records, share.sources, share.pixels)
-
     def _training_shares(self, seed: int, batch: int, start: int, worker: int, workers: int) -> Iterator[WorkerShare]:
         info = WorkerInfo(self.rank, self.ranks, worker, workers)
         reader = TrainingReader(self.stream.datasets, self.transform, seed, info)
         return map(reader.read, self.stream.steps(batch, start))
-
-    def _shares_once(self, batch: int, worker: int, workers: int) -> Iterator[WorkerShare]:
-        passes = [
-            each
-            for at, (shards, selection) in enumerate(self.stream.sources)
-            for each in shard_passes(shards, selection, turns=1, source=at)
-        ]
-        return read_once(passes, self.transform, batch, WorkerInfo(self.rank, self.ranks, worker, workers))
 
     def _warn(self) -> None:
         readers = self.ranks * max(self.workers, 1)

@@ -15,7 +15,7 @@ from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import IMAGES_PER_SAMPLE
 from mtlab.data.shards.samples import TextRecord, image_keys, in_subset, make_record, member_problem
 from mtlab.data.shards.selection import Stretch
-from mtlab.data.shards.streaming.epoch import ShardPass, shuffle
+from mtlab.data.shards.streaming.epoch import TURNS, ShardPass, shuffle
 from mtlab.data.shards.streaming.sample_table import SampleTable, read_sample_table, texts_in_turn
 from mtlab.errors import UserError
 from mtlab.seeding import derive
@@ -49,12 +49,12 @@ class SampleReader:
 
     _tables: OrderedDict[tuple[int, str, int, int, str], SampleTable] = field(default_factory=OrderedDict)
 
-    def read(self, wanted: Sequence[tuple[ShardPass, int]], seed: int | None) -> list[EncodedText]:
+    def read(self, wanted: Sequence[tuple[ShardPass, int]], seed: int) -> list[EncodedText]:
         """Read texts, in the order of `wanted`.
 
         Args:
             wanted: pass of each text, and its position there.
-            seed: decides which text of an image comes in which turn; None: in the order of the shard.
+            seed: decides which text of an image comes in which turn.
 
         Raises:
             UserError: a shard is damaged, or cannot be read.
@@ -66,12 +66,12 @@ class SampleReader:
         texts: dict[tuple[ShardPass, int], EncodedText] = {}
         for shard_pass, positions in by_pass.items():
             table = self._table(shard_pass)
-            ends = np.cumsum(texts_in_turn(table.texts, shard_pass.turn, shard_pass.turns))
+            ends = np.cumsum(texts_in_turn(table.texts, shard_pass.turn, TURNS))
             rows = np.searchsorted(ends, positions, side="right").tolist()
             samples = read_samples(shard_pass.shards, shard_pass.stretch, table, rows)
             for position, row in zip(positions, rows, strict=True):
                 nth = position - (int(ends[row - 1]) if row else 0)
-                number = shard_pass.turn + nth * shard_pass.turns
+                number = shard_pass.turn + nth * TURNS
                 texts[shard_pass, position] = _choose_text(shard_pass, samples[row], number, seed)
         return [texts[each] for each in wanted]
 
@@ -86,11 +86,10 @@ class SampleReader:
         return self._tables[key]
 
 
-def _choose_text(shard_pass: ShardPass, sample: RawSample, number: int, seed: int | None) -> EncodedText:
+def _choose_text(shard_pass: ShardPass, sample: RawSample, number: int, seed: int) -> EncodedText:
     texts = [text for text in sample.texts if in_subset(text, shard_pass.subset)]
-    if seed is not None:
-        number = int(shuffle(derive(seed, sample.key), "texts", len(texts))[number])
-    record = make_record(image_keys(sample.key, len(sample.images)), texts[number])
+    chosen = shuffle(derive(seed, sample.key), "texts", len(texts))[number]
+    record = make_record(image_keys(sample.key, len(sample.images)), texts[chosen])
     shard = f"{shard_pass.shards.storage.name}/{shard_pass.stretch.shard.file}"
     return EncodedText(record, sample.images, shard, shard_pass.source)
 

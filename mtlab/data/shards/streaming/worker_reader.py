@@ -1,11 +1,11 @@
-"""The share of one worker process in each training step or in an evaluation: read, decoded and transformed.
+"""The share of one worker process in each training step: read, decoded and transformed.
 
 Shapes: k texts of a share, S side of the tower's input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +27,7 @@ class WorkerShare:
     positions: tuple[int, ...]  #: in the rank's batch, [k]
     records: tuple[TextRecord, ...]  #: [k]
     sources: tuple[int, ...]  #: number of each text's source in the stream, [k]
-    pixels: tuple[Tensor, ...]  #: one tensor for each image of a sample, [k, 3, S, S]; none if nothing is decoded
+    pixels: tuple[Tensor, ...]  #: one tensor for each image of a sample, [k, 3, S, S]; none where k = 0
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class TrainingReader:
 
     Args:
         datasets: the passes of each data set of a mixture, or one list of all.
-        transform: makes pixels; None: nothing is decoded.
+        transform: makes pixels.
         seed: the run's.
         worker: which worker this is.
 
     """
 
     def __init__(
-        self, datasets: Sequence[Sequence[ShardPass]], transform: ImageTransform | None, seed: int, worker: WorkerInfo
+        self, datasets: Sequence[Sequence[ShardPass]], transform: ImageTransform, seed: int, worker: WorkerInfo
     ) -> None:
         self._datasets = datasets
         self._transform = transform
@@ -125,44 +125,8 @@ class TrainingReader:
         return [derive(self._seed, "augment", span.dataset, span.epoch, record.id, key) for key in record.images]
 
 
-def read_once(
-    passes: Sequence[ShardPass], transform: ImageTransform | None, batch: int, worker: WorkerInfo
-) -> Iterator[WorkerShare]:
-    """Read a worker's share of all texts, each once, from front to back, in batches.
-
-    Raises:
-        UserError: a shard or an image is damaged, or cannot be read.
-
-    """
-    samples = SampleReader()
-    total, workers = sum(each.texts for each in passes), worker.ranks * worker.workers
-    number = worker.rank * worker.workers + worker.worker
-    first, last = (total * each // workers for each in (number, number + 1))
-    for start in range(first, last, batch):
-        texts = samples.read(_texts_between(passes, start, min(start + batch, last)), None)
-        decoded: dict[tuple[int, tuple[str, ...]], list[Tensor]] = {}  # texts of one image follow each other
-        images = []
-        for text in texts:
-            key = text.source, text.record.images  # two folders may call different images alike
-            if key not in decoded:
-                decoded[key] = _transform_images(text, transform, [0] * len(text.images))
-            images.append(decoded[key])
-        yield _make_share(range(len(texts)), texts, images)
-
-
-def _texts_between(passes: Sequence[ShardPass], first: int, last: int) -> list[tuple[ShardPass, int]]:
-    """Find texts by their numbers, counted through all passes."""
-    found, start = [], 0
-    for each in passes:
-        found += [(each, position) for position in range(max(first - start, 0), min(last - start, each.texts))]
-        start += each.texts
-    return found
-
-
-def _transform_images(text: EncodedText, transform: ImageTransform | None, seeds: Sequence[int]) -> list[Tensor]:
+def _transform_images(text: EncodedText, transform: ImageTransform, seeds: Sequence[int]) -> list[Tensor]:
     """Decode and transform the images of a text, each with a seed of its own."""
-    if transform is None:
-        return []
     return [
         transform(decode_pixels(data, f"{text.shard}: {key}"), torch.Generator().manual_seed(seed))
         for data, key, seed in zip(text.images, text.record.images, seeds, strict=True)
