@@ -137,7 +137,7 @@ class RowAverages:
 
 
 def describe_averages(
-    arrays: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]], examples: int, first_layer: int = 1
+    arrays: Mapping[str, Tensor], levels: Mapping[Modality, Sequence[int]], examples: int, first_layer: int
 ) -> dict[str, object]:
     """Describe the arrays of `record_averages`, for the metadata of their file.
 

@@ -227,8 +227,7 @@ def read_layers(folder: Path) -> Layers | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
-    rest = about.get("examples"), about.get("step"), about.get("first_layer", 1)
-    return Layers(values, _levels(about), _labels(about), *rest)
+    return Layers(values, _levels(about), _labels(about), about["examples"], about["step"], about["first_layer"])
 
 
 def read_trace(folder: Path) -> TrainingTrace | Missing:
@@ -237,12 +236,9 @@ def read_trace(folder: Path) -> TrainingTrace | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
-    if "steps" not in values:
-        return Missing(f"{folder / TRACE}: was written by another version of mtlab")
     steps = values.pop("steps")
     gradients = {name.partition("/")[2]: values.pop(name) for name in list(values) if name.startswith("gradient/")}
-    levels, labels, examples = _levels(about), _labels(about), about.get("examples")
-    first = about.get("first_layer", 1)
+    levels, labels, examples, first = _levels(about), _labels(about), about["examples"], about["first_layer"]
     at = [
         Layers({name: each[place] for name, each in values.items()}, levels, labels, examples, int(step), first)
         for place, step in enumerate(steps)
@@ -256,12 +252,9 @@ def read_tokens(folder: Path) -> Tokens | Missing:
     if isinstance(read, Missing):
         return read
     values, about = read
-    try:
-        examples = tuple(RecordedExample(**each | {"tokens": tuple(each["tokens"])}) for each in about["examples"])
-        grid = None if about["grid"] is None else PatchGrid(**about["grid"])
-    except (KeyError, TypeError):
-        return Missing(f"{folder / TOKENS}: was written by another version of mtlab")
-    return Tokens(values, _levels(about), examples, grid, about.get("step"), about.get("first_layer", 1))
+    examples = tuple(RecordedExample(**each | {"tokens": tuple(each["tokens"])}) for each in about["examples"])
+    grid = None if about["grid"] is None else PatchGrid(**about["grid"])
+    return Tokens(values, _levels(about), examples, grid, about["step"], about["first_layer"])
 
 
 def read_worth(result: Mapping[str, Any] | None, later: Mapping[str, Any] | None = None) -> Worth | Missing:
@@ -328,11 +321,11 @@ def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[st
 
 
 def _levels(about: Mapping[str, Any]) -> dict[Modality, tuple[int, ...]]:
-    return {modality: tuple(levels) for modality, levels in about.get("levels", {}).items()}
+    return {modality: tuple(levels) for modality, levels in about["levels"].items()}
 
 
 def _labels(about: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {key: tuple(names) for key, names in about.get("labels", {}).items()}
+    return {key: tuple(names) for key, names in about["labels"].items()}
 
 
 def _measured(values: Mapping[K, float | None]) -> dict[K, float]:

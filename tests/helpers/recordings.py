@@ -70,7 +70,8 @@ def about(values: Mapping[str, Any], levels: Mapping[str, Sequence[int]] = LEVEL
         if kind in ("weights", "contributions"):
             experts = [f"level {level}" for level in levels[modality]]
             labels[name] = experts + [f"previous {number + 1}" for number in range(value.shape[-1] - len(experts))]
-    return {"levels": {key: list(value) for key, value in levels.items()}, "labels": labels, "examples": 512, **more}
+    offered = {key: list(value) for key, value in levels.items()}
+    return {"levels": offered, "labels": labels, "examples": 512, "first_layer": 1, **more}
 
 
 def write_layers(folder: Path, seed: int = 0, **how: Any) -> Path:
@@ -121,7 +122,7 @@ def write_tokens(
         }
         for place, number in enumerate(real)
     ]
-    made = about(values, how.get("levels", LEVELS)) | {"examples": told, "grid": dict(grid)}
+    made = about(values, how.get("levels", LEVELS), examples=told, grid=dict(grid), step=80)
     write(folder / "tokens.safetensors", values, made)
     return folder / "tokens.safetensors"
 

@@ -28,14 +28,17 @@ def test_names_are_those_of_the_code_that_writes() -> None:
 def test_what_the_worker_writes_is_read(tmp_path: Path) -> None:
     import torch
 
+    from mtlab.recording.averages import describe_averages
     from mtlab.runs import checkpoints
 
     values = {"weights/text/0": torch.tensor([0.25, 0.75]), "temperature/text/0": torch.tensor(0.5)}
-    checkpoints.save(tmp_path / "layers.safetensors", values, {"levels": {"text": [5, 6]}, "examples": 9, "step": 3})
+    metadata = describe_averages(values, {"text": [5, 6]}, 9, 0) | {"step": 3}
+    checkpoints.save(tmp_path / "layers.safetensors", values, metadata)
     read = reader.read_layers(tmp_path)
     assert isinstance(read, Layers)
     assert read.experts("weights", "text", 0).tolist() == [0.25, 0.75]
-    assert (read.one("temperature", "text", 0), read.examples, read.step) == (0.5, 9, 3)
+    assert (read.one("temperature", "text", 0), read.examples, read.step, read.first_layer) == (0.5, 9, 3, 0)
+    assert read.labels == {"weights/text/0": ("level 5", "level 6")}
     assert read.experts_levels("text", 2) == (5, 6)
 
 
