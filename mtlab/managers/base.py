@@ -265,6 +265,16 @@ def stack_weights(experts: Tensor, previous: Tensor | None) -> Tensor:
     return torch.cat([part.detach().expand(batch, -1, length, width) for part in (experts, previous)], 1)
 
 
+def pool_tokens(states: Tensor, mask: Tensor | None, *, class_token: bool = False) -> Tensor:
+    """Take the class token of [B, L, D], or else the mean of the real tokens (`mask` [B, L]; None: all are): [B, D]."""
+    if class_token:
+        return states[:, 0]
+    if mask is None:
+        return states.mean(1)
+    real = mask.unsqueeze(-1).to(states)
+    return (states * real).sum(1) / real.sum(1)
+
+
 def check_heads(heads: int, width: int) -> None:
     """Refuse heads that do not divide the width.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.attention import Attention
+from mtlab.managers.base import pool_tokens
 
 
 def to_full_precision(tensor: Tensor) -> Tensor:
@@ -98,13 +99,3 @@ class Pooler(nn.Module):
         """Pool [B, L, D] to [B, D]; `mask` [B, L] is True at real tokens, None where all are."""
         pooled: Tensor = self.linear(pool_tokens(states, mask, class_token=self.class_token)).tanh()
         return pooled
-
-
-def pool_tokens(states: Tensor, mask: Tensor | None, *, class_token: bool) -> Tensor:
-    """Take the class token of [B, L, D], or else the mean of the real tokens (`mask` [B, L]; None: all are): [B, D]."""
-    if class_token:
-        return states[:, 0]
-    if mask is None:
-        return states.mean(1)
-    real = mask.unsqueeze(-1).to(states)
-    return (states * real).sum(1) / real.sum(1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mtlab.model.layers import pool_tokens
+from mtlab.managers.base import pool_tokens
 from mtlab.towers.base import Features, TowerShape
 
 TEMPERATURES = (0.001, 0.5)  #: the contrastive temperature is kept within

@@ -20,8 +20,7 @@ from mtlab.interop.mechanisms.bundle import (
     linear,
     place,
 )
-from mtlab.managers.base import Experts, Inputs
-from mtlab.managers.connectors.base import pool_level
+from mtlab.managers.base import Experts, Inputs, pool_tokens
 from mtlab.managers.connectors.dense_connector import DenseConnector
 from mtlab.managers.connectors.igva import Igva
 from mtlab.managers.connectors.tgif import Tgif
@@ -56,8 +55,7 @@ def tgif(bundle: Mechanism) -> Reproduction:
 
     def pool(_parameters: Tensors, inputs: Tensors) -> dict[str, Tensor]:
         embedded = inputs["embedding"][inputs["input_ids"].clamp_min(0)]  # a placeholder of the image is looked up as 0
-        words = Experts(embedded.unsqueeze(1), inputs["attention_mask"].bool())
-        return {"text": pool_level(words, 1)}
+        return {"text": pool_tokens(embedded, inputs["attention_mask"].bool())}
 
     pooled = {"pool/": pool} if "pool/out/text" in bundle.io else {}
     return Reproduction({"": run, **pooled})

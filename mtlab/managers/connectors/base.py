@@ -76,15 +76,6 @@ def weigh_levels(experts: Experts, weights: Tensor) -> Tensor:
     return (weights.to(experts.states.dtype) * experts.states).sum(1)
 
 
-def pool_level(experts: Experts, expert: int) -> Tensor:
-    """Average an expert (1-based) over its real tokens, [B, D]."""
-    level = experts.levels[expert - 1]
-    if experts.mask is None:
-        return level.mean(1)
-    real = experts.mask.unsqueeze(-1).to(level)
-    return (level * real).sum(1) / real.sum(1)
-
-
 def expert_groups(groups: Any, experts: int) -> list[list[int]]:
     """Turn an option that groups experts into their numbers, 1-based.
 

@@ -12,16 +12,9 @@ from torch import Tensor, nn
 from mtlab.attention import Attention
 from mtlab.config.options import MAX_SIZE, option
 from mtlab.errors import UserError
-from mtlab.managers.base import Aggregated, Experts, Inputs, Intervention, Place, register_manager
+from mtlab.managers.base import Aggregated, Inputs, Intervention, Place, pool_tokens, register_manager
 from mtlab.managers.bridges.base import expert_number
-from mtlab.managers.connectors.base import (
-    Connector,
-    Projector,
-    expert_groups,
-    group_weights,
-    pool_level,
-    weigh_levels,
-)
+from mtlab.managers.connectors.base import Connector, Projector, expert_groups, group_weights, weigh_levels
 
 
 @register_manager("igva")
@@ -126,11 +119,11 @@ class Igva(Connector):
         """Weigh the groups, [B|1, G]."""
         if self.config.weights == "equal":
             return self.groups.new_full((1, len(self.groups)), 1 / len(self.groups))
-        assert inputs.other_experts is not None
-        asking = self.sentence(_summary(inputs.other_experts, self.guide, self.place.other_class_token)).unsqueeze(1)
-        tokens = [
-            _summary(inputs.experts, expert, self.place.class_token) for expert in range(1, self.place.experts + 1)
-        ]
+        experts, others, place = inputs.experts, inputs.other_experts, self.place
+        assert others is not None
+        guide = pool_tokens(others.levels[self.guide - 1], others.mask, class_token=place.other_class_token)
+        asking = self.sentence(guide).unsqueeze(1)
+        tokens = [pool_tokens(level, experts.mask, class_token=place.class_token) for level in experts.levels]
         summaries = self.summary(torch.einsum("gn,bnd->bgd", self.groups.to(tokens[0].dtype), torch.stack(tokens, 1)))
         for block in self.blocks:
             asking = block(asking, summaries)
@@ -172,8 +165,3 @@ class GuidingBlock(nn.Module):
 def base_expert(config: Igva.Config, place: Place) -> int:
     """Return the expert beside the sum, 1-based."""
     return 1 if place.experts == 1 else expert_number(config.base, place.experts, "base")
-
-
-def _summary(experts: Experts, expert: int, class_token: bool) -> Tensor:
-    """Take the class token of an expert (1-based), or else the mean of its real tokens, [B, D]."""
-    return experts.levels[expert - 1][:, 0] if class_token else pool_level(experts, expert)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.config.options import MAX_SIZE, option
-from mtlab.managers.base import Aggregated, Inputs, Intervention, Place, register_manager
+from mtlab.managers.base import Aggregated, Inputs, Intervention, Place, pool_tokens, register_manager
 from mtlab.managers.bridges.base import expert_number
-from mtlab.managers.connectors.base import Connector, Projector, pool_level, weigh_levels
+from mtlab.managers.connectors.base import Connector, Projector, weigh_levels
 
 
 @register_manager("tgif")
@@ -70,8 +70,9 @@ class Tgif(Connector):
 
     def connect(self, inputs: Inputs, *, intervene: Intervention | None, record: bool) -> Aggregated:
         """Weigh, norm and project, see `Connector.connect`."""
-        assert inputs.other_experts is not None
-        guide = pool_level(inputs.other_experts, self.guide)
+        others = inputs.other_experts
+        assert others is not None
+        guide = pool_tokens(others.levels[self.guide - 1], others.mask)
         chosen = self.controller(self.widen(guide).relu()).softmax(-1)[:, :, None, None]  # [B, N, 1, 1]
         base = torch.zeros_like(chosen[:1])
         base[:, self.base - 1] = 1
