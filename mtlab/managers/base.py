@@ -265,6 +265,22 @@ def stack_weights(experts: Tensor, previous: Tensor | None) -> Tensor:
     return torch.cat([part.detach().expand(batch, -1, length, width) for part in (experts, previous)], 1)
 
 
+def intervention_factors(weights: Tensor, changed: Tensor) -> Tensor:
+    """By what each expert's term is multiplied, so that it has the weight that an intervention gives it.
+
+    For managers whose terms are made together with their weights, which cannot be put in place of others.
+
+    Args:
+        weights: of the experts, [B|1, N, L|1, D|1].
+        changed: what the intervention made of them, of a shape that broadcasts with theirs.
+
+    Returns:
+        [B|1, N, L|1, D|1]; 0 where an expert had no weight: there is no term to scale.
+
+    """
+    return torch.where(weights > 0, changed / weights, torch.zeros_like(weights))
+
+
 def pool_tokens(states: Tensor, mask: Tensor | None, *, class_token: bool = False) -> Tensor:
     """Take the class token of [B, L, D], or else the mean of the real tokens (`mask` [B, L]; None: all are): [B, D]."""
     if class_token:

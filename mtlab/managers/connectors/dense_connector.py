@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtlab.config.options import option
 from mtlab.errors import UserError
-from mtlab.managers.base import Aggregated, Inputs, Intervention, Place, register_manager
+from mtlab.managers.base import Aggregated, Inputs, Intervention, Place, intervention_factors, register_manager
 from mtlab.managers.bridges.base import expert_number
 from mtlab.managers.connectors.base import Connector, Projector, expert_groups, group_weights
 
@@ -82,6 +82,6 @@ class DenseConnector(Connector):
             averaged = torch.einsum("gn,bnld->blgd", slots.to(states.dtype), states)
             return averaged.flatten(2), shares
         changed = intervene(shares)
-        factors = torch.where(shares > 0, changed / shares, torch.zeros_like(shares))
-        averaged = torch.einsum("gn,bnld->blgd", slots.to(states.dtype), states * factors)
+        scaled = states * intervention_factors(shares, changed)
+        averaged = torch.einsum("gn,bnld->blgd", slots.to(states.dtype), scaled)
         return averaged.flatten(2), changed

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.config.options import option
-from mtlab.managers.base import Aggregated, Inputs, Intervention, Place, check_heads, register_manager
+from mtlab.managers.base import (
+    Aggregated,
+    Inputs,
+    Intervention,
+    Place,
+    check_heads,
+    intervention_factors,
+    register_manager,
+)
 from mtlab.managers.connectors.base import Connector
 
 EPS = 1e-6  #: of the LayerNorms
@@ -88,7 +96,7 @@ class MMFuser(Connector):
             weights = torch.cat([rows, of_top], 1) if len(levels) > 1 else of_top
         if intervene is not None and weights is not None:
             given, weights = weights, intervene(weights)
-            factors = torch.where(given > 0, weights / given, torch.zeros_like(given))
+            factors = intervention_factors(given, weights)
             on = [factor[:, -size[0] * size[1] :] if factor.shape[1] > 1 else factor for factor in factors.unbind(1)]
             sampled = [part * factor for part, factor in zip(sampled, on, strict=False)]
             top = top * factors[:, -1]

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from mtlab.attention import fused_attention
 from mtlab.config.options import option
-from mtlab.managers.base import Inputs, Intervention, Place, check_heads, register_manager, stack_norms
+from mtlab.managers.base import (
+    Inputs,
+    Intervention,
+    Place,
+    check_heads,
+    intervention_factors,
+    register_manager,
+    stack_norms,
+)
 from mtlab.managers.mixtures.base import (
     Mixture,
     WeightedSum,
@@ -103,7 +111,7 @@ class ConcatAttention(Mixture):
         terms = [self._merge_heads(part @ value) for part, value in zip(attention, values_of, strict=True)]
         if intervene is not None:
             changed = intervene(weights)
-            factors = torch.where(weights > 0, changed / weights, torch.zeros_like(weights))
+            factors = intervention_factors(weights, changed)
             terms, weights = [term * part for term, part in zip(terms, factors.unbind(1), strict=True)], changed
         return WeightedSum(functools.reduce(torch.add, terms), weights, stack_norms(terms) if record else None)
 
