@@ -16,7 +16,8 @@ SUM_TOLERANCE = 0.02  #: by which weights in half precision may miss a sum of on
 def uniform(weights: Tensor) -> Tensor:
     """Give all experts the same weight, and the same in all; one that no token of the batch reads stays unread.
 
-    An expert that other tokens read (`sparse`) is read by all: the choice is what is taken away.
+    [B|1, N, L|1, D|1] → the same shape; the sum over N stays. An expert that other tokens read (`sparse`) is read by
+    all: the choice is what is taken away.
     """
     read = (weights != 0).any(3, keepdim=True).any(2, keepdim=True).any(0, keepdim=True).to(weights)
     return weights.sum(1, keepdim=True) * read / read.sum(1, keepdim=True).clamp_min(1.0)

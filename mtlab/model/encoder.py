@@ -292,7 +292,10 @@ class CrossModalEncoder(Encoder):
         return manager
 
     def layer_input(self, modality: Modality, depth: int, hidden: Tensor) -> Tensor:
-        """Turn what a manager hands on into what its layer reads: at the first, with positions that the tower lacks."""
+        """Turn what a manager hands on, [B, L, D], into what its layer reads, [B, L, D].
+
+        At the first (depth 0), positions that the tower lacks are added.
+        """
         return hidden if depth else self._stream(modality).add_positions(hidden)
 
     def layer(self, modality: Modality, depth: int) -> CrossModalLayer:

@@ -165,7 +165,16 @@ class Task(Head):
         raise NotImplementedError
 
     def outcome(self, logits: Tensor, targets: Tensor) -> Outcome:
-        """Score each example."""
+        """Answer and score each example.
+
+        Args:
+            logits: as of `answer`, [B, A].
+            targets: int64 [B], −1 where the right answer cannot be given; or a score of each answer, [B, A].
+
+        Returns:
+            The chosen answers, [B], and metric → scores, [B]; the first metric is the primary one.
+
+        """
         raise NotImplementedError
 
     def blind_answers(self, examples: Sequence[Example]) -> Sequence[int] | None:  # noqa: ARG002 - subclasses read them
@@ -181,6 +190,10 @@ class Task(Head):
         Args:
             context: the model, and how it is run.
             batch: on the model's device.
+
+        Returns:
+            Name → a scalar; names are among those of `loss_counts`. What a batch has nothing of (no word is masked)
+            may be left out. Training minimises their sum, weighed by `loss_weights`.
 
         """
         return {"loss": self.loss(context.answer(batch), batch.targets)}

@@ -226,7 +226,15 @@ def evaluate_each(
 
 
 def answerable(targets: Tensor) -> tuple[slice | Tensor, int]:
-    """Select the examples of a batch, still on the CPU, whose right answer can be given; return how many they are."""
+    """Select the examples of a batch, still on the CPU, whose right answer can be given.
+
+    Args:
+        targets: int64 [B], −1 where it cannot be given; or a score of each answer, [B, A], all 0 there.
+
+    Returns:
+        What indexes their rows, a slice of all or int64 [n], and n, how many they are.
+
+    """
     known = targets != -1 if targets.ndim == 1 else (targets > 0).any(1)
     if known.all():
         return slice(None), len(targets)

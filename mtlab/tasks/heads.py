@@ -99,7 +99,7 @@ class ContrastiveHead(nn.Module):
         return F.normalize(self.image(own), dim=-1)
 
     def clamped(self) -> Tensor:
-        """Put the temperature back into its range, as is done before each use, and return it.
+        """Put the temperature back into its range, as is done before each use, and return it, a scalar.
 
         In place, as published: a clamp in the graph would hold it outside for ever, without a gradient.
         """

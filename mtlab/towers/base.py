@@ -198,15 +198,29 @@ class Tower(nn.Module, Generic[Raw]):
         return None
 
     def prepare(self, raw: Sequence[Raw]) -> tuple[Tensor, ...]:
-        """Convert raw inputs to the tensors of `forward`: token ids and mask, or pixels. Runs in data workers."""
+        """Convert raw inputs to the tensors of `forward`. Runs in data workers.
+
+        Args:
+            raw: B texts, or B images as uint8 [H, W, 3], of any sizes.
+
+        Returns:
+            As many tensors as `forward` takes, of B rows each. Of texts mostly the ids, int64 [B, L], and the mask,
+            bool [B, L], True at real tokens, with L of the longest text; of images the pixels, float32 [B, 3, S, S].
+
+        """
         raise NotImplementedError
 
     def dummy_inputs(self, batch: int) -> tuple[Tensor, ...]:
-        """Return blank inputs of `forward` at full size, for counting FLOPs."""
+        """Return blank inputs of `forward` for counting FLOPs: as of `prepare`, `batch` rows each, at full length."""
         raise NotImplementedError
 
     def forward(self, *inputs: Tensor) -> Features:
-        """Run the tower and return the offered levels."""
+        """Run the tower on what `prepare` gives, moved to its device.
+
+        Returns:
+            The offered levels, lowest first, [B, L, D_n] each, and the mask of their tokens, [B, L], or None.
+
+        """
         raise NotImplementedError
 
     def enable_gradient_checkpointing(self) -> None:

@@ -72,7 +72,18 @@ class TransformerBlock(nn.Module):
 
 
 def run_blocks(blocks: nn.ModuleList, hidden: Tensor, mask: Tensor | None, levels: Sequence[int]) -> tuple[Tensor, ...]:
-    """Run the blocks up to the highest level asked for; return the levels asked for."""
+    """Run the blocks up to the highest level asked for.
+
+    Args:
+        blocks: `TransformerBlock`s, lowest first.
+        hidden: embeddings, [B, L, D].
+        mask: True at real tokens, [B, L]; None: all are.
+        levels: those asked for, 1-based, ascending.
+
+    Returns:
+        What their blocks give, [B, L, D] each.
+
+    """
     states = []
     for level, block in enumerate(blocks[: max(levels)], 1):
         hidden = block(hidden, mask)

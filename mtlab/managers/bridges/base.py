@@ -60,18 +60,30 @@ class BaseBridge(Manager):
         self.norm = nn.LayerNorm(place.width)
 
     def terms(self, expert: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002
-        """Return what is added up before the norm, of the expert and of the previous state; None if it is no sum."""
+        """Give what is added up before the norm, where there is a previous state.
+
+        Args:
+            expert: the paired one, [B, L, D].
+            inputs: as of `forward`; the previous state is `inputs.history[-1]`, [B, L, D].
+
+        Returns:
+            The terms of the expert and of the previous state, [B, L, D] each; None if it is no sum.
+
+        """
         return None
 
     def join(self, expert: Tensor, inputs: Inputs) -> Tensor:
-        """Join the expert [B, L, D] with the previous state, `inputs.history[-1]`, before the norm."""
+        """Join the expert with the previous state before the norm, [B, L, D]; arguments as of `terms`."""
         terms = self.terms(expert, inputs)
         if terms is None:
             raise NotImplementedError
         return terms[0] + terms[1]
 
     def coefficients(self) -> tuple[Tensor | float, Tensor | float]:
-        """Return what expert and previous state are multiplied by before they are added: recorded as weights."""
+        """Return what expert and previous state are multiplied by before they are added: recorded as weights.
+
+        Two numbers, as floats or as scalar tensors; 1 for the expert at the first cross-modal layer.
+        """
         return 1.0, 1.0
 
     def forward(self, inputs: Inputs, *, intervene: Intervention | None = None, record: bool = False) -> Aggregated:

@@ -52,7 +52,7 @@ class Connector(Manager):
 
 
 class Projector(nn.Module):
-    """Two linear maps with a GELU (by erf) between them, as LLaVA projects levels: [B, L, D'] → [B, L, D].
+    """Two linear maps with a GELU (by erf) between them, as LLaVA projects levels.
 
     Args:
         inputs: D'.
@@ -66,7 +66,7 @@ class Projector(nn.Module):
         self.second = nn.Linear(width, width)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Map each token."""
+        """Map each token, [B, L, D'] → [B, L, D]."""
         mapped: Tensor = self.second(F.gelu(self.first(states)))
         return mapped
 

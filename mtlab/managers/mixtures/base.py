@@ -154,7 +154,16 @@ class LearnedMixture(Mixture):
         return self.softmax(self.scores(inputs, own), inputs.noise)
 
     def softmax(self, scores: Tensor, noise: Tensor | None) -> Tensor:
-        """Turn scores into weights that sum to one over N; noise is added to the scores."""
+        """Turn scores into weights by a softmax over N.
+
+        Args:
+            scores: [B|1, N, L|1, D|1].
+            noise: added to them, of a shape that broadcasts with theirs; None: none.
+
+        Returns:
+            α, [B|1, N, L|1, D|1], summing to one over N.
+
+        """
         if self.lead is not None:
             scores = scores + self.lead
         if noise is not None:

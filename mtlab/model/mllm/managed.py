@@ -137,7 +137,17 @@ class ManagedModel(nn.Module):
         return ManagedOutput(output, requests.recorded, loss)
 
     def generate(self, input_ids: Tensor, *, question: Tensor | None = None, **kwargs: Any) -> Any:
-        """Generate as the model does. Managers ask with the prompt alone, in every step: cached or not, the same."""
+        """Generate as the model does. Managers ask with the prompt alone, in every step: cached or not, the same.
+
+        Args:
+            input_ids: the prompt with its image tokens, [B, T].
+            question: True at the tokens that managers may ask with, [B, T]; default: all real text of the prompt.
+            kwargs: of the transformers model's `generate`: pixels, `attention_mask` [B, T], `max_new_tokens`, …
+
+        Returns:
+            What that returns: ids with the prompt, [B · sequences, T + new], or an output with `sequences`.
+
+        """
         if question is None:
             question = self._tokens(input_ids, kwargs.get("attention_mask"), None)[1]
         with self._asked(Requests(question, copied=True)):
@@ -156,6 +166,9 @@ class ManagedModel(nn.Module):
             images: I, of the batch.
             length: L, the largest number of tokens of an image.
             seed: of this step.
+
+        Returns:
+            Decoder layer → noise of its manager's `noise_shape` for I images of L tokens, on the model's device.
 
         """
         noisy = {layer: manager for layer in self.layers if (manager := self.manager(layer)).noise_scale}

@@ -62,7 +62,16 @@ class Parts(ABC):
         """
 
     def split(self, levels: Tensor, outputs: Any) -> list[Tensor]:
-        """Split levels [N, images · L, D] of an item of `get_image_features` by image; it is one image mostly."""
+        """Split the levels of an item of `get_image_features` by image; it is one image mostly.
+
+        Args:
+            levels: [N, images · L, D].
+            outputs: of the vision tower.
+
+        Returns:
+            Those of each image, [N, L, D] each.
+
+        """
         del outputs
         return [levels]
 
