@@ -7,7 +7,7 @@ moves only the parameters that have a gradient: each model pays for its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +32,6 @@ ANSWERS = 3129  #: of VQAv2
 TEXT = {"name": "transformers", "model": "roberta-base", "layers": "top6", "max_length": 50, "trainable": True}
 VISION = {"name": "clip_vit", "layers": "top6", "trainable": True}
 TASK = {"name": "question_answering", "loss": "binary"}
-Step = Callable[[], object]
 
 
 def configuration(preset: str, **manager: Any) -> dict[str, Any]:

@@ -214,9 +214,7 @@ class RebuiltModel:
 
 
 @torch.no_grad()
-def load_parameters(
-    model: TaskModel, tensors: Mapping[str, Tensor], called: Mapping[str, str], *, heads: bool = True
-) -> None:
+def load_parameters(model: TaskModel, tensors: Mapping[str, Tensor], called: Mapping[str, str], *, heads: bool) -> None:
     """Set every parameter of a model, except those of its heads where `heads` is false.
 
     Args:

@@ -17,7 +17,7 @@ from mtlab.errors import UserError, nearest
 from mtlab.resolution.identity import Identity, cell_identity
 from mtlab.resolution.nodes import known_paths
 from mtlab.studies.axes import equal, lookup, lookup_option, with_settings
-from mtlab.studies.cell_cost import CellCost, CostFunction, cell_cost
+from mtlab.studies.cell_cost import CellCost, CostFunction
 from mtlab.studies.cell_rules import touches
 from mtlab.studies.expand import StudyRow, expand
 from mtlab.studies.spec import StudySpec, read_study
@@ -64,9 +64,7 @@ class ParentStudies:
     cells: dict[Path, tuple[Cell, ...]] = field(default_factory=dict)
 
 
-def make_cells(
-    study: StudySpec, price: CostFunction = cell_cost, parents: ParentStudies | None = None
-) -> tuple[Cell, ...]:
+def make_cells(study: StudySpec, price: CostFunction, parents: ParentStudies | None = None) -> tuple[Cell, ...]:
     """Make the cells of a study, in the order of its rows.
 
     Raises:

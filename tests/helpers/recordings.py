@@ -95,9 +95,7 @@ def write_trace(folder: Path, seed: int = 0, **how: Any) -> Path:
     return folder / "trace.safetensors"
 
 
-def write_tokens(
-    folder: Path, examples: int = 4, grid: Mapping[str, int] | None = None, images: Sequence[str] = (), **how: Any
-) -> Path:
+def write_tokens(folder: Path, examples: int = 4, grid: Mapping[str, int] | None = None, **how: Any) -> Path:
     """Write `tokens.safetensors`: words of one to six tokens, and a grid of 4 × 4 patches after one prefix token."""
     grid = {"rows": 4, "columns": 4, "prefix": 1} if grid is None else grid
     whole, dice = layers(**how), np.random.default_rng(0)
@@ -115,7 +113,7 @@ def write_tokens(
             "id": f"val/{place}/0",
             "family": ("colour", "count")[place % 2],
             "text": " ".join(WORDS[:number]),
-            "image": images[place] if images else f"val/{place}",
+            "image": f"val/{place}",
             "tokens": list(WORDS[:number]),
             "truth": "red",
             "prediction": ("red", "blue")[place % 2],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 HEARTBEAT = 10.0  #: seconds between plain lines on the progress
+REFRESH = 0.5  #: seconds between two pictures of a live view
 BURST = 20  #: plain lines on single runs between two of them; failures are always printed
 ANNOUNCED = frozenset({"running", "done", "failed", "blocked"})
 
@@ -142,15 +143,13 @@ class LiveView:
 
     Args:
         console: the terminal.
-        every: seconds between two refreshes.
 
     """
 
-    def __init__(self, console: Console, *, every: float = 0.5) -> None:
+    def __init__(self, console: Console) -> None:
         from rich.live import Live as Screen
 
         self.console = console
-        self.every = every
         self.progress = LaunchProgress()
         self._screen = Screen(console=console, auto_refresh=False, vertical_overflow="crop")
         self._last: float | None = None
@@ -174,7 +173,7 @@ class LiveView:
     def update(self, board: Board) -> None:
         """Refresh, if it is time to."""
         now = time.monotonic()
-        if self._last is None or now - self._last >= self.every:
+        if self._last is None or now - self._last >= REFRESH:
             self._last, self._board = now, board
             self._draw(board)
 

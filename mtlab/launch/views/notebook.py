@@ -21,20 +21,15 @@ def notebook_shell() -> Any | None:
 
 
 class NotebookView(LiveView):
-    """A view of the whole study in the output of a notebook's cell; failures are printed above it.
+    """A view of the whole study in the output of a notebook's cell; failures are printed above it."""
 
-    Args:
-        every: seconds between two refreshes.
-
-    """
-
-    def __init__(self, *, every: float = 0.5) -> None:
+    def __init__(self) -> None:
         from rich.console import Console
 
         console = Console(
             file=io.StringIO(), record=True, width=WIDTH, force_terminal=True, force_jupyter=False, highlight=False
         )
-        super().__init__(console, every=every)
+        super().__init__(console)
         self._handle: Any = None
 
     def __enter__(self) -> Self:

@@ -50,7 +50,7 @@ def recorded_floor(runs: pl.DataFrame, metric: str) -> float | None:
 
 
 def judge_variant(
-    runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], metric: str, floor: float | None = None
+    runs: pl.DataFrame, plan: Mapping[str, Any], row: Mapping[str, Any], metric: str, floor: float | None
 ) -> Learning | None:
     """Judge which seeds of a variant are above the best blind answer.
 

@@ -131,13 +131,13 @@ def format_duration(seconds: float | None) -> str:
     return NONE if seconds is None else units.format_duration(seconds)
 
 
-def format_p_value(p: float, alpha: float = 0.05) -> str:
+def format_p_value(p: float, alpha: float) -> str:
     """Format a p-value, never rounded across the level that it is compared with.
 
-    >>> format_p_value(0.0031), format_p_value(0.2), format_p_value(1e-9), format_p_value(0.0498)
-    ('p = 0.003', 'p = 0.20', 'p < 0.001', 'p = 0.0498')
-    >>> format_p_value(0.05001), format_p_value(0.0102, alpha=0.01), format_p_value(0.102, alpha=0.1)
-    ('p = 0.05001', 'p = 0.0102', 'p = 0.102')
+    >>> [format_p_value(p, 0.05) for p in (0.0031, 0.2, 1e-9, 0.0498, 0.05001)]
+    ['p = 0.003', 'p = 0.20', 'p < 0.001', 'p = 0.0498', 'p = 0.05001']
+    >>> format_p_value(0.0102, 0.01), format_p_value(0.102, 0.1)
+    ('p = 0.0102', 'p = 0.102')
     """
     if p < 0.001:
         return "p < 0.001"

@@ -83,7 +83,7 @@ class LearningSpeed:
 
 
 def compare_speed(
-    store: Store, runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any], floor: float | None = None
+    store: Store, runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any], floor: float | None
 ) -> LearningSpeed | None:
     """Compare how fast the variants of a study learn; None where no finished run has a validation curve.
 

@@ -35,7 +35,7 @@ class JournalFile(BaseJournalBackend):
 
     """
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    def __init__(self, path: Path, *, create: bool) -> None:
         self.path = path
         with files.explain_disk_errors(path):
             try:

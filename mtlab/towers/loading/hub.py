@@ -13,6 +13,7 @@ from mtlab.errors import UserError
 from mtlab.time_limit import call_within
 
 TIMEOUT_SECONDS = 20.0  #: after which the hub counts as unreachable
+REACHED_SECONDS = 3.0  #: in which it answers, where no more than that is asked
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
 TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  #: configuration and tokeniser
 
@@ -78,8 +79,8 @@ def download(repository: str, *, weights: bool) -> Path:
         raise _unreachable(repository, error) from error
 
 
-def is_reachable(seconds: float = 3.0) -> bool:
-    """Return whether the hub answers, through a proxy where one is set, within some seconds."""
+def is_reachable() -> bool:
+    """Return whether the hub answers, through a proxy where one is set, within `REACHED_SECONDS`."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -87,13 +88,13 @@ def is_reachable(seconds: float = 3.0) -> bool:
 
     def ask() -> bool:
         try:
-            with urllib.request.urlopen(constants.ENDPOINT, timeout=seconds):
+            with urllib.request.urlopen(constants.ENDPOINT, timeout=REACHED_SECONDS):
                 return True
         except urllib.error.HTTPError:
             return True  # it refuses: it is there
 
     try:
-        return call_within(seconds, ask)  # a name server may take longer than any socket's timeout
+        return call_within(REACHED_SECONDS, ask)  # a name server may take longer than any socket's timeout
     except (OSError, ValueError, HTTPException):  # the last: an address that is none, or an answer that is not HTTP's
         return False
 

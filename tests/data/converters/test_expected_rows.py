@@ -12,8 +12,6 @@ from mtlab.data.converters.vqa_answers import choose_vocabulary, normalise, soft
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.writing.convert import convert
 
-CLASSES = {"False": 0, "True": 1}
-
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Any:

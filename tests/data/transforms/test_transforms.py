@@ -1,6 +1,5 @@
 """Every published transform against the authors' own, on their picture: within one grey level."""
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -18,7 +17,6 @@ from mtlab.errors import UserError
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 STORED = load_file(GOLDEN / "transforms.safetensors")
-MADE_WITH = json.loads((GOLDEN / "transforms.json").read_text())
 IMAGE = STORED["image"].permute(2, 0, 1).contiguous()
 ARRAY = [name.removeprefix("randaugment/") for name in STORED if name.startswith("randaugment/")]
 PIL = [name.removeprefix("randaug/") for name in STORED if name.startswith("randaug/")]
