@@ -1,4 +1,7 @@
-"""`UserError`: wrong input of the user, in one line that says what is wrong, where, and what would be right."""
+"""`UserError`: wrong input of the user, in one line that says what is wrong, where, and what would be right.
+
+`one_line` and `first_line` bring the messages of other libraries into that form.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,36 @@ def missing_extra(package: str, extra: str, *, of: str = "", key: str | None = N
 
     """
     return UserError(f"{of} needs the package {package}: pip install 'mtlab[{extra}]'".lstrip(), key=key)
+
+
+def one_line(error: BaseException, limit: int | None = None, *, kind: bool = False) -> str:
+    """Return an error's message on one line; of an empty message, the name of the error's type.
+
+    >>> one_line(ValueError("no   such row"), kind=True)
+    'ValueError: no such row'
+
+    Args:
+        error: the error.
+        limit: the most letters of the message that are kept; None: all.
+        kind: put the type's name before the message.
+
+    """
+    name, message = type(error).__name__, " ".join(str(error).split())[:limit]
+    return f"{name}: {message}" if kind and message else message or name
+
+
+def first_line(error: BaseException, limit: int | None = None) -> str:
+    """Return the first line of an error's message that says something, else the name of the error's type.
+
+    For errors whose further lines are advice or a dump.
+
+    Args:
+        error: the error.
+        limit: the most letters that are kept; None: all.
+
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line[:limit] for line in lines if line), type(error).__name__)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 
 OURS = str(Path(__file__).parent)
 LIBRARIES = ("torch", "omegaconf", "numpy")  #: an error inside them is shown at the line that called them
@@ -15,11 +15,9 @@ LIBRARIES = ("torch", "omegaconf", "numpy")  #: an error inside them is shown at
 
 def describe_error(error: BaseException) -> str:
     """Describe an error and where it was raised: `ZeroDivisionError: division by zero (mine.py:3)`."""
-    words = " ".join(str(error).split())
     if isinstance(error, UserError):
-        return words
-    kind = type(error).__name__
-    line = f"{kind}: {words}" if words else kind
+        return one_line(error)
+    line = one_line(error, kind=True)
     names_its_place = isinstance(error, SyntaxError)
     place = None if names_its_place else locate_error(error.__traceback__)
     return f"{line} ({place})" if place else line

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mtlab.errors import UserError
+from mtlab.errors import UserError, first_line
 from mtlab.files import DiskError, as_user_error
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def to_array(image: PilImage, name: Path | str) -> NDArray[np.uint8]:
     except UserError:
         raise
     except Exception as error:  # a decoder of a damaged file, which is read only now, raises anything
-        raise UserError(f"cannot be decoded ({_first_line(error)}): damaged, or cut off?", file=name) from None
+        raise UserError(f"cannot be decoded ({first_line(error)}): damaged, or cut off?", file=name) from None
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def open_image(stream: BinaryIO, name: Path | str) -> Iterator[PilImage]:
     except UnidentifiedImageError:
         raise UserError(f"is not an image that can be read (known: {', '.join(FORMATS)})", file=name) from None
     except Exception as error:  # decoders of damaged files raise anything
-        raise UserError(f"cannot be decoded ({_first_line(error)}): damaged, or cut off?", file=name) from None
+        raise UserError(f"cannot be decoded ({first_line(error)}): damaged, or cut off?", file=name) from None
 
 
 def _to_rgb(image: PilImage, name: Path | str) -> Any:
@@ -139,7 +139,3 @@ def _to_rgb(image: PilImage, name: Path | str) -> Any:
         background = Image.new("RGBA", image.size, (*WHITE, 255))
         return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mtlab import files
-from mtlab.errors import UserError, place_errors
+from mtlab.errors import UserError, one_line, place_errors
 from mtlab.interop import architecture
 from mtlab.interop.families import detect_layout
 from mtlab.interop.huggingface import TEXT_OPTIONS
@@ -168,8 +168,8 @@ def rebuild(bundle: Bundle) -> Iterator[RebuiltModel]:
         except UserError as error:
             raise UserError(f"{error.key or 'towers'}: {error.problem}", file=bundle.folder / CONFIG) from None
         except (TypeError, AssertionError) as error:  # transformers and torch check a configuration
-            first = " ".join(str(error).split())[:160]
-            raise UserError(f"is no configuration of a text tower: {first}", file=bundle.folder / CONFIG) from None
+            problem = f"is no configuration of a text tower: {one_line(error, 160)}"
+            raise UserError(problem, file=bundle.folder / CONFIG) from None
         yield RebuiltModel(bundle, sections, sizes, text, vision)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 from mtlab.interop import lightning
 from mtlab.interop.architecture import CLIP_HEAD, Hyperparameters
 from mtlab.interop.export_source import ExportSource
@@ -171,7 +171,7 @@ def _hyperparameters(written: Mapping[str, Any], file: Path) -> Hyperparameters:
     try:
         config = BridgeTowerConfig.from_dict(dict(written)).to_dict()
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"transformers cannot read it: {' '.join(str(error).split())[:120]}", file=file) from None
+        raise UserError(f"transformers cannot read it: {one_line(error, 120)}", file=file) from None
     for option, value, meaning in FIXED:
         found: Any = config
         for part in option.split("."):

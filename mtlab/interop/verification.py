@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 from mtlab.interop import bundle
 from mtlab.interop.mechanisms.bundle import NotExpressible
 from mtlab.interop.mechanisms.compare import FAMILIES, compare, mechanism_family, read_mechanism
@@ -105,8 +105,8 @@ def verify(folder: Path) -> Verification:
         except UserError as error:
             raise error.at(file=folder) from None
         except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
-            first = " ".join(str(error).split())[:160]
-            raise UserError(f"the inputs do not fit the model: {first}", file=folder / bundle.IO) from error
+            problem = f"the inputs do not fit the model: {one_line(error, 160)}"
+            raise UserError(problem, file=folder / bundle.IO) from error
     if not quantities:
         raise UserError("holds nothing that could be compared", file=folder / bundle.IO)
     done = {quantity.name for quantity in quantities}
@@ -124,8 +124,8 @@ def _verify_mechanism(folder: Path, config: Mapping[str, Any], family: str) -> V
     except UserError as error:
         raise error.at(file=folder / bundle.CONFIG) from None
     except (KeyError, RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
-        first = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        raise UserError(f"its tensors or options do not fit together: {first}", file=folder) from error
+        problem = f"its tensors or options do not fit together: {one_line(error, 160, kind=True)}"
+        raise UserError(problem, file=folder) from error
     quantities = []
     for name, ours, theirs, tolerance in compared:
         _refuse_shape(name, ours, theirs, folder)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mtlab import checksums
+from mtlab.errors import one_line
 
 Modality = Literal["text", "image"]
 Kind = Literal["contributions", "weights"]
@@ -312,7 +313,7 @@ def _read(path: Path, what: str, option: str) -> tuple[dict[str, Array], dict[st
             metadata = file.metadata()
             values = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no iterator
     except (SafetensorError, OSError) as error:
-        return Missing(f"{path}: cannot be read ({' '.join(str(error).split())}): cut off, or damaged")
+        return Missing(f"{path}: cannot be read ({one_line(error)}): cut off, or damaged")
     if intact is None:
         return Missing(f"{path}: was not written by mtlab")
     if not intact:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mtlab import checksums, files
 from mtlab.distributed.sharding import copy_into, full
+from mtlab.errors import one_line
 
 ADVICE = "`mtlab clean --yes` sets the run aside, and `mtlab run` trains it again"  #: for finished runs
 ASIDE = ".corrupt-"  #: ends the names of files set aside, before random digits
@@ -66,7 +67,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         explained = files.as_user_error(error, path, action="read")
         if isinstance(explained, files.DiskError | files.ReadOnlyError):  # it tells nothing of what the file holds
             raise explained from error
-        raise CorruptError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+        raise CorruptError(f"{path.name} cannot be read: {one_line(error)}") from error
     if not intact:
         raise CorruptError(f"{path.name} has changed since it was written (its checksum differs)")
     return tensors, metadata

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 
 TEXT_FOLDER, VISION_FILE = "text", "vision.safetensors"  #: the towers, within the folder
 CONFIG, MODEL, DEAD, ORIGIN = "config.json", "model.safetensors", "dead.safetensors", "origin.json"
@@ -141,4 +141,4 @@ def _read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise UserError("is missing from the imported checkpoint", file=path) from None
     except (SafetensorError, OSError) as error:
-        raise UserError(f"is not a readable safetensors file: {' '.join(str(error).split())}", file=path) from None
+        raise UserError(f"is not a readable safetensors file: {one_line(error)}", file=path) from None

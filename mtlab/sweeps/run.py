@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config.load import composed_text
-from mtlab.errors import UserError
+from mtlab.errors import UserError, first_line
 from mtlab.launch.backends import LocalSettings, make_pool
 from mtlab.launch.board import LaunchView
 from mtlab.launch.launcher import LaunchOutcome, launch
@@ -224,7 +224,7 @@ def report_storage_loss() -> Iterator[None]:
     try:
         yield
     except StorageInternalError as error:
-        cause = str(error.__cause__ or error).strip().partition("\n")[0]
+        cause = first_line(error.__cause__ or error)
         raise UserError(
             f"the storage was lost on the way ({cause}); the same command goes on once it is back"
         ) from error

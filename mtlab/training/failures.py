@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Literal
 
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 from mtlab.files import DiskError, as_user_error
 
 Kind = Literal["oom", "nan", "disk", "input", "bug"]
@@ -37,7 +37,7 @@ def describe_failure(error: BaseException, attempt: int, run: Path) -> dict[str,
     """Describe an exception for `failure.json`: kind, one line, place, trace, attempt. `run` is the run directory."""
     explained = as_user_error(error, run)
     kind = classify(explained)
-    line = " ".join(str(explained).split()) or type(error).__name__
+    line = one_line(explained)
     if kind == "bug":
         line = f"{type(error).__name__}: {line}"
     elif kind == "oom":

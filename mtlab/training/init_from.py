@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mtlab import checksums
 from mtlab.disk_cache import file_digest, files_digest
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 from mtlab.model.network import VisionLanguageModel
 from mtlab.runs import checkpoints
 from mtlab.runs.imported_checkpoint import is_imported_checkpoint, read_imported_checkpoint, weight_files
@@ -112,7 +112,7 @@ def trained_towers(path: Path) -> dict[str, int | None]:
                 if own:
                     found[kind] = next(iter(ranks), None)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"cannot be read: {' '.join(str(error).split())}", file=path) from None
+        raise UserError(f"cannot be read: {one_line(error)}", file=path) from None
     return found
 
 

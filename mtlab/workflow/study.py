@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from mtlab.config import yaml
 from mtlab.config.load import find_study_file
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError, nearest, one_line
 from mtlab.files import read_text, write_text
 from mtlab.launch.board import LaunchView, SilentView
 from mtlab.launch.policy import LaunchPolicy
@@ -198,8 +198,8 @@ def _declared_text(study: Mapping[str, Any]) -> str:
     try:
         return yaml.dump({"kind": "ablation", **study})
     except YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise UserError(f"expected plain mappings, lists, texts and numbers: {problem}", key=name) from None
+        problem = f"expected plain mappings, lists, texts and numbers: {one_line(error)}"
+        raise UserError(problem, key=name) from None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from mtlab.dashboard.dashboard_data import DashboardData
 from mtlab.dashboard.server import bind, host_warning, is_foreign, is_local, page_address, protect
 from mtlab.dashboard.sweep import trial_artifacts
 from mtlab.dashboard.sweep.trial_artifacts import BATCH
-from mtlab.errors import UserError, missing_extra
+from mtlab.errors import UserError, missing_extra, one_line
 from mtlab.report.sweep_report import build_sweep_report
 from mtlab.runs.store import Store
 from mtlab.sweeps.stored import load_searches, open_sweep
@@ -132,7 +132,7 @@ def attach_figures_until(
         try:
             attach_pending(store, store.plan(name), storage, artifacts, over)
         except Exception as error:  # a browser may fail in many ways
-            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {str(error)[:120]}"
+            why = str(error) if isinstance(error, UserError) else one_line(error, 120, kind=True)
             log(f"no figures at the trials: {why}")
             return
         over.wait(EVERY)

@@ -10,7 +10,7 @@ from typing import Any
 import ijson
 
 from mtlab.data.converters.base import BadRowError
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 
 LONGEST_LINE = 2**24  #: bytes; a longer line is no annotation, and could fill the memory
 
@@ -32,8 +32,7 @@ def stream_list(path: Path, *inside: str) -> Iterator[tuple[str, Any]]:
             for number, item in enumerate(ijson.items(stream, ".".join((*inside, "item")), use_float=True)):
                 yield f"{path.name}: {wanted}[{number}]", item
         except (ijson.JSONError, ValueError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"is not whole JSON ({reason[:120]}): damaged, or cut off?", file=path) from None
+            raise UserError(f"is not whole JSON ({one_line(error, 120)}): damaged, or cut off?", file=path) from None
     if number < 0:
         missing = f"has no list {wanted!r} with anything in it" if wanted else "is no list with anything in it"
         raise UserError(f"{missing}{_top_keys(path)}", file=path)

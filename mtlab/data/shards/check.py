@@ -16,7 +16,7 @@ from mtlab.data.shards.index import IMAGES_PER_SAMPLE, KEY, Shard, suspicious_si
 from mtlab.data.shards.samples import BLOCK, SampleRow, member_problem
 from mtlab.data.shards.storage import Storage
 from mtlab.data.shards.writing.write import count_per_text
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 
 READ_SIZE = 2**22  #: bytes
 Progress = Callable[[int, int], None]  #: shards done, shards in all
@@ -136,7 +136,7 @@ def _tar_problems(
         yield "is missing"
         return
     except (tarfile.TarError, EOFError) as error:
-        yield f"is cut off or damaged ({' '.join(str(error).split())})"
+        yield f"is cut off or damaged ({one_line(error)})"
         return
     except UserError as error:
         yield f"{error.problem}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mtlab.errors import one_line
 from mtlab.files import DiskError
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ def retry(attempt: Callable[[], T], file: str, retries: RetryPolicy, *, wait_for
             if last or not wait_for_missing:
                 raise
         except (OSError, EOFError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = one_line(error)
             if isinstance(error, TimeoutError):
                 reason = f"nothing came for {retries.timeout:g} seconds"
             if last:

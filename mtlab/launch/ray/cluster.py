@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from mtlab.errors import UserError
+from mtlab.errors import UserError, first_line
 from mtlab.launch.extras import import_extra
 
 AUTO = "auto"  #: address: `RAY_ADDRESS`, else the cluster that this machine belongs to
@@ -62,8 +62,9 @@ def connect(address: str) -> None:
         ray.init(wanted, log_to_driver=False, logging_level="ERROR")
         ray._private.worker._worker_logs_enabled = False  # else the last lines of a lost node's log are printed
     except Exception as error:  # of many kinds, Ray's own and others
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        what = "no Ray cluster runs on this machine" if wanted == AUTO else f"no Ray cluster at {wanted}: {lines[0]}"
+        what = "no Ray cluster runs on this machine"
+        if wanted != AUTO:
+            what = f"no Ray cluster at {wanted}: {first_line(error)}"
         raise UserError(
             f"{what} (`ray start --head` starts one; launcher.address or RAY_ADDRESS says where it is)",
             key="launcher.address",

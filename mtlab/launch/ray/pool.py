@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mtlab.errors import one_line
 from mtlab.launch.exit_status import ExitStatus
 from mtlab.launch.pool import Attempt
 from mtlab.launch.ray.cluster import import_ray, run_options
@@ -89,7 +90,7 @@ class _Placed:
             self.pending = False
             return ExitStatus(await _result(self.actor.wait))
         except errors.RayTaskError as error:
-            return ExitStatus(None, "input", " ".join(str(error.cause).split()))
+            return ExitStatus(None, "input", one_line(error.cause))
         except errors.RayError as error:
             return ExitStatus(None, None, describe_loss(str(error), self.details))
 

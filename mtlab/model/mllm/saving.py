@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtlab import files
 from mtlab.config.check import check_config, to_plain
-from mtlab.errors import UserError, place_errors
+from mtlab.errors import UserError, one_line, place_errors
 from mtlab.model.mllm.managed import Injection, ManagedModel
 from mtlab.towers.loading.weights import read_tensors
 
@@ -55,7 +55,7 @@ def load(folder: Path, model: Any = None) -> ManagedModel:
     try:
         missing, unexpected = managed.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
-        raise UserError(" ".join(str(error).split())[:160], file=folder / WEIGHTS) from None
+        raise UserError(one_line(error, 160), file=folder / WEIGHTS) from None
     missing = [name for name in missing if not name.startswith("model.")]
     if missing or unexpected:
         raise UserError(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab import files
 from mtlab.config.hashing import digest
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 from mtlab.recording import reader
 from mtlab.recording.reader import Layers, Worth
 from mtlab.report import recordings
@@ -245,7 +245,7 @@ class StudySync:
         """Start a run in several sinks; each error of a sink is logged once, however many runs it concerns."""
 
         def failed(sink: str, error: Exception) -> None:
-            why = " ".join(str(error).split())[:200] or type(error).__name__
+            why = one_line(error, 200)
             self.failures[sink, why] += 1
             if self.failures[sink, why] == 1:
                 self.log(f"{sink}: {about.name} was not sent: {why}")
@@ -326,7 +326,7 @@ class StudySync:
             except Exception as error:  # a browser may fail in many ways; the figures themselves are sent
                 required, self.images = self.images, False
                 if required or not isinstance(error, UserError):
-                    why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {str(error)[:120]}"
+                    why = str(error) if isinstance(error, UserError) else one_line(error, 120, kind=True)
                     self.log(f"figures are sent without pictures: {why}")
         pairs = zip(drawn.items(), images, strict=True)
         return {name: TrackerFigure(figure, png) for (name, figure), png in pairs}

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from mtlab.errors import UserError, missing_extra
+from mtlab.errors import UserError, first_line, missing_extra
 
 if TYPE_CHECKING:
     import psycopg
@@ -61,7 +61,7 @@ class PostgresSweepStorage:
                 )
         except (SQLAlchemyError, StorageInternalError) as error:  # such as a role without rights
             self.connection.close()
-            raise UserError(f"cannot keep a sweep: {_first_line(_cause(error))}", file=redact(url)) from None
+            raise UserError(f"cannot keep a sweep: {first_line(_cause(error))}", file=redact(url)) from None
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -113,10 +113,10 @@ class PostgresSweepStorage:
         try:
             row = self.connection.execute(statement.encode(), values).fetchone()
         except psycopg.OperationalError as error:
-            message = f"the connection was lost ({_first_line(error)}); the same command goes on once it is back"
+            message = f"the connection was lost ({first_line(error)}); the same command goes on once it is back"
             raise UserError(message, file=redact(self.url)) from None
         except psycopg.Error as error:  # of a server that only resembles PostgreSQL
-            raise UserError(f"cannot keep a sweep: {_first_line(error)}", file=redact(self.url)) from None
+            raise UserError(f"cannot keep a sweep: {first_line(error)}", file=redact(self.url)) from None
         return None if row is None else row[0]
 
 
@@ -126,7 +126,7 @@ def _connect(url: str) -> psycopg.Connection[Any]:
     try:
         return psycopg.connect(url, autocommit=True, connect_timeout=PATIENCE, options=f"{KEEPALIVE} {SYNCHRONOUS}")
     except psycopg.Error as error:
-        raise UserError(f"{redact(url)} cannot be reached: {_first_line(error)}", key="storage") from None
+        raise UserError(f"{redact(url)} cannot be reached: {first_line(error)}", key="storage") from None
 
 
 def redact(url: str) -> str:
@@ -134,11 +134,6 @@ def redact(url: str) -> str:
     parts = urlsplit(url)
     address = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
     return f"postgresql://{parts.username + '@' if parts.username else ''}{address}{parts.path}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -9,7 +9,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from mtlab import files
-from mtlab.errors import UserError
+from mtlab.errors import UserError, first_line
 from mtlab.time_limit import call_within
 
 TIMEOUT_SECONDS = 20.0  #: after which the hub counts as unreachable
@@ -118,9 +118,8 @@ def _list_files(repository: str) -> Sequence[str]:
 
 
 def _unreachable(repository: str, error: Exception) -> UserError:
-    reason = str(error).partition("\n")[0] or type(error).__name__
     return UserError(
-        f"{repository!r} is not in the hub's cache on this disk and the hub cannot be reached ({reason}):"
+        f"{repository!r} is not in the hub's cache on this disk and the hub cannot be reached ({first_line(error)}):"
         " give a local folder or file, or download it first",
         key="model",
     )

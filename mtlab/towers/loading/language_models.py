@@ -12,7 +12,7 @@ import torch
 
 from mtlab import files
 from mtlab.disk_cache import file_digest
-from mtlab.errors import UserError, missing_extra
+from mtlab.errors import UserError, missing_extra, one_line
 from mtlab.towers.loading import published_configs, text_encoders
 from mtlab.towers.loading.weights import package_folder, seeded_init
 
@@ -40,7 +40,7 @@ def load_language_model(name: str, *, layers: int | None = None) -> tuple[Any, A
         tokenizer = AutoTokenizer.from_pretrained(source, **text_encoders.NO_CODE)
         model = AutoModelForCausalLM.from_pretrained(source, dtype="float32", **text_encoders.NO_CODE)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot load {name!r}: {' '.join(str(error).split())[:160]}", key="model") from None
+        raise UserError(f"cannot load {name!r}: {one_line(error, 160)}", key="model") from None
     if tokenizer.pad_token_id is None:
         raise UserError(f"the tokenizer of {name!r} has no padding token: set its pad_token", key="model")
     keep_layers(model, layers)

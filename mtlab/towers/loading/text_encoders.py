@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from mtlab.disk_cache import files_digest
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 from mtlab.towers.base import TowerInfo, Vocabulary
 from mtlab.towers.loading import hub
 from mtlab.towers.loading.descriptions import load_or_describe
@@ -284,12 +284,11 @@ def explain_errors(folder: Path) -> Iterator[None]:
 
 
 def _unreadable_error(error: Exception, folder: Path) -> UserError:
-    first = " ".join(str(error).split())[:200]
     if "trust_remote_code" in str(error):
         return UserError(
             "the model needs code of its own, which is not run: take one of transformers", file=folder, key="model"
         )
-    return UserError(f"transformers cannot read the model: {first}", file=folder, key="model")
+    return UserError(f"transformers cannot read the model: {one_line(error, 200)}", file=folder, key="model")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlab.disk_cache import library_version, load_or_compute
-from mtlab.errors import UserError, nearest
+from mtlab.errors import UserError, first_line, nearest, one_line
 from mtlab.towers.loading import hub
 from mtlab.towers.loading.licences import WeightsOrigin
 
@@ -145,7 +145,7 @@ def load(network: Any, tensors: dict[str, Tensor], file: Path, *, antialias: boo
     try:
         result = network.load_state_dict(convert(tensors, network, **options) if convert else tensors, strict=False)
     except (RuntimeError, KeyError) as error:
-        raise UserError(f"does not fit the model: {' '.join(str(error).split())[:200]}", file=file) from error
+        raise UserError(f"does not fit the model: {one_line(error, 200)}", file=file) from error
     if result.missing_keys:
         some = ", ".join(result.missing_keys[:3])
         raise UserError(f"does not fit the model: {len(result.missing_keys)} tensors are missing ({some})", file=file)
@@ -241,5 +241,5 @@ def _hub_name(model: str) -> str:
 
 
 def _build_error(model: str, image_size: int, error: Exception) -> UserError:
-    first = str(error).partition("\n")[0]
-    return UserError(f"timm cannot build {model!r} for images of {image_size} pixels: {first}", key="image_size")
+    problem = f"timm cannot build {model!r} for images of {image_size} pixels: {first_line(error)}"
+    return UserError(problem, key="image_size")

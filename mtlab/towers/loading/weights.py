@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlab.errors import UserError, missing_extra
+from mtlab.errors import UserError, first_line, missing_extra
 
 WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_state_dict")  #: keys under which trainers store tensors
 
@@ -112,6 +112,6 @@ def unpickle(path: Path, stand_ins: Sequence[tuple[type, str]] = ()) -> Any:
             problem = f"is not {CHECKPOINT}"
         raise UserError(problem, file=path) from None
     except _ERRORS as error:
-        first = str(error).partition("\n")[0][:120]
+        first = first_line(error, 120)
         words = f": {first}" if " " in first else ""  # of some errors a number, or nothing
         raise UserError(f"is not {CHECKPOINT}{words}", file=path) from None

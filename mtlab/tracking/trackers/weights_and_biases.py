@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from mtlab import files
 from mtlab.config.options import option
-from mtlab.errors import UserError
+from mtlab.errors import UserError, one_line
 from mtlab.time_limit import call_within
 from mtlab.tracking.base import (
     Receipt,
@@ -283,11 +283,11 @@ def _artifact(about: TrackedRun, found: Mapping[str, Path]) -> Any:
 
 def describe_error(error: Exception) -> str:
     """Say briefly why W&B failed, without anything that was sent to it."""
-    message = " ".join(str(error).split())
+    message = one_line(error)
     if "API key" in message and "configured" in message:
         return "has no key here: run `wandb login`, or set WANDB_API_KEY"
     if any(word in message for word in ("401", "403", "Unauthorized", "permission denied", "invalid API key")):
         return "refuses the key"
     if any(word in message for word in ("refused", "timed out", "deadline", "resolve", "no such host", "unreachable")):
         return "cannot be reached"
-    return f"failed ({type(error).__name__}: {message[:120]})"
+    return f"failed ({one_line(error, 120, kind=True)})"
