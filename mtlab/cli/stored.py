@@ -69,8 +69,8 @@ def runnable_file(file: str, store: Store) -> str:
     except UserError:
         by_name = True
     if by_name:
-        planned = str(store.plan(stored_study_name(file, store)).get("spec_file") or "")
-        return planned if planned and Path(planned).is_file() else file
+        planned = Path(store.plan(stored_study_name(file, store))["spec_file"])
+        return str(planned) if planned.is_file() else file
     return file
 
 
@@ -91,7 +91,7 @@ def note_changed(file: str, store: Store) -> None:
     except UserError as error:
         typer.echo(f"note: not as it was planned any more: {error}", err=True)
         return
-    planned = Path(str(store.plan(stored_study_name(file, store)).get("spec_file") or path))
+    planned = Path(store.plan(stored_study_name(file, store))["spec_file"])
     if changed and planned.is_file() and not planned.samefile(path):
         typer.echo(f"note: these are the results of {planned}, a study of the same name, not of {path}", err=True)
     elif changed:

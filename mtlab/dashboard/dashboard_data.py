@@ -115,7 +115,7 @@ class DashboardData:
         times = [each for each in (_modified(path), *(run.changed for run in runs)) if each is not None]
         return StudySummary(
             name=name,
-            why=str(plan.get("why", "")),
+            why=plan["why"],
             metric=plan["metrics"]["choose"],
             runs=runs,
             changed=max(times, default=None),

@@ -110,7 +110,7 @@ def axis_value(row: Mapping[str, Any], axis: str) -> str:
     """Return the label of a row's value on an axis."""
     if axis not in row["axes"]:
         return NOT_SET
-    label = (row.get("axis_labels") or {}).get(axis)
+    label = row["axis_labels"].get(axis)
     return str(label) if label is not None else format_setting(row["axes"][axis])
 
 

@@ -113,7 +113,7 @@ def _without_folders(value: Any) -> Any:
 
 def _copy_study(store: Store, copy: Store, plan: Mapping[str, Any]) -> None:
     name = plan["study"]
-    without = {**plan, "spec_file": Path(str(plan.get("spec_file", ""))).name, "plugin_folder": ".", "tracking": {}}
+    without = {**plan, "spec_file": Path(plan["spec_file"]).name, "plugin_folder": ".", "tracking": {}}
     copy.write_plan(name, without)
     for pattern in _OF_STUDY:
         for path in sorted(store.study(name).glob(pattern)):
@@ -138,7 +138,7 @@ def _write_beside(root: Path, copy: Store, done: int) -> None:
     files.write_text(root / "report.md", report.to_markdown())
     files.write_text(root / "report.json", report.to_json())
     files.write_text(root / "environment.txt", "\n".join(_installed()) + "\n")
-    files.write_text(root / "README.md", _readme(name, str(plan.get("why", "")), about))
+    files.write_text(root / "README.md", _readme(name, plan["why"], about))
 
 
 def _installed() -> Iterator[str]:

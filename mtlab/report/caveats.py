@@ -91,7 +91,7 @@ def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[s
     """Say if the study has too few planned seeds, and what more seeds would detect; not where it asks for as needed."""
     planned = max((row.planned for row in rows), default=0)
     needed = lookup_test(plan["test"]).seeds
-    if not any(row.compare_to for row in rows) or plan.get("sequential"):
+    if not any(row.compare_to for row in rows) or plan["sequential"]:
         return []
     if planned < needed:
         return [f"{format_span([planned], 'seed')} asked for: a test needs at least {needed}"]
@@ -130,7 +130,7 @@ def _mixed(runs: pl.DataFrame) -> list[str]:
 
 
 def _old_code(runs: pl.DataFrame, plan: Mapping[str, Any]) -> list[str]:
-    if "mix/code" not in runs.columns or not plan.get("code"):
+    if "mix/code" not in runs.columns:
         return []
     known = runs["mix/code"].drop_nulls()
     old = int((known != plan["code"]).sum())

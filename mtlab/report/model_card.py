@@ -90,7 +90,7 @@ def _lines(
     report = build_report(store, plan)
     origins = _origins(config)
     yield _front_matter(config, origins, whole=not left_out)
-    yield f"# {plan['study']}: {run.label}, seed {run.seed}\n\n{plan.get('why', '')}\n"
+    yield f"# {plan['study']}: {run.label}, seed {run.seed}\n\n{plan['why']}\n"
     yield from _model(config, result)
     yield LOADING
     if left_out:
@@ -163,6 +163,6 @@ def _is_local(value: Any) -> bool:
 
 
 def _command(plan: Mapping[str, Any]) -> str:
-    file = Path(str(plan.get("spec_file") or DECLARED)).name
+    file = Path(plan["spec_file"]).name
     file = f"{plan['study']}.yaml" if file == DECLARED else file  # by which the reader saves the text below
-    return shlex.join(["mtlab", "run", file, *map(str, plan.get("overrides") or [])])
+    return shlex.join(["mtlab", "run", file, *plan["overrides"]])

@@ -50,9 +50,8 @@ def published_by_row(
     runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any]
 ) -> tuple[PublishedRow, ...]:
     """Return the results published of single rows, each beside ours, in the plan's order; other methods come last."""
-    entries = plan.get("published_rows") or []
     order = {row.label: index for index, row in enumerate(rows)}
-    entries = sorted(entries, key=lambda entry: order.get(entry["label"], len(order)))
+    entries = sorted(plan["published_rows"], key=lambda entry: order.get(entry["label"], len(order)))
     results = []
     for entry in entries:
         for group, measured in (("values", True), ("also", False)):

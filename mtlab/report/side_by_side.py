@@ -86,13 +86,13 @@ def compare_studies(reports: Sequence[StudyReport]) -> SideBySide:
 
 def block_label(row: Mapping[str, Any]) -> str | None:
     """Return the label of a row's length of training; None where that is no axis."""
-    labels = [label for axis, label in (row.get("axis_labels") or {}).items() if _is_length(axis, row["axes"][axis])]
+    labels = [label for axis, label in row["axis_labels"].items() if _is_length(axis, row["axes"][axis])]
     return " · ".join(label.removeprefix("length ") for label in labels) or None
 
 
 def variant_label(row: Mapping[str, Any]) -> str:
     """Return the label of a row without its length of training."""
-    labels = row.get("axis_labels")
+    labels = row["axis_labels"]
     if not labels:
         return str(row["label"])
     return " · ".join(label for axis, label in labels.items() if not _is_length(axis, row["axes"][axis])) or "base"

@@ -190,7 +190,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         speed=compare_speed(store, runs, rows, plan, recorded_floor(own, plan["metrics"]["choose"])),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),
-        equivalence=plan.get("equivalence"),
+        equivalence=plan["equivalence"],
         sequential=summarise_looks(runs, rows, plan, looks, 0 if looks is None else other_records(store, plan)),
         notes=(*damaged_runs(plan, store.damage), *collect_caveats(runs, rows, plan)),
     )

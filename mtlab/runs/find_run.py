@@ -206,7 +206,7 @@ def _of_study(store: Store, study: str, rest: str, name: str) -> dict[str, str]:
     runs = plan["runs"]
     if not runs:
         raise UserError(f"sweep {study!r} has no run yet: `{sweep_command(plan, store)}` begins it")
-    cells = {row["label"]: row["cell"] for row in plan.get("rows", ())}  # two rows may be one cell, with one run a seed
+    cells = {row["label"]: row["cell"] for row in plan["rows"]}  # two rows may be one cell, with one run a seed
     labels = sorted({run["label"] for run in runs} | cells.keys())
     head, _, tail = rest.rpartition(":")
     label, seed = (head, tail) if tail.isdecimal() and rest not in labels else (rest, None)

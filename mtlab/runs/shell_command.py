@@ -33,5 +33,4 @@ def writing_command(*words: str | Path, store: Store | None = None) -> str:
 
 def sweep_command(plan: Mapping[str, Any], store: Store) -> str:
     """Return what begins a planned sweep, or goes on with it."""
-    file, settings = str(plan.get("spec_file") or plan["study"]), [str(each) for each in plan.get("overrides") or ()]
-    return writing_command("sweep", file, *settings, store=store)
+    return writing_command("sweep", plan["spec_file"], *plan["overrides"], store=store)

@@ -106,14 +106,14 @@ def question(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that the decisions of a stored plan depend on, but for the results of its runs."""
     rules = {key: plan["sequential"][key] for key in ("looks", "first", "spending")}
     tested = {key: plan[key] for key in ("test", "alpha", "correct", "equivalence")}
-    blind = sorted({row["cell"] for row in plan["rows"] if row.get("blind")})
-    learned = {"floor": plan.get("floor"), "blind": blind}
+    blind = sorted({row["cell"] for row in plan["rows"] if row["blind"]})
+    learned = {"floor": plan["floor"], "blind": blind}
     return {"pairs": sorted(planned_pairs(plan)), "metric": plan["metrics"]["verdict"], **tested, **learned, **rules}
 
 
 def planned_pairs(plan: Mapping[str, Any]) -> tuple[Pair, ...]:
     """Return the comparisons of a stored plan: none of a blind variant; two rows that are one cell are one."""
-    rows = [row for row in plan["rows"] if row["compare_to"] is not None and not row.get("blind")]
+    rows = [row for row in plan["rows"] if row["compare_to"] is not None and not row["blind"]]
     return tuple(dict.fromkeys((row["cell"], row["compare_to"]) for row in rows))
 
 

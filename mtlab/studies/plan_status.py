@@ -74,7 +74,7 @@ def plan_status(plan: Mapping[str, Any], store: Store) -> PlanStatus:
         name
         for config in configs.values()
         for name, code in config.get("plugin_code", {}).items()
-        if plan.get("plugin_code", {}).get(name, code) != code
+        if plan["plugin_code"].get(name, code) != code
     )
     return PlanStatus(states, dropped, other, dict(plugins))
 

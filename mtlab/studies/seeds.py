@@ -128,7 +128,7 @@ def equivalence_margin(
 
 def stopping_rule(plan: Mapping[str, Any]) -> StoppingRule | None:
     """Return when the comparisons of a stored plan end; None where it has a fixed number of seeds."""
-    rules = plan.get("sequential")
+    rules = plan["sequential"]
     if rules is None:
         return None
     return StoppingRule(

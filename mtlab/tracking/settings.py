@@ -47,7 +47,7 @@ def stored_tracking(plan: Mapping[str, Any], *, plugins: bool = True) -> Tracker
         UserError: a tracker is unknown here, its options have changed since, or `plugins` forbids those that it needs.
 
     """
-    given = {name: options for name, options in (plan.get("tracking") or {}).items() if options is not None}
+    given = {name: options for name, options in plan["tracking"].items() if options is not None}
     if given.keys() - {entry.name for entry in TRACKERS}:
-        import_plugins(plan.get("plugins") or [], Path(plan.get("plugin_folder") or "."), allowed=plugins)
+        import_plugins(plan["plugins"], Path(plan["plugin_folder"]), allowed=plugins)
     return check_tracking(given)

@@ -125,10 +125,12 @@ class Fabric:
                 "cell": cell,
                 "label": cell,
                 "axes": {"manager": cell},
+                "axis_labels": {"manager": cell},
                 "differences": {} if cell == baseline else {"manager.name": cell},
                 "baseline": cell == baseline,
                 "compare_to": None if cell == baseline or baseline is None else baseline,
                 "note": None,
+                "blind": False,
             }
             for cell in cells
         ]
@@ -146,8 +148,18 @@ class Fabric:
             "directions": DIRECTIONS,
             "correct": "holm",
             "alpha": 0.05,
+            "reach": None,
+            "floor": None,
+            "equivalence": None,
+            "sequential": None,
+            "overrides": [],
             "published": {},
+            "published_rows": [],
             "code": "c0de",
+            "tracking": {},
+            "plugins": [],
+            "plugin_folder": ".",
+            "plugin_code": {},
             "rows": rows,
             "runs": runs,
         }

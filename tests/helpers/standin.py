@@ -63,6 +63,11 @@ def make_plan(rows: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] = (0, 
         "study": study,
         "metrics": metrics,
         "directions": directions,
+        "floor": None,
+        "sequential": None,
+        "tracking": {},
+        "plugins": [],
+        "plugin_folder": ".",
         "rows": [],
         "runs": runs,
     }, configs
@@ -72,7 +77,10 @@ def until_decided(made: Any, baseline: str, looks: Sequence[int], margin: float)
     """Make a plan with seeds until decided, on the chosen metric, of one with all seeds that may be asked for."""
     plan, configs = made
     cells = dict.fromkeys(run["cell"] for run in plan["runs"])
-    rows = [{"cell": cell, "label": cell, "compare_to": None if cell == baseline else baseline} for cell in cells]
+    rows = [
+        {"cell": cell, "label": cell, "compare_to": None if cell == baseline else baseline, "blind": False}
+        for cell in cells
+    ]
     metrics = {**plan["metrics"], "verdict": plan["metrics"]["choose"]}
     rules = {"looks": list(looks), "first": 0, "spending": "obrien_fleming"}
     tested = {"test": "paired_t", "alpha": 0.05, "correct": "holm", "equivalence": margin, "sequential": rules}

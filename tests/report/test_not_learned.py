@@ -262,7 +262,7 @@ def test_the_next_step_is_a_command(five):
 )
 def test_a_study_whose_axis_sets_the_length_gets_a_longer_one_there(five, axes):
     plan = five.plan(list(ACCURACIES))
-    plan["rows"] = [{**row, "axes": axes} for row in plan["rows"]]
+    plan["rows"] = [{**row, "axes": axes, "axis_labels": {}} for row in plan["rows"]]
     told = next_for_not_learned(build_report(five.store, plan).rows, "trial", partial(run_again, "trial.yaml"))
     assert f"(add a longer length to the axis `{list(axes)[-1]}`)" in told
 

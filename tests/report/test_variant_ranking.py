@@ -149,7 +149,7 @@ def test_what_cannot_be_ranked_is_one_line(four, monkeypatch, capsys):
     with pytest.raises(UserError, match=r"seeds were decided by looks .*: rank a study of a fixed number of seeds"):
         rank_variants((), pl.DataFrame(), pl.DataFrame(), plan | {"sequential": {"looks": [3, 5]}})
     for number, row in enumerate(plan["rows"]):
-        row["axis_labels"] = row.get("axis_labels", {}) | {"train.length": f"{number % 2} steps"}
+        row["axis_labels"] = row["axis_labels"] | {"train.length": f"{number % 2} steps"}
         row["axes"] = row["axes"] | {"train.length": {"steps": number % 2}}
     with pytest.raises(UserError, match="trained for several lengths: rank a study of one"):
         ranked(four, plan)

@@ -26,7 +26,6 @@ def plan(folder: Path, text: str, *overrides: str) -> dict[str, object]:
 
 def test_off_unless_written_and_offline_unless_online(tmp_path: Path) -> None:
     assert stored_tracking(plan(tmp_path, BARE)) == {}
-    assert stored_tracking({"study": "from before there were trackers"}) == {}
     assert stored_tracking({"tracking": {"wandb": None}}) == {}
     assert check_tracking({"wandb": {}}) == {"wandb": WandbSettings(mode="offline")}
     written = stored_tracking(plan(tmp_path, STUDY))

@@ -274,9 +274,7 @@ def test_a_study_written_offline_is_sent_when_there_is_a_server(one: Store, serv
 @pytest.mark.slow
 def test_a_study_that_never_had_a_tracker(one: Store, serve: Serve) -> None:
     server = serve()
-    plan = one.plan("tracked")
-    del plan["tracking"]
-    one.write_plan("tracked", plan)
+    one.write_plan("tracked", one.plan("tracked") | {"tracking": {}})
     done = sync(one, "--project", "elsewhere")
     assert done.returncode == 0, done.stdout
     assert {run["project"] for run in server.runs().values()} == {"elsewhere"}

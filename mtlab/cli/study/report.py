@@ -242,7 +242,7 @@ def print_report(store: Store, plan: dict[str, Any], file: str) -> None:
         write_text(folder / "report.md", report.to_markdown())
         write_text(folder / "report.json", report.to_json())
         typer.echo(f"written to {folder / 'report.md'} and report.json")
-    for line in closing_lines(report, file, plan.get("overrides") or (), store):
+    for line in closing_lines(report, file, plan["overrides"], store):
         typer.echo(line)
 
 

@@ -243,9 +243,9 @@ def _baseline_differences(request: PageRequest, run: RunSummary) -> Component:
     plan = next(_plans(request, run), None)
     rows: list[Mapping[str, Any]] = [] if plan is None else plan["rows"]
     row = next((row for row in rows if row["cell"] == run.cell), None)
-    if row is None or not row.get("differences"):
+    if row is None or not row["differences"]:
         return None
-    baseline = next((each["label"] for each in rows if each["cell"] == row.get("compare_to")), rows[0]["label"])
+    baseline = next((each["label"] for each in rows if each["cell"] == row["compare_to"]), rows[0]["label"])
     sweep = plan is not None and is_sweep(plan)
     columns = [
         TableColumn("setting", [html.Code(path) for path in row["differences"]], heads=True),

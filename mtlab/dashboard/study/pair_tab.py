@@ -63,15 +63,15 @@ def draw_pair_tab(request: StudyRequest) -> StudyTab:
 def _default_first(request: StudyRequest, rows: Mapping[str, Any]) -> str:
     """Return the last variant that is compared with another, of which both have recorded layers if possible."""
     recorded = {run.cell for run in request.data.layers(request.plan).found}
-    compared = [label for label, row in rows.items() if row.get("compare_to")] or list(rows)
-    both = [label for label in compared if {rows[label]["cell"], rows[label].get("compare_to")} <= recorded]
+    compared = [label for label, row in rows.items() if row["compare_to"]] or list(rows)
+    both = [label for label in compared if {rows[label]["cell"], rows[label]["compare_to"]} <= recorded]
     done = [label for label in compared if rows[label]["cell"] in recorded]
     return (both or done or compared)[-1]
 
 
 def _default_second(rows: Mapping[str, Any], first: str) -> str:
     """Return the variant that the first is compared with, else any other."""
-    baselines = [label for label, row in rows.items() if row["cell"] == rows[first].get("compare_to")]
+    baselines = [label for label, row in rows.items() if row["cell"] == rows[first]["compare_to"]]
     return [*baselines, *(label for label in rows if label != first)][0]
 
 

@@ -169,7 +169,7 @@ def _correct(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[Com
     """Add the p-values, corrected for all comparisons."""
     pairs = [(row.cell, row.compare_to) for row in rows if row.compared]
     compared = [row.difference for row in rows if row.compared]
-    margin = plan.get("equivalence")
+    margin = plan["equivalence"]
     within = [None if each is None or margin is None else equivalence_p(each, margin) for each in compared]
     p_values = iter(correct_p_values(pairs, [None if each is None else each.p for each in compared], plan["correct"]))
     equivalences = iter(correct_p_values(pairs, within, plan["correct"]))
@@ -205,8 +205,8 @@ def _measure(
     cell, metric = row["cell"], plan["metrics"]["verdict"]
     learning = judge_variant(runs, plan, row, metric, floor)
     mean = seed_mean(results, plan["alpha"], metric, learning)
-    unjudged = () if row.get("blind") else unjudged_note(runs, cell, metric, results, learning)
-    outcome: ComparisonVerdict = "blind" if row.get("blind") else "not compared"
+    unjudged = () if row["blind"] else unjudged_note(runs, cell, metric, results, learning)
+    outcome: ComparisonVerdict = "blind" if row["blind"] else "not compared"
     return ComparisonRow(
         label=row["label"],
         cell=cell,
@@ -332,7 +332,7 @@ def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Co
         return ("baseline", "baseline") if row.is_baseline else ("not compared", "not compared")
     difference, p = row.difference, row.p_corrected
     if difference is None:
-        if row.n and plan.get("sequential") and row.look is None:
+        if row.n and plan["sequential"] and row.look is None:
             return "too few", "no look yet"
         return "too few", "no results yet" if not row.n else "no shared seed yet"
     if p is None:
@@ -347,7 +347,7 @@ def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[Co
         margin = format_margin(plan["equivalence"], plan["metrics"]["verdict"])
         return "equivalent", f"no difference larger than {margin} ({format_p_value(row.p_equivalence, alpha)})"
     if outcome == "undecided":
-        waiting = " yet" if plan.get("sequential") and (row.look is None or row.look.ended is None) else ""
+        waiting = " yet" if plan["sequential"] and (row.look is None or row.look.ended is None) else ""
         return outcome, f"no difference shown{waiting} ({format_p_value(p, alpha)})"
     return outcome, f"{outcome} than {row.compare_label} ({format_p_value(p, alpha)})"
 

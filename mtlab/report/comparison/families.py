@@ -106,7 +106,7 @@ def compare_families(
 
 def _withheld(row: Mapping[str, Any], learning: Learning | None, baseline: Learning | None) -> ComparisonVerdict | None:
     """Return why a variant is not compared on a family; None: it is."""
-    if row.get("blind"):
+    if row["blind"]:
         return "blind"
     if learning is not None and not learning.complete:
         return "not learned"

@@ -84,7 +84,7 @@ def rank_variants(
 
     """
     study = plan["study"]
-    if plan.get("sequential"):
+    if plan["sequential"]:
         problem = "its seeds were decided by looks at its comparisons with the baseline, which other pairs were not"
         raise UserError(f"{problem}: rank a study of a fixed number of seeds", file=study)
     if len({row.block for row in rows}) > 1:

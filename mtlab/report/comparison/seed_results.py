@@ -30,7 +30,7 @@ def results_by_seed(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, flo
 
 def blind_floor(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> float | None:
     """Return the best score of a blind variant of the study, or that which its file gives; None: neither is known."""
-    known, given = best_blind(plan, results), plan.get("floor")
+    known, given = best_blind(plan, results), plan["floor"]
     if given is not None and in_points(plan["metrics"]["verdict"]):
         given /= 100
     return max((each for each in (known, given) if each is not None), default=None)
@@ -38,7 +38,7 @@ def blind_floor(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> 
 
 def best_blind(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> float | None:
     """Return the best mean of a blind variant of the study, on the metric of these results; None without any."""
-    blind = [found for row in plan["rows"] if row.get("blind") and (found := results[row["cell"]])]
+    blind = [found for row in plan["rows"] if row["blind"] and (found := results[row["cell"]])]
     return max((sum(found.values()) / len(found) for found in blind), default=None)
 
 
@@ -65,7 +65,7 @@ def judge_variant(
         None where it is not known, where less is better, or where the variant is blind on purpose.
 
     """
-    if row.get("blind") or metric_direction(plan, metric) == "min":
+    if row["blind"] or metric_direction(plan, metric) == "min":
         return None
     scores, errors = (results_by_seed(runs, row["cell"], name) for name in floor_metrics(metric))
     results = results_by_seed(runs, row["cell"], metric)

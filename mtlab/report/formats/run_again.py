@@ -24,8 +24,7 @@ def go_on(plan: Mapping[str, Any], store: Store) -> str:
     """Return what starts a stored study or sweep, or goes on with it."""
     if is_sweep(plan):
         return sweep_command(plan, store)
-    settings = [str(each) for each in plan.get("overrides") or ()]
-    return run_again(str(plan.get("spec_file") or plan["study"]), *settings, store=store)
+    return run_again(plan["spec_file"], *plan["overrides"], store=store)
 
 
 def run_again(file: str, *settings: str, store: Store | None = None) -> str:

@@ -135,7 +135,7 @@ def _choose_target(
     """Return the study's `report.reach`, else 90 % of the way to its best final mean; or why there is no target."""
     metric = plan["metrics"]["choose"]
     mode = metric_direction(plan, metric)
-    reach = plan.get("reach")
+    reach = plan["reach"]
     if reach is not None:
         return SpeedTarget(reach / 100 if in_points(metric) else reach), ""
     own = [list(of_cell.values()) for of_cell in curves.values() if of_cell]
@@ -162,7 +162,7 @@ def _measure(
     difference, compare_to = None, row.compare_to if row.compared and _equally_long(row, rows) else None
     if compare_to is not None:
         other = areas.get(compare_to, {})
-        seen = look_seeds(plan, row.look) if plan.get("sequential") else own
+        seen = look_seeds(plan, row.look) if plan["sequential"] else own
         differences = [value - other[seed] for seed, value in own.items() if seed in other and seed in seen]
         if len(differences) >= lookup_test(plan["test"]).seeds:
             found = lookup_test(plan["test"]).run(differences, None, alpha)

@@ -227,7 +227,7 @@ def _differences(provenance: Provenance) -> Content:
 
 def _reproduction(plan: Mapping[str, Any], provenance: Provenance) -> Content:
     file = f"{plan['study']}.yaml"
-    command = shlex.join(["mtlab", "run", file, *map(str, plan.get("overrides") or [])])
+    command = shlex.join(["mtlab", "run", file, *plan["overrides"]])
     cells: dict[tuple[str, str], list[str]] = {}
     for run, state in provenance.states.items():
         seed = str(run.seed) if state == "done" else f"{run.seed} ({state})"

@@ -87,7 +87,7 @@ class StudySync:
 
     def poll(self) -> None:
         """Send what is new since the last call; once the study is over, no more of runs that go on elsewhere."""
-        if self.plan.get("sequential"):  # its runs are asked for look by look
+        if self.plan["sequential"]:  # its runs are asked for look by look
             self.plan = self.store.plan(self.plan["study"])
             self.runs = self._own_runs()
         for run in [run for run in self.runs if run not in self.closed]:
@@ -224,7 +224,7 @@ class StudySync:
     def _start(self, run: str, sinks: Sequence[Sink]) -> TrackerGroup:
         planned = self.runs[run]
         name = f"{planned['label']}, seed {planned['seed']}"
-        why = str(self.plan.get("why", ""))
+        why = str(self.plan["why"])
         params = run_data.run_params(self.store, self.plan, planned)
         manager = (params.get("manager") or {}).get("name")
         about = TrackedRun(
@@ -279,7 +279,7 @@ class StudySync:
             return
         path = self.store.study(self.plan["study"]) / "tracking.json"
         measured = [self._measured(run) for run in done]
-        now, known = digest([done, measured, *(self.plan.get(key) for key in _COMPARED)]), _read(path)
+        now, known = digest([done, measured, *(self.plan[key] for key in _COMPARED)]), _read(path)
         receipts: dict[str, Receipt] = known.get("receipts", {}) if known.get("of") == now else {}
         lacking = [sink for sink in self.sinks if not sink.holds(receipts.get(sink.name, {}))]
         given: dict[str, Receipt] = {}

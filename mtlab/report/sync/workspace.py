@@ -104,7 +104,7 @@ def _sections(plan: Mapping[str, Any], names: Sequence[str], worth_of: str) -> l
 
     verdict, choose = plan["metrics"]["verdict"], plan["metrics"]["choose"]
     result: list[Any] = [
-        wr.MarkdownPanel(markdown=f"# {plan['study']}\n\n{plan.get('why', '')}\n\n{NOTE.format(study=plan['study'])}"),
+        wr.MarkdownPanel(markdown=f"# {plan['study']}\n\n{plan['why']}\n\n{NOTE.format(study=plan['study'])}"),
         _bars(verdict, [verdict]),
         wr.ScatterPlot(
             title=f"{verdict} and trained parameters",
