@@ -15,6 +15,7 @@ from mtlab.files import read_jsonl, read_jsonl_from
 from mtlab.launch.exit_status import RunFailure
 from mtlab.launch.slurm.pending import QueueCache, submitted_jobs
 from mtlab.launch.slurm.queue import JobId
+from mtlab.runs.find_run import labels_by_cell
 from mtlab.runs.results import numeric_rows
 from mtlab.runs.shell_command import shell_command, sweep_command
 from mtlab.runs.store import State, Store, final_name, find_blocked, is_sweep, metric_direction
@@ -239,7 +240,7 @@ def _looks_status(store: Store, plan: Mapping[str, Any]) -> LooksStatus | None:
     looks = read_looks(store, plan)
     if looks is None:
         return None
-    labels = {row["cell"]: row["label"] for row in reversed(plan["rows"])}
+    labels = labels_by_cell(plan)
     comparisons = []
     for pair in looks.pairs:
         tests = looks.tests(pair)

@@ -13,6 +13,7 @@ from mtlab.errors import UserError
 from mtlab.recording import reader
 from mtlab.recording.reader import MODALITIES, Layers, Missing, Tokens, TrainingTrace, Worth
 from mtlab.runs import schemas
+from mtlab.runs.find_run import labels_by_cell
 from mtlab.runs.store import State, Store, is_sweep
 
 CUT_TRIAL = "was pruned or cut off before its end, when layers are recorded"
@@ -107,7 +108,7 @@ def most_telling(found: Mapping[K, Layers]) -> K | None:
 
 def study_runs(plan: Mapping[str, Any]) -> tuple[StudyRun, ...]:
     """List the runs that the table of a plan shows, in the order of its rows."""
-    labels = {row["cell"]: row["label"] for row in reversed(plan["rows"])}
+    labels = labels_by_cell(plan)
     order = list(dict.fromkeys(row["cell"] for row in plan["rows"]))
     runs = [run for run in plan["runs"] if run["cell"] in labels]
     runs.sort(key=lambda run: (order.index(run["cell"]), run["seed"]))

@@ -13,6 +13,7 @@ from mtlab.report import frame, recordings
 from mtlab.report.comparison.ranking import Ranking, rank_variants
 from mtlab.report.figures import theme
 from mtlab.report.study_report import build_report
+from mtlab.runs.find_run import labels_by_cell
 from mtlab.runs.store import Store, final_name, is_sweep, store_root
 from mtlab.studies.looks import read_looks
 
@@ -108,7 +109,7 @@ class StudyResults:
         import polars as pl
 
         found = read_looks(self.store, self.plan)
-        labels = {row["cell"]: row["label"] for row in reversed(self.plan["rows"])}
+        labels = labels_by_cell(self.plan)
         rows = [
             {"look": number, **asdict(test), "label": labels[test.cell], "compare_to": labels[test.compare_to]}
             for number, look in enumerate(() if found is None else found.taken, 1)

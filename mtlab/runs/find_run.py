@@ -200,6 +200,14 @@ def _in_store(name: str, root: Path) -> dict[str, Path]:
     return found
 
 
+def labels_by_cell(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a stored plan calls its cells: of rows that are one cell, as at equal steps and FLOPs, the first.
+
+    Hence `reversed`: of one key's values, a dictionary keeps the last.
+    """
+    return {row["cell"]: row["label"] for row in reversed(plan["rows"])}
+
+
 def _of_study(store: Store, study: str, rest: str, name: str) -> dict[str, str]:
     """Look up `VARIANT:SEED` in a study's stored plan; return the ids of the runs by their full names."""
     plan = store.plan(study)

@@ -22,6 +22,7 @@ from mtlab.report.figures.layers import (
 )
 from mtlab.report.figures.ranking import plot_ranking
 from mtlab.report.page.figure_group import KIND, FigureChoice, FigureGroup
+from mtlab.runs.find_run import labels_by_cell
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -232,7 +233,7 @@ def pair_figures(study: StudyResults) -> list[FigureGroup]:
 
 def variant_pairs(study: StudyResults) -> list[tuple[str, str]]:
     """Return the pairs of variants to compare: each with its baseline, and all pairs of a few variants."""
-    labels = {row["cell"]: row["label"] for row in reversed(study.plan["rows"])}
+    labels = labels_by_cell(study.plan)
     planned = [(row["label"], labels.get(row["compare_to"])) for row in study.plan["rows"]]
     chosen = [(first, second) for first, second in planned if second is not None]
     if len(study.variants) <= MAX_PAIRED:

@@ -144,7 +144,7 @@ def _tokens(study: StudyResults, provenance: Provenance) -> Content:
 def _disagreements(study: StudyResults) -> Content:
     split = study.report.metric.partition("/")[0]
     outcomes = frame.outcome_frame(study.store, study.plan, split=split)
-    cells = {row["label"]: row["cell"] for row in reversed(study.plan["rows"])}
+    cells = {row["label"]: row["cell"] for row in study.plan["rows"]}
     details = []
     for first, second in study_figures.variant_pairs(study):
         pair = cells[first], cells[second]
