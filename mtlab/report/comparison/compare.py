@@ -33,7 +33,7 @@ from mtlab.report.comparison.seed_results import (
     column_mean,
     difference_bounds,
     judge_variant,
-    results_by_seed,
+    results_by_cell,
     seed_mean,
     unjudged_note,
 )
@@ -138,7 +138,7 @@ def compare(
     """
     metric = plan["metrics"]["verdict"]
     mode = metric_direction(plan, metric)
-    results = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
+    results = results_by_cell(runs, plan, metric)
     floor = blind_floor(plan, results)
     measured = [_measure(runs, plan, row, results[row["cell"]], floor) for row in plan["rows"]]
     tested = [

@@ -19,7 +19,7 @@ from mtlab.report.comparison.compare import (
     paired_difference,
 )
 from mtlab.report.comparison.paired_examples import count_family_examples
-from mtlab.report.comparison.seed_results import best_blind, judge_variant, results_by_seed, seed_mean
+from mtlab.report.comparison.seed_results import best_blind, judge_variants, results_by_cell, seed_mean
 from mtlab.report.sequential.summary import count_looks, seen_results
 from mtlab.runs.store import metric_direction
 from mtlab.statistics.intervals import MeanInterval
@@ -78,9 +78,8 @@ def compare_families(
     tested: dict[str, list[FamilyRow]] = {}
     for column in columns:
         family = column.removeprefix(f"{metric}/")
-        results = {row["cell"]: results_by_seed(runs, row["cell"], column) for row in plan["rows"]}
-        floor = best_blind(plan, results)
-        judged = {row["cell"]: judge_variant(runs, plan, row, column, floor) for row in plan["rows"]}
+        results = results_by_cell(runs, plan, column)
+        judged = judge_variants(runs, plan, column, best_blind(plan, results))
         tested[family] = []
         for row in plan["rows"]:
             cell, other, difference, against = row["cell"], row["compare_to"], None, None

@@ -28,6 +28,11 @@ def results_by_seed(runs: pl.DataFrame, cell: str, metric: str) -> dict[int, flo
     return {seed: value for seed, value in rows if value is not None and math.isfinite(value)}
 
 
+def results_by_cell(runs: pl.DataFrame, plan: Mapping[str, Any], metric: str) -> dict[str, dict[int, float]]:
+    """Return the results of each variant of a plan by seed, see `results_by_seed`."""
+    return {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
+
+
 def blind_floor(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> float | None:
     """Return the best score of a blind variant of the study, or that which its file gives; None: neither is known."""
     known, given = best_blind(plan, results), plan["floor"]
@@ -72,6 +77,13 @@ def judge_variant(
     given = {} if floor is None else dict.fromkeys(results.keys() - scores.keys(), Floor(floor, 0.0))
     floors = {seed: Floor(max(score, floor or score), errors[seed]) for seed, score in scores.items() if seed in errors}
     return judge_learning(results, given | floors)
+
+
+def judge_variants(
+    runs: pl.DataFrame, plan: Mapping[str, Any], metric: str, floor: float | None = None
+) -> dict[str, Learning | None]:
+    """Judge each variant of a plan, see `judge_variant`; return by cell."""
+    return {row["cell"]: judge_variant(runs, plan, row, metric, floor) for row in plan["rows"]}
 
 
 def unjudged_note(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.report import frame
 from mtlab.report.comparison.compare import paired_difference
-from mtlab.report.comparison.seed_results import blind_floor, judge_variant, results_by_seed
+from mtlab.report.comparison.seed_results import blind_floor, judge_variants, results_by_cell
 from mtlab.runs.store import Store
 from mtlab.studies.looks import Looks, LookTest, Pair, append_look
 from mtlab.studies.seeds import stopping_rule
@@ -50,9 +50,8 @@ def find_tests(
     """
     rule, metric = stopping_rule(plan), plan["metrics"]["verdict"]
     assert rule is not None
-    everything = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
-    floor = blind_floor(plan, everything)
-    learning = {row["cell"]: judge_variant(runs, plan, row, metric, floor) for row in plan["rows"]}
+    everything = results_by_cell(runs, plan, metric)
+    learning = judge_variants(runs, plan, metric, blind_floor(plan, everything))
     evidence, tested = known.evidence(), {}
     for pair in due:
         look = known.next_look(pair)

@@ -14,7 +14,7 @@ from mtlab.errors import UserError
 from mtlab.report import frame
 from mtlab.report.comparison.compare import paired_difference, seed_spread
 from mtlab.report.comparison.families import add_family_means
-from mtlab.report.comparison.seed_results import SeedResults, blind_floor, recorded_floor, results_by_seed
+from mtlab.report.comparison.seed_results import SeedResults, blind_floor, recorded_floor, results_by_cell
 from mtlab.report.formats.run_again import go_on
 from mtlab.report.testbed.claims import STUDY_SEEDS, Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
@@ -167,7 +167,7 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
         raise UserError(f"no run of {plan['study']!r} is finished: `{go_on(plan, store)}`")
     for split in ("val", "test"):
         runs = add_family_means(runs, outcomes, f"{split}/{metric.partition('/')[2]}")
-    results = {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
+    results = results_by_cell(runs, plan, metric)
     floor = blind_floor(plan, results)
     rows = card_rows(store, plan, runs, floor)
     singles = [row for row in rows if row.role == "single level"]
