@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mtlab.errors import UserError
-from mtlab.files import DiskError, ReadOnlyError, json_text
+from mtlab.files import DiskError, ReadOnlyError, json_text, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mtlab.runs.store import Store
     from mtlab.studies.budget.time_estimate import TimeEstimate
     from mtlab.studies.plan import Plan
 
@@ -26,18 +27,58 @@ def print_json(data: Any) -> None:
     typer.echo(json_text(data), nl=False)
 
 
-def format_of(out: Path, formats: Iterable[str]) -> str:
-    """Return the format in which a file is written, which its ending names.
+def wanted_format(given: str | None, out: Path | None, formats: Iterable[str], *, as_json: bool = False) -> str | None:
+    """Return the format that is asked for: by an option, else by the ending of the file; None: for the terminal.
+
+    Args:
+        given: with `--format`.
+        out: the file.
+        formats: that there are.
+        as_json: whether `--json` is given, which counts first.
 
     Raises:
-        UserError: it names none.
+        UserError: the ending names none.
 
     """
+    if as_json:
+        return "json"
+    if given is not None or out is None:
+        return given
     for each in formats:
         if out.suffix == f".{each}":
             return each
     endings = ", ".join(f".{each}" for each in formats)
     raise UserError(f"ends in none of {endings}: name one, or give --format", file=out)
+
+
+def print_or_write(text: str, out: Path | None) -> None:
+    """Print a text, or write it to a file."""
+    if out is None:
+        typer.echo(text, nl=not text.endswith("\n"))
+    else:
+        write_text(out, text)
+        typer.echo(f"written to {out}")
+
+
+def print_written_plan(command: str, file: str, overrides: Sequence[str], name: str, store: Store) -> None:
+    """Say where a plan is, or that it is a trial, and what comes next.
+
+    Args:
+        command: that runs it.
+        file: as it was given.
+        overrides: `KEY=VALUE`: of a trial.
+        name: of the study or sweep.
+        store: the run store.
+
+    """
+    from mtlab.runs.shell_command import shell_command
+
+    if overrides:
+        what = f"`mtlab {command}` with these settings writes {name}"
+        typer.echo(f"not written: with KEY=VALUE a plan is a trial; {what}")
+    else:
+        typer.echo(f"written to {store.study(name) / 'plan.json'}")
+    typer.echo(f"next: {shell_command(command, file, *overrides, store=store)}")
 
 
 def format_bytes(number: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mtlab.cli.options import File, JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption
-from mtlab.cli.output import estimate_time, make_table, print_json
+from mtlab.cli.output import estimate_time, make_table, print_json, print_written_plan
 
 if TYPE_CHECKING:
     from mtlab.studies.looks import Looks
@@ -61,11 +61,7 @@ def plan(
     elif any(state != "done" for state in found.states.values()):
         budget = shell_command("budget", file, *(overrides or []), "--calibrate", store=opened)
         typer.echo(f"time: not known; `{budget}` times steps for longer than a plan may, or says why it cannot")
-    if overrides:
-        typer.echo(f"not written: with KEY=VALUE a plan is a trial; `mtlab run` with these settings writes {name}")
-    else:
-        typer.echo(f"written to {opened.study(name) / 'plan.json'}")
-    typer.echo(f"next: {shell_command('run', file, *(overrides or []), store=opened)}")
+    print_written_plan("run", file, overrides or [], name, opened)
 
 
 def print_plan(data: dict[str, Any], found: PlanStatus) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from mtlab.cli.options import StoreOption
-from mtlab.cli.output import format_of, unless_unwritable
+from mtlab.cli.output import print_or_write, unless_unwritable, wanted_format
 from mtlab.cli.stored import note_changed, runnable_file, stored_study_name
 from mtlab.errors import UserError
 
@@ -81,9 +81,7 @@ def report(
                 for words in (("sweep", "report", file), ("report", final_name(plan["study"])))
             )
             raise UserError(f"is a sweep: `{own}` reports on it, `{tuned}` compares its tuned variants", file=file)
-    wanted: str | None = "json" if as_json else format
-    if wanted is None and out is not None:
-        wanted = format_of(out, get_args(Format))
+    wanted = wanted_format(format, out, get_args(Format), as_json=as_json)
     if by in WRITERS:
         WRITERS[by](opened, plans[0], wanted, out)
     elif wanted == "html":
@@ -95,7 +93,7 @@ def report(
         if wanted is None:
             _print(reports, by_family=by is not None)
         else:
-            _write(render_text(reports, wanted, by_family=by is not None), out)
+            print_or_write(render_text(reports, wanted, by_family=by is not None), out)
     for file in files:
         note_changed(file, opened)
 
@@ -135,7 +133,7 @@ def write_layers(store: Store, plan: dict[str, Any], wanted: str | None, out: Pa
         command = shell_command("report", plan["study"], "--by", "layer", "--format", "csv", store=store)
         typer.echo(f"a row per run: {command}, or mtlab.layers() in Python")
     else:
-        _write(layer_tables.render_text(plan["study"], rows, metric, wanted), out)
+        print_or_write(layer_tables.render_text(plan["study"], rows, metric, wanted), out)
 
 
 def write_ranking(store: Store, plan: dict[str, Any], wanted: str | None, out: Path | None) -> None:
@@ -156,7 +154,7 @@ def write_ranking(store: Store, plan: dict[str, Any], wanted: str | None, out: P
         console = Console(highlight=False)
         console.print(ranking_table.render_terminal(ranking, console.width))
     else:
-        _write(ranking_table.render_text(ranking, wanted), out)
+        print_or_write(ranking_table.render_text(ranking, wanted), out)
 
 
 def write_runs(store: Store, plan: dict[str, Any], wanted: str | None, out: Path | None) -> None:
@@ -180,7 +178,7 @@ def write_runs(store: Store, plan: dict[str, Any], wanted: str | None, out: Path
         command = shell_command("report", plan["study"], "--by", "run", "--format", "csv", store=store)
         typer.echo(f"all columns: {command}, or mtlab.frame() in Python")
     else:
-        _write(run_table.render_text(runs, wanted), out)
+        print_or_write(run_table.render_text(runs, wanted), out)
 
 
 def _check_format(by: By, wanted: str | None, formats: Sequence[str]) -> None:
@@ -254,17 +252,6 @@ def _describe_archive(path: Path, dashboard: str) -> None:
     typer.echo(
         f"read from {path}, packed by mtlab {about.get('mtlab')}; all figures: the report.html in it, or {dashboard}"
     )
-
-
-def _write(text: str, out: Path | None) -> None:
-    """Print a text, or write it to a file."""
-    from mtlab.files import write_text
-
-    if out is None:
-        typer.echo(text, nl=not text.endswith("\n"))
-    else:
-        write_text(out, text)
-        typer.echo(f"written to {out}")
 
 
 def _print(reports: Sequence[StudyReport], *, by_family: bool = False) -> None:

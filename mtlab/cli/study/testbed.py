@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from mtlab.cli.options import StoreOption
-from mtlab.cli.output import format_of, unless_unwritable
+from mtlab.cli.output import print_or_write, unless_unwritable, wanted_format
 from mtlab.cli.stored import stored_study_name
 from mtlab.errors import UserError
 
@@ -40,9 +40,7 @@ def make_card(
     from mtlab.report.testbed.text import card_markdown, cards_json, cards_markdown, render_cards
     from mtlab.runs.store import Store, is_sweep, store_root
 
-    wanted: str | None = "json" if as_json else format
-    if wanted is None and out is not None:
-        wanted = format_of(out, get_args(Format))
+    wanted = wanted_format(format, out, get_args(Format), as_json=as_json)
     opened = Store.open(store_root(store))
     cards = []
     for file in files:
@@ -61,9 +59,4 @@ def make_card(
                 write_text(folder / "testbed.json", cards_json([card]))
                 typer.echo(f"written to {folder / 'testbed.md'} and testbed.json")
         return
-    text = cards_json(cards) if wanted == "json" else cards_markdown(cards)
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        write_text(out, text)
-        typer.echo(f"written to {out}")
+    print_or_write(cards_json(cards) if wanted == "json" else cards_markdown(cards), out)

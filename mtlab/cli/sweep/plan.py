@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mtlab.cli.options import JsonOption, Overrides, PluginsOption, ReplaceOption, StoreOption, SweepFile
-from mtlab.cli.output import estimate_time, make_table, print_json
+from mtlab.cli.output import estimate_time, make_table, print_json, print_written_plan
 
 if TYPE_CHECKING:
     from mtlab.sweeps.storage.base import SweepStorage
@@ -26,7 +26,6 @@ def plan(
 ) -> None:
     """Show what would be searched: spaces, budgets, costs, time, and the progress so far. Starts nothing."""
     from mtlab.config.load import find_study_file, sweep_recipe_folders
-    from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import Store, store_root
     from mtlab.sweeps.plan import plan_left, store_plan, to_json, with_stored_trials
     from mtlab.sweeps.run import claim_storage, prepare_file, view_storage
@@ -55,12 +54,7 @@ def plan(
         print_plan(data, searches)
     if estimate is not None:
         typer.echo(f"time: at most {estimate.describe()}; trials and winners as the variants are without a search")
-    if overrides:
-        name = prepared.sweep.name
-        typer.echo(f"not written: with KEY=VALUE a plan is a trial; `mtlab sweep` with these settings writes {name}")
-    else:
-        typer.echo(f"written to {opened.study(prepared.sweep.name) / 'plan.json'}")
-    typer.echo(f"next: {shell_command('sweep', file, *(overrides or []), store=opened)}")
+    print_written_plan("sweep", file, overrides or [], prepared.sweep.name, opened)
 
 
 def print_plan(plan: Mapping[str, Any], searches: Sequence[StoredSearch]) -> None:

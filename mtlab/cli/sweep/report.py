@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from mtlab.cli.options import StoredSweep, StoreOption
-from mtlab.cli.output import format_of, unless_unwritable
+from mtlab.cli.output import print_or_write, unless_unwritable, wanted_format
 from mtlab.cli.stored import stored_sweep_name
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def report(
     store: StoreOption = None,
 ) -> None:
     """Show what each variant's search has found, and the tuned variants against each other."""
-    from mtlab.files import write_text
     from mtlab.report.formats.sweep_tables import sweep_markdown
     from mtlab.report.page.sweep_page import sweep_page
     from mtlab.report.sweep_report import build_sweep_report
@@ -37,9 +36,7 @@ def report(
 
     opened = Store.open(store_root(store))
     stored = opened.plan(stored_sweep_name(file, opened))
-    wanted: str | None = format
-    if wanted is None and out is not None:
-        wanted = format_of(out, get_args(Format))
+    wanted = wanted_format(format, out, get_args(Format))
     if wanted is None:
         print_report(opened, stored)
         return
@@ -49,11 +46,7 @@ def report(
             text = sweep_page(opened, searches, built)
         else:
             text = built.to_json() if wanted == "json" else sweep_markdown(built)
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        write_text(out, text)
-        typer.echo(f"written to {out}")
+    print_or_write(text, out)
 
 
 def print_report(store: Store, plan: Mapping[str, Any]) -> None:
