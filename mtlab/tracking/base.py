@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -63,6 +64,12 @@ class TrackedRun:
     group: str = ""  #: of a run its variant
     tags: tuple[str, ...] = ()
     started: float | None = None  #: when it began to train, in seconds since 1970; None: it is going on now
+
+    def time_of(self, metrics: Mapping[str, float], last: float) -> float:
+        """Return when a step was logged: now, or by the run's own clock; `last`, where the metrics name no time."""
+        if self.started is None:
+            return time.time()
+        return self.started + metrics["seconds"] if "seconds" in metrics else last
 
 
 class Tracker(Protocol):

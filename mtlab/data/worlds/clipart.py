@@ -89,8 +89,7 @@ class ClipArt(Dataset):
             KeyError: no such picture.
 
         """
-        with Image.open(io.BytesIO(self._drawn[key])) as picture:
-            return np.array(picture.convert("RGB"), np.uint8)
+        return svg.png_to_array(self._drawn[key])
 
     @cached_property
     def _drawn(self) -> Mapping[str, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -87,10 +86,7 @@ class Pictograms(Dataset):
             KeyError: no such pictogram.
 
         """
-        from PIL import Image
-
-        with Image.open(io.BytesIO(self._drawn[key])) as picture:
-            return np.array(picture.convert("RGB"), np.uint8)
+        return svg.png_to_array(self._drawn[key])
 
     @cached_property
     def _drawn(self) -> Mapping[str, bytes]:

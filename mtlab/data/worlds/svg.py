@@ -5,6 +5,7 @@ The renderer runs in a process of its own: a file that crashes it, or takes for 
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -15,6 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mtlab import files
 from mtlab.data.progress import track
@@ -77,6 +81,14 @@ def draw_once(
     except (FileNotFoundError, zipfile.BadZipFile):  # not there yet, or damaged
         _draw_all(archive, paths, size, background, finish)
     return _read_all(archive)
+
+
+def png_to_array(png: bytes) -> NDArray[np.uint8]:
+    """Return a PNG without transparency as pixels, [H, W, 3] RGB."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.array(picture.convert("RGB"), np.uint8)
 
 
 def _read_all(archive: Path) -> Mapping[str, bytes]:

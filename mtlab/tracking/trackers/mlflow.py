@@ -182,10 +182,7 @@ class MLflowTracker:
     def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
         """Log a step, unless it was logged before."""
         assert self.about is not None
-        if self.about.started is not None and "seconds" in metrics:
-            self.time = self.about.started + metrics["seconds"]
-        elif self.about.started is None:
-            self.time = time.time()
+        self.time = self.about.time_of(metrics, self.time)
         self.last = step
         if step >= self.next:
             with _reachable():

@@ -114,10 +114,7 @@ class TensorBoardTracker:
         assert self.about is not None
         if step < self.next:
             return
-        if self.about.started is not None and "seconds" in metrics:
-            self.time = self.about.started + metrics["seconds"]
-        elif self.about.started is None:
-            self.time = time.time()
+        self.time = self.about.time_of(metrics, self.time)
         values = [_scalar(name, value) for name, value in metrics.items()]
         for name, shown in figures.items():
             if isinstance(shown, TrackerTable):
