@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -173,23 +174,11 @@ class CachedStore(Store):
             return None
 
 
-def _reader(shape: Any) -> Callable[[Path], dict[str, Any]]:
-    """Make a function that reads a JSON file and checks it, see `schemas.check`."""
-
-    def read(path: Path) -> dict[str, Any]:
-        data: dict[str, Any] = files.read_json(path)
-        schemas.check(data, shape, path)
-        return data
-
-    return read
-
-
 def _config(path: Path) -> dict[str, Any]:
-    data: dict[str, Any] = files.read_json(path)
-    schemas.check(data, schemas.ConfigFile, path)
+    data = schemas.read(path, schemas.ConfigFile)
     if (data.get("cell"), f"s{data.get('seed')}") != path.parts[-3:-1]:
         raise UserError("is not the configuration of this run", file=path)
     return data
 
 
-_failure, _state = map(_reader, (schemas.FailureFile, schemas.StateFile))
+_failure, _state = (partial(schemas.read, schema=each) for each in (schemas.FailureFile, schemas.StateFile))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mtlab import files
 from mtlab.errors import UserError
 from mtlab.runs import manifest, schemas
 
@@ -42,7 +41,7 @@ def _unreadable(run: Path) -> dict[str, str]:
     problems = {}
     for name, schema in _FILES.items():
         try:
-            schemas.check(files.read_json(run / name), schema, run / name)
+            schemas.read(run / name, schema)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except UserError as error:

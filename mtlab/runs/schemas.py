@@ -11,6 +11,7 @@ from typing import Annotated, Any, Required, TypedDict
 
 import msgspec
 
+from mtlab import files
 from mtlab.errors import UserError
 
 CHANGED = "it was changed by hand, or the disk is damaged"
@@ -107,6 +108,19 @@ def check(data: Any, schema: Any, path: Path, *, advice: str = CHANGED) -> None:
         msgspec.convert(data, schema)
     except msgspec.ValidationError as error:
         raise UserError(f"is damaged ({_describe(error, data, schema)}): {advice}", file=path) from None
+
+
+def read(path: Path, schema: Any) -> dict[str, Any]:
+    """Read a JSON file and check that its content has a schema, see `check`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is no JSON, or has not.
+
+    """
+    data: dict[str, Any] = files.read_json(path)
+    check(data, schema, path)
+    return data
 
 
 def check_interventions(data: Any, path: Path, *, advice: str = CHANGED) -> None:

@@ -390,8 +390,6 @@ def _exists(path: Path) -> bool:
 def _read(path: Path, schema: Any = dict[str, Any]) -> dict[str, Any] | None:
     """Read a JSON file; None if there is none, or it is damaged."""
     try:
-        data: dict[str, Any] = files.read_json(path)
-        schemas.check(data, schema, path)
+        return schemas.read(path, schema)
     except (FileNotFoundError, NotADirectoryError, UserError):
         return None
-    return data
