@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ from mtlab.report.figures.layers.aggregation import plot_heatmaps
 from mtlab.report.formats import captions, layer_tables, tables
 from mtlab.report.formats.markdown import markdown_table
 from mtlab.report.formats.numbers import format_score
+from mtlab.report.formats.run_again import run_from_text
 from mtlab.report.recordings import StudyRun
 from mtlab.report.study_report import build_report
 from mtlab.runs.store import Store
-from mtlab.studies.spec import DECLARED
 from mtlab.towers.loading.licences import WeightsOrigin, hub_licence
 
 CARD = "README.md"
@@ -113,7 +112,8 @@ def _lines(
     yield text.replace("## ", "### ") + "\n"
     yield "## Licences\n\nWhat holds for the weights that training began with holds here too:\n"
     yield from (f"- {part}: {_licence(origin)}" for part, origin in origins.items())
-    yield f"\n## Make it again\n\n```sh\n{_command(plan)}\n```\n"
+    _, command = run_from_text(plan)
+    yield f"\n## Make it again\n\n```sh\n{command}\n```\n"
     yield f"with this file, by mtlab; the run is then `{run.run}`: cell {run.cell}, seed {run.seed}.\n"
     yield f"```yaml\n{(store.study_text(plan['study']) or '').strip()}\n```"
 
@@ -160,9 +160,3 @@ def _licence(origin: WeightsOrigin | None) -> str:
 
 def _is_local(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("/", ".", "~"))
-
-
-def _command(plan: Mapping[str, Any]) -> str:
-    file = Path(plan["spec_file"]).name
-    file = f"{plan['study']}.yaml" if file == DECLARED else file  # by which the reader saves the text below
-    return shlex.join(["mtlab", "run", file, *plan["overrides"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,15 @@ def go_on(plan: Mapping[str, Any], store: Store) -> str:
     if is_sweep(plan):
         return sweep_command(plan, store)
     return run_again(plan["spec_file"], *plan["overrides"], store=store)
+
+
+def run_from_text(plan: Mapping[str, Any]) -> tuple[str, str]:
+    """Return how a reader who has a stored study's text alone runs it: the file to save it as, and the command.
+
+    The file that it was planned from may be another, with bases that the text holds, or none, if Python declared it.
+    """
+    file = f"{plan['study']}.yaml"
+    return file, shlex.join(["mtlab", "run", file, *plan["overrides"]])
 
 
 def run_again(file: str, *settings: str, store: Store | None = None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from mtlab.report import frame, recordings
 from mtlab.report.comparison import verdict
 from mtlab.report.figures.disagreements import DisagreementTable, find_disagreements, shared_examples
 from mtlab.report.formats import captions, speed_table, tables
+from mtlab.report.formats.run_again import run_from_text
 from mtlab.report.page import study_figures
 from mtlab.report.page.document import write_page
 from mtlab.report.page.figure_group import FigureGroup
@@ -226,8 +226,7 @@ def _differences(provenance: Provenance) -> Content:
 
 
 def _reproduction(plan: Mapping[str, Any], provenance: Provenance) -> Content:
-    file = f"{plan['study']}.yaml"
-    command = shlex.join(["mtlab", "run", file, *plan["overrides"]])
+    file, command = run_from_text(plan)
     cells: dict[tuple[str, str], list[str]] = {}
     for run, state in provenance.states.items():
         seed = str(run.seed) if state == "done" else f"{run.seed} ({state})"
