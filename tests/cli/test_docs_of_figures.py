@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 from tiny_study import write_study
+from trained_here import trained_store
 
 from mtlab.cli import main
 from mtlab.cli.study.figures import _files
@@ -34,23 +35,11 @@ def commands(page: str) -> list[str]:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a finished study `quickstart`, of one seed."""
-    from mtlab.studies.plan import make_plan, run_configs, to_json
-    from mtlab.studies.spec import read_study
-    from mtlab.training.worker import train
-
     folder = tmp_path_factory.mktemp("documented")
     file = write_study(
         folder, "axes: {manager: [bridge, adaptive]}\nbaseline: {manager: bridge}\nseeds: 1", "quickstart"
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
-        opened = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file))
-        opened.claim_study("quickstart", file, file.read_text())
-        opened.write_plan("quickstart", to_json(plan))
-        for run, config in run_configs(plan).items():
-            assert train(opened.create_run(run, config)) == 0
-    return folder / "runs"
+    return trained_store(file)
 
 
 @pytest.fixture

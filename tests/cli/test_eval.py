@@ -7,6 +7,7 @@ from pathlib import Path
 import polars
 import pytest
 from calling import Told, here
+from trained_here import trained_store
 
 from mtlab.data.base import Example
 from mtlab.errors import UserError
@@ -17,10 +18,6 @@ from mtlab.runs.store import Store
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one finished study: two variants with two seeds, of which the first is finished."""
-    from mtlab.studies.plan import make_plan, run_configs, to_json
-    from mtlab.studies.spec import read_study
-    from mtlab.training.worker import train
-
     folder = tmp_path_factory.mktemp("evaluated")
     file = folder / "eval.yaml"
     file.write_text(
@@ -33,17 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "  train: {batch: 20, length: {steps: 30}, eval_every: 10, lr: 5e-3}\n"
         "axes: {manager: [{name: static, label: 'static: mine'}, mean]}\nseeds: 2\n"
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
-        opened = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file))
-        opened.claim_study("small", file, file.read_text())
-        opened.write_plan("small", to_json(plan))
-        for run, config in run_configs(plan).items():
-            directory = opened.create_run(run, config)
-            if config["seed"] == 0:
-                assert train(directory) == 0
-    return folder / "runs"
+    return trained_store(file, lambda config: config["seed"] == 0)
 
 
 @pytest.fixture

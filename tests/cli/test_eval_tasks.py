@@ -7,6 +7,7 @@ import polars
 import pytest
 import toys  # noqa: F401 - registers the data sets
 from calling import Told, here
+from trained_here import trained_store
 
 STUDY = """
 kind: ablation
@@ -30,23 +31,10 @@ metrics: {choose: val/primary, verdict: val/primary}
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mtlab.runs.store import Store
-    from mtlab.studies.plan import make_plan, run_configs, to_json
-    from mtlab.studies.spec import read_study
-    from mtlab.training.worker import train
-
     folder = tmp_path_factory.mktemp("toys")
     file = folder / "toys.yaml"
     file.write_text(STUDY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
-        opened = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file))
-        opened.claim_study("toys", file, file.read_text())
-        opened.write_plan("toys", to_json(plan))
-        for run, config in run_configs(plan).items():
-            assert train(opened.create_run(run, config)) == 0
-    return folder / "runs"
+    return trained_store(file)
 
 
 @pytest.fixture

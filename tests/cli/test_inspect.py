@@ -11,6 +11,7 @@ import pytest
 from calling import Told, here
 from PIL import Image
 from tiny_study import write_study
+from trained_here import trained_store
 
 from mtlab.inference.inspection import inspect
 from mtlab.recording import reader
@@ -21,23 +22,9 @@ from mtlab.runs.store import Store
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one finished study of two managers, and one run that has not been started."""
-    from mtlab.studies.plan import make_plan, run_configs, to_json
-    from mtlab.studies.spec import read_study
-    from mtlab.training.worker import train
-
     folder = tmp_path_factory.mktemp("inspected")
     file = write_study(folder, "axes: {manager: [adaptive, bridge]}\nseeds: 2")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
-        opened = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file))
-        opened.claim_study("study", file, file.read_text())
-        opened.write_plan("study", to_json(plan))
-        for run, config in run_configs(plan).items():
-            directory = opened.create_run(run, config)
-            if config["seed"] == 0:
-                assert train(directory) == 0
-    return folder / "runs"
+    return trained_store(file, lambda config: config["seed"] == 0)
 
 
 @pytest.fixture

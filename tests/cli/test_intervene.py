@@ -12,6 +12,7 @@ import pytest
 import recordings
 import torch
 from calling import Told, here
+from trained_here import trained_store
 
 from mtlab import files
 from mtlab.cli.models.intervene import _family_table
@@ -42,24 +43,10 @@ TRAINED = {("static", 0), ("static", 1), ("adaptive", 0), ("adaptive", 1), ("las
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one study, of which seed 2 and one more run are not finished."""
-    from mtlab.studies.plan import make_plan, run_configs, to_json
-    from mtlab.studies.spec import read_study
-    from mtlab.training.worker import train
-
     folder = tmp_path_factory.mktemp("worth")
     file = folder / "worth.yaml"
     file.write_text(STUDY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
-        opened = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file))
-        opened.claim_study("worth", file, file.read_text())
-        opened.write_plan("worth", to_json(plan))
-        for run, config in run_configs(plan).items():
-            directory = opened.create_run(run, config)
-            if (config["label"], config["seed"]) in TRAINED:
-                assert train(directory) == 0
-    return folder / "runs"
+    return trained_store(file, lambda config: (config["label"], config["seed"]) in TRAINED)
 
 
 @pytest.fixture

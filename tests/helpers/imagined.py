@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from standin import PATIENCE, work
+
 from mtlab import files
-from mtlab.processes import EXIT_LOCKED
-from mtlab.runs.lock import LockedError, RunLock
 from mtlab.runs.results import write_result
 
-INTERVAL, PATIENCE = 0.1, 5.0  #: of the lock
 BEST = 3e-3  #: the learning rate that is best
 
 SWEEP = """
@@ -80,17 +79,6 @@ def accuracy(config: Any, seed: int, step: int) -> float:
 def command(run: Path) -> list[str]:
     """Return the command line of this worker."""
     return [sys.executable, str(Path(__file__)), "work", str(run)]
-
-
-def work(run: Path) -> int:
-    """Run one run to its end, going on from its checkpoint."""
-    if (run / "result.json").exists():
-        return 0
-    try:
-        with RunLock(run, interval=INTERVAL, patience=PATIENCE):
-            return 0 if (run / "result.json").exists() else _attempt(run)
-    except LockedError:
-        return EXIT_LOCKED
 
 
 def _attempt(run: Path) -> int:
@@ -272,5 +260,5 @@ class Launcher:
 
 if __name__ == "__main__":
     if sys.argv[1] == "work":
-        sys.exit(work(Path(sys.argv[2])))
+        sys.exit(work(Path(sys.argv[2]), _attempt))
     sys.exit(launch(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +135,8 @@ class Trouble:
             os._exit(0)
 
 
-def work(run: Path) -> int:
-    """Run one run to its end, going on from its checkpoint."""
+def work(run: Path, attempt: Callable[[Path], int]) -> int:
+    """Run one run to its end, going on from its checkpoint: by `attempt`, under the lock."""
     if (run / "result.json").exists():
         return 0
     try:
@@ -287,4 +287,6 @@ def snapshot(root: Path) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    sys.exit(work(Path(sys.argv[2])) if sys.argv[1] == "work" else launch(Path(sys.argv[2]), Path(sys.argv[3])))
+    sys.exit(
+        work(Path(sys.argv[2]), attempt) if sys.argv[1] == "work" else launch(Path(sys.argv[2]), Path(sys.argv[3]))
+    )

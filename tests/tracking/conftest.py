@@ -12,6 +12,7 @@ import pytest
 from read_back import one_run
 from served import KEY, Server
 from tracked_study import STUDY
+from trained_here import trained_store
 
 from mtlab.runs.store import Store
 
@@ -21,22 +22,10 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a study of four finished runs; not to be changed."""
-    from mtlab.studies.plan import make_plan, run_configs, to_json
-    from mtlab.studies.spec import read_study
-    from mtlab.training.worker import train
-
     folder = tmp_path_factory.mktemp("tracked")
     file = folder / "tracked.yaml"
     file.write_text(STUDY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
-        store = Store.open(folder / "runs", create=True)
-        plan = make_plan(read_study(file))
-        store.claim_study("tracked", file, file.read_text())
-        store.write_plan("tracked", to_json(plan))
-        for run, config in run_configs(plan).items():
-            assert train(store.create_run(run, config)) == 0
-    return folder / "runs"
+    return trained_store(file)
 
 
 @pytest.fixture

@@ -26,15 +26,6 @@ ALL = {f"{label}, seed {seed}" for label in ("bridge", "static") for seed in (0,
 NAMES = {"static, seed 0", "comparison"}  #: of `one`
 
 
-@pytest.fixture
-def one(store: Store) -> Store:
-    """The study with one of its runs alone: to be sent in a few seconds."""
-    plan = store.plan("tracked")
-    plan["runs"] = [run for run in plan["runs"] if run["id"] == run_id(store, "static", 0)]
-    store.write_plan("tracked", plan)
-    return store
-
-
 def sync(store: Store, *arguments: object) -> Finished:
     return mtlab("track", "sync", "tracked", "--store", store.root, *arguments)
 
