@@ -80,7 +80,7 @@ def judge_variant(
 
 
 def judge_variants(
-    runs: pl.DataFrame, plan: Mapping[str, Any], metric: str, floor: float | None = None
+    runs: pl.DataFrame, plan: Mapping[str, Any], metric: str, floor: float | None
 ) -> dict[str, Learning | None]:
     """Judge each variant of a plan, see `judge_variant`; return by cell."""
     return {row["cell"]: judge_variant(runs, plan, row, metric, floor) for row in plan["rows"]}
