@@ -40,7 +40,7 @@ def by_id(status: StudyStatus) -> dict[str, dict[str, Any]]:
 def test_what_a_search_pruned_is_not_interrupted(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "runs", create=True)
     plan, _ = make_plan({"one": {}, "two": {}, "three": {}}, (0,))
-    sweep = {**plan, "kind": "sweep", "study": "search"}
+    sweep = {**plan, "kind": "sweep", "study": "search", "spec_file": "search"}
     store.write_plan("search", {**sweep, "runs": []})
     (planned,) = study_statuses(store, ["search"])
     assert planned.summary() == f"search: sweep, planned: `mtlab sweep search --store {store.root}` begins it"
