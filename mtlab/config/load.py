@@ -8,23 +8,22 @@ changes, and `train.length`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mtlab.config import yaml
+from mtlab.config.conditions import CONDITIONS, spell_out
 from mtlab.config.credentials import find_credentials
-from mtlab.config.schema import TWO_TOWERS
+from mtlab.config.schema import NAMED, TWO_TOWERS, WHOLE
 from mtlab.errors import UserError, nearest
 
-NODES = ("manager", "text", "vision", "task", "data")  #: `{name: …, options…}`: a registered class and its options
-NAMED = (*NODES, "model")  #: sections whose name may be written alone, and whose options go with it
 COMMAND_LINE = "command line"  #: stands for the file of an override
-WHOLE = ("train.length",)  #: mappings that replace, never merge
-BY_PATH = ("axes", "baseline", "over", "space")  #: keys of a file whose own keys are dotted settings
-BY_PATH_WITHIN = ("when", "unless", "zip")  #: so are those of these, within one of them
-WITHIN_AN_AXIS = ("values", "labels", *BY_PATH_WITHIN)  #: what an axis holds; other words belong to another axis's path
+KINDS = ("values", "zip", "float", "int", "choice")  #: what an axis or a parameter is: one of them
+OF_A_KIND = (*KINDS, "labels", "log", "step")  #: what goes with the kind
+BY_PATH = ("axes", "over", "space", "baseline", "start_from")  #: keys of a file whose own keys are dotted settings
+_WITHIN = re.compile(rf"(.+?)\.({'|'.join((*OF_A_KIND, *CONDITIONS))})(?:\.(.+))?")  #: an axis, and what it holds
 
 Location = tuple[Path | str, int | None]  #: file and line
 
@@ -118,7 +117,9 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> ComposedFile:
     composed = _compose(path, ())
     data, locations = composed.data, composed.locations
     for key, value in _names_first(map(parse_override, overrides)):
-        _merge_in(data, locations, _nest_override(data, key, value), (COMMAND_LINE, None), "")
+        nested = _nest_override(data, key, value)
+        _spell_out_conditions(nested, {}, lambda problem, at: UserError(problem, file=COMMAND_LINE, key=at))
+        _merge_in(data, locations, nested, (COMMAND_LINE, None), "")
     made = ComposedFile(path, data, locations)
     for key, what in find_credentials({name: below for name, below in data.items() if name != "storage"}):
         raise made.error(f"holds {what}: leave it out, the file is stored with the results (docs/security.md)", key)
@@ -144,7 +145,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     if key.startswith("set."):
         bare = key.removeprefix("set.")
         raise UserError(f"settings go without `set`: write {bare}=…", file=COMMAND_LINE, key=key)
-    if re.match(r"""[^"'\[{]*?(^|\s)#""", value.strip()):
+    if not value.strip().startswith(('"', "'", "[", "{")) and re.search(r"(^|\s)#", value):
         raise UserError(f"# begins a comment: quote the value, {key}='\"…\"'", file=COMMAND_LINE, key=key)
     try:
         given = yaml.scalar(value) if value.strip() else None
@@ -174,10 +175,13 @@ def _names_first(overrides: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
         if lengths and key.startswith("set.train.length.") and value is None and key not in lengths:
             continue
         place, node = len(ordered), key.removesuffix(".name")
-        if node in {f"set.{each}" for each in NAMED} and isinstance(value, str):
+        if node in {f"set.{each}" for each in NAMED} and _gives_name(node, key, value):
             below = [at for at, (other, _) in enumerate(ordered) if other == node or other.startswith(f"{node}.")]
             naming = [at for at in below if _gives_name(node, *ordered[at])]
             place = next((at for at in below if at > max(naming, default=-1)), place)
+        if isinstance(value, Mapping) and key == node and place < len(ordered):  # its options stay where they are
+            ordered.insert(place, (f"{node}.name", value["name"]))
+            place = len(ordered)
         ordered.insert(place, (key, value))
     return ordered
 
@@ -189,27 +193,22 @@ def _gives_name(node: str, key: str, value: Any) -> bool:
 
 
 def _nest_override(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Nest an override into a file's data: what stands below `axes`, say, is one key, unless it is within one there."""
+    """Nest an override into a file's data: a setting below `axes`, say, is one key, and what its axis holds another."""
     top, _, rest = key.partition(".")
     if key.startswith("init_from.match."):
         return {top: {"match": {rest.removeprefix("match."): value}}}
     if top not in BY_PATH or not rest:
         return nest(key, value)
-    axes = {**_mapping(data, "over"), **_mapping(data, "axes")} if top == "baseline" else {}
-    known = {**axes, **_mapping(data, top)}
-    inside = [name for name, held in known.items() if isinstance(held, Mapping) and rest.startswith(f"{name}.")]
-    if not inside or rest in known:
+    axes = {**_mapping(data, "over"), **_mapping(data, "axes")}
+    if top == "baseline" and rest not in axes:
+        zips = [name for name, held in axes.items() if isinstance(held, Mapping) and "zip" in held]
+        if name := max((name for name in zips if rest.startswith(f"{name}.")), key=len, default=None):
+            return {top: {name: {rest.removeprefix(f"{name}."): value}}}
+    within = _WITHIN.fullmatch(rest) if top in ("axes", "over", "space") else None
+    if within is None:
         return {top: {rest: value}}
-    name = max(inside, key=len)
-    below = rest.removeprefix(f"{name}.")
-    if top == "baseline":
-        return {top: {name: {below: value}}}
-    word, _, setting = below.partition(".")
-    if word in BY_PATH_WITHIN and setting:
-        return {top: {name: {word: {setting: value}}}}
-    if top != "space" and word not in WITHIN_AN_AXIS:
-        return {top: {rest: value}}
-    return {top: {name: nest(below, value)}}
+    name, word, setting = within.groups()
+    return {top: {name: {word: {setting: value} if setting else value}}}
 
 
 def _mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -231,6 +230,7 @@ def _compose(path: Path, above: tuple[Path, ...]) -> ComposedFile:
         raise UserError(f"is based on itself: {chain}", file=path, key="base")
     document = yaml.read(path)
     _nest_dotted(document)
+    _spell_out_conditions(document.data, document.lines, document.error)
     base = document.data.pop("base", None) or []
     names = [base] if isinstance(base, str) else base
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -274,6 +274,21 @@ def _nest_keys(document: yaml.Document, settings: dict[str, Any], at: str) -> No
         inside[last] = value
 
 
+def _spell_out_conditions(data: Mapping[str, Any], lines: dict[str, int], error: Callable[..., UserError]) -> None:
+    """Write all conditions by path, so that each can be merged with, and overridden by, another one of its path."""
+    for top in ("axes", "over", "space"):
+        for name, word in ((name, word) for name in _mapping(data, top) for word in CONDITIONS):
+            held, at = data[top][name], f"{top}.{name}.{word}"
+            if not isinstance(held, Mapping) or not (given := _mapping(held, word)):
+                continue
+            try:
+                data[top][name] = {**held, word: spell_out(given)}
+            except UserError as problem:
+                raise error(problem.problem, f"{at}.{problem.key}") from None
+            for path in given.keys() & {key.removeprefix(f"{at}.") for key in lines}:
+                lines.update({f"{at}.{new}": lines[f"{at}.{path}"] for new in spell_out({path: given[path]})})
+
+
 def _find_base(name: str, document: yaml.Document) -> Path:
     file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     folders = [document.path.parent, *recipe_folders()]
@@ -300,12 +315,14 @@ def _merge_in(
     for key, value in high.items():
         dotted = f"{prefix}.{key}" if prefix else key
         setting = dotted.removeprefix("set.")
-        here = (high_places or {}).get(dotted, place)
+        here = (high_places or {}).get(dotted, locations.get(prefix, place))
         if setting in NAMED and isinstance(value, str) and dotted != setting:
             value = {"name": value}  # noqa: PLW2901 - the short form of a node
         old = low.get(key)
         if setting in NAMED and isinstance(old, str) and isinstance(value, Mapping):
             old = low[key] = {"name": old}
+        elif prefix in ("axes", "over", "space") and isinstance(value, Mapping):
+            old = low[key] = _of_kind(old, value)
         if isinstance(old, dict) and isinstance(value, Mapping) and not _replaces(setting, old, value):
             locations[dotted] = here
             _merge_in(old, locations, value, place, dotted, high_places)
@@ -318,6 +335,14 @@ def _merge_in(
             locations.update(dict.fromkeys((f"{dotted}.{below}" for below in flatten(value)), here))
         inner = (f"{dotted}.", f"{dotted}[")
         locations.update({known: where for known, where in (high_places or {}).items() if known.startswith(inner)})
+
+
+def _of_kind(old: Any, new: Mapping[str, Any]) -> Any:
+    """Return an axis or parameter without what the kind of another one replaces: its conditions stay."""
+    held = {"values": old} if isinstance(old, list) else old
+    if not isinstance(held, Mapping) or not any(word in KINDS and word not in held for word in new):
+        return held
+    return {word: value for word, value in held.items() if word not in OF_A_KIND}
 
 
 def _replaces(setting: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -18,6 +18,9 @@ from mtlab.errors import UserError, nearest
 Precision = Literal["fp32", "bf16", "bf16_weights"]
 Mode = Literal["max", "min"]  #: which way a metric is better
 
+NODES = ("manager", "text", "vision", "task", "data")  #: `{name: …, options…}`: a registered class and its options
+NAMED = (*NODES, "model")  #: sections whose name may be written alone, and whose options go with it
+WHOLE = ("train.length",)  #: mappings that replace, never merge
 TWO_TOWERS, MULTIMODAL = "two_towers", "mllm"  #: names of the section `model`; the first is the default
 
 

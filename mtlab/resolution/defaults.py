@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtlab.config.check import check_and_fill, hints
-from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_entry, own_options
 from mtlab.config.registry import Entry
-from mtlab.config.schema import MODELS, ModelConfig, RunConfig, model_name, model_schema
+from mtlab.config.schema import MODELS, NODES, ModelConfig, RunConfig, model_name, model_schema
 from mtlab.errors import UserError, nearest, place_errors
 from mtlab.resolution.nodes import registry
 

@@ -16,10 +16,9 @@ from typing import Any
 
 from mtlab.config.check import nested_schema
 from mtlab.config.hashing import digest
-from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_entry, own_options
 from mtlab.config.options import option_of
-from mtlab.config.schema import RunConfig, is_multimodal, model_name, model_schema
+from mtlab.config.schema import NODES, RunConfig, is_multimodal, model_name, model_schema
 from mtlab.errors import place_errors
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.resolution.training_code import ENGINE_VERSION

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtlab.config.check import hints
-from mtlab.config.load import NODES
 from mtlab.config.nodes import lookup_entry, lookup_options
 from mtlab.config.registry import Entry, Registry
-from mtlab.config.schema import MODELS, RunConfig
+from mtlab.config.schema import MODELS, NODES, RunConfig
 
 
 def registry(node: str) -> Registry[Any]:

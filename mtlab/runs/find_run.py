@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
-from mtlab.config.load import NODES
+from mtlab.config.schema import NODES
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.nodes import node_entry, node_options
 from mtlab.runs import schemas

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mtlab.config.load import NAMED, NODES, WHOLE, flatten, merge, nest
-from mtlab.config.schema import TWO_TOWERS
-from mtlab.errors import UserError, nearest
+from mtlab.config.conditions import CONDITIONS, spell_out
+from mtlab.config.load import merge, nest
+from mtlab.config.schema import NAMED, NODES, TWO_TOWERS, WHOLE
+from mtlab.errors import UserError, nearest, place_errors
 
 WHOLE_AXES = (*NODES, "init_from")  #: axes on these replace, never merge, whatever is set within them comes on top
-CONDITIONS = ("when", "unless")
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,28 @@ def whole(path: str) -> str:
     return next((setting for setting in WHOLE if path.startswith(f"{setting}.")), path)
 
 
+def scope(path: str) -> str:
+    """Return the setting of which nothing is kept where one at this path changes: of a node's name, the node."""
+    node = path.removesuffix(".name")
+    return node if node in NAMED else whole(path)
+
+
 def holds(conditions: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     """Return whether every path of `conditions` has its value (or one of a list of values) in `config`."""
     for path, wanted in conditions.items():
-        value = lookup_option(config, path)
-        if isinstance(value, Mapping) and "name" in value:
-            value = value["name"]
         options = [wanted, *(wanted if isinstance(wanted, list) else ())]  # a list may be a value itself
-        if not any(equal(value, option) for option in options):
+        if not any(_is_set(config, path, option) for option in options):
             return False
     return True
+
+
+def _is_set(config: Mapping[str, Any], path: str, wanted: Any) -> bool:
+    """Return whether a configuration has a value: of a node its name, of a mapping all that `wanted` says of it."""
+    value = lookup_option(config, path)
+    within = {f"{path}.{key}": each for key, each in wanted.items()} if isinstance(wanted, Mapping) else {}
+    if within and holds(within, config):
+        return True
+    return equal(value["name"] if isinstance(value, Mapping) and "name" in value else value, wanted)
 
 
 def has_value(own: Value | None, axis: Collection[Value], config: Mapping[str, Any], path: str, wanted: Any) -> bool:
@@ -138,13 +150,14 @@ def with_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
 
     Whole nodes are replaced, not merged, and come first; then names of nodes, since a new name wipes options.
     """
-    names = {f"{node}.name" for node in NAMED}
     result = dict(config)
-    for path, setting in sorted(settings.items(), key=lambda item: (item[0] not in WHOLE_AXES, item[0] not in names)):
+    for path in sorted(settings, key=lambda path: (path not in WHOLE_AXES, scope(path) not in NAMED)):
+        setting = settings[path]
         if path in WHOLE_AXES:
             result[path] = setting
-        else:
-            result = merge(result, nest(path, setting))
+        else:  # `model`, too, merges: its name alone says nothing of its options
+            named = path in NAMED and isinstance(setting, str)
+            result = merge(result, nest(path, {"name": setting} if named else setting))
     return result
 
 
@@ -256,8 +269,8 @@ def parse_condition(given: Any, key: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(given, Mapping) or not given:
         raise UserError("expected path → value", key=key)
-    nodes = {path: value for path, value in given.items() if path in NAMED and isinstance(value, Mapping)}
-    return {path: value for path, value in given.items() if path not in nodes} | flatten(nodes)
+    with place_errors(key=key):
+        return spell_out(given)
 
 
 def _refuse_repeats(values: tuple[Value, ...], key: str) -> None:

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtlab.config.hashing import digest
-from mtlab.config.load import NODES
 from mtlab.config.options import option_of
-from mtlab.config.schema import is_multimodal, model_schema
+from mtlab.config.schema import NODES, is_multimodal, model_schema
 from mtlab.disk_cache import load_or_compute
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.nodes import node_entry

@@ -16,7 +16,7 @@ from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.identity import Identity, cell_identity
 from mtlab.resolution.nodes import known_paths
-from mtlab.studies.axes import equal, lookup, lookup_option, with_settings
+from mtlab.studies.axes import holds, lookup, with_settings
 from mtlab.studies.cell_cost import CellCost, CostFunction
 from mtlab.studies.cell_rules import touches
 from mtlab.studies.expand import StudyRow, expand
@@ -222,7 +222,10 @@ def _parent(
     for setting in () if match == "same" else match:
         if setting not in (known := known_paths()):
             raise _error(study, row, f"no setting is called {setting!r}; {nearest(setting, known)}", ".match")
-    found = [cell for cell in cells if _has(cell, match)] if isinstance(match, Mapping) else _counterparts(row, cells)
+    if isinstance(match, Mapping):
+        found = [cell for cell in cells if holds(match, cell.config)]
+    else:
+        found = _counterparts(row, cells)
     if len(found) != 1:
         labels = ", ".join(cell.row.label for cell in found or cells)
         counted = f"{len(found)} cells" if found else "no cell"
@@ -238,10 +241,6 @@ def _read_parent(study: StudySpec, path: Path) -> StudySpec:
         return replace(parent, keys=keys, plugin_folder=study.plugin_folder)
     parent.import_plugins()
     return parent
-
-
-def _has(cell: Cell, match: Mapping[str, Any]) -> bool:
-    return all(equal(_node_name(lookup_option(cell.config, path)), value) for path, value in match.items())
 
 
 def _counterparts(row: StudyRow, cells: Sequence[Cell]) -> list[Cell]:
@@ -287,10 +286,6 @@ def _parts(row: StudyRow, node: str) -> list[str]:
 def _axis_paths(row: StudyRow) -> list[str]:
     """Return what a row's axes set; settings that vary together are compared one by one."""
     return [path for value in row.values.values() for path in value.settings]
-
-
-def _node_name(value: Any) -> Any:
-    return value["name"] if isinstance(value, Mapping) and "name" in value else value
 
 
 def _study_file(study: StudySpec, row: StudyRow, name: Any) -> Path:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mtlab.config.load import COMMAND_LINE, NODES, WHOLE, flatten
+from mtlab.config.load import COMMAND_LINE, flatten
+from mtlab.config.schema import NODES, WHOLE
 from mtlab.errors import UserError, nearest
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.nodes import known_paths

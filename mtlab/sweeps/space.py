@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from mtlab.config.conditions import CONDITIONS
 from mtlab.config.hashing import canonical_json
 from mtlab.errors import UserError, place_errors
 from mtlab.managers.search_space import ends
-from mtlab.studies.axes import CONDITIONS, equal, holds, parse_condition, plain_label
+from mtlab.studies.axes import equal, holds, parse_condition, plain_label
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

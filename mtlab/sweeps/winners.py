@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config import yaml
-from mtlab.config.load import NODES
+from mtlab.config.schema import NODES
 from mtlab.errors import UserError
 from mtlab.files import write_text
 from mtlab.runs.store import FINAL_FILE, Store, final_name

@@ -11,10 +11,9 @@ from typing import Any
 
 from mtlab.config.check import hints
 from mtlab.config.json_schema import DRAFT, Schema, any_of, dataclass_schema
-from mtlab.config.load import NAMED, NODES
 from mtlab.config.options import option_of
 from mtlab.config.registry import Entry
-from mtlab.config.schema import MODELS, TWO_TOWERS, RunConfig
+from mtlab.config.schema import MODELS, NAMED, NODES, TWO_TOWERS, RunConfig
 from mtlab.launch.backends import LAUNCHERS
 from mtlab.resolution.nodes import registry
 from mtlab.studies.seeds import SequentialSeeds
