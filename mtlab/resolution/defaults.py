@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from mtlab.config.check import check_and_fill, hints
+from mtlab.config.load import merge
 from mtlab.config.nodes import lookup_entry, own_options
 from mtlab.config.registry import Entry
-from mtlab.config.schema import MODELS, NODES, ModelConfig, RunConfig, model_name, model_schema
+from mtlab.config.schema import MODELS, NAMED, NODES, ModelConfig, RunConfig, model_name, model_schema
 from mtlab.errors import UserError, nearest, place_errors
 from mtlab.resolution.nodes import registry
 
@@ -44,6 +46,21 @@ def fill_defaults(written: Mapping[str, Any]) -> dict[str, Any]:
         train = train | {"length": train["length"] | {"steps": DEFAULT_STEPS}}
     config["train"] = train | {"augment": _fill_augment(train["augment"])}
     return config
+
+
+def fill_what_fits(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `fill_defaults` of a cell that need not work: a section that is wrong is as written, on defaults."""
+    return {field.name: _fill_what_fits(field.name, written.get(field.name)) for field in dataclasses.fields(RunConfig)}
+
+
+def _fill_what_fits(key: str, given: Any) -> Any:
+    node = {"name": given} if key in NAMED and isinstance(given, str) else given
+    named = {"name": node["name"]} if isinstance(node, Mapping) and "name" in node else None
+    for tried in (node, named, None):
+        with contextlib.suppress(UserError):
+            default = fill_defaults({key: tried})[key]
+            return default if tried is node else merge({key: default}, {key: node})[key]
+    return node
 
 
 def _fill_section(key: str, given: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mtlab.config.load import COMMAND_LINE
-from mtlab.studies.axes import Axis, Value, equal, has_value, holds, lookup
+from mtlab.studies.axes import MISSING, Axis, Value, equal, has_value, holds, lookup, scope, with_settings
 from mtlab.studies.spec import StudySpec
 
 DECIDING = ("axes", "design", "exclude", "baseline")  #: keys of a study that decide which cells there are
@@ -54,6 +54,27 @@ def one_by_one(wanted: Any, path: str, configs: Sequence[Mapping[str, Any]]) -> 
         return [wanted]
     alternatives = any(isinstance(each, list) or any(equal(value, each) for value in values) for each in wanted)
     return wanted if alternatives or not any(isinstance(value, list) for value in values) else [wanted]
+
+
+def overwritten(study: StudySpec, shared: Mapping[str, Any], given: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the key of a setting of this file or the command line that some of the given settings would overwrite.
+
+    Args:
+        study: whose file it is.
+        shared: what all of its cells share.
+        given: of each value of an axis, or choice of a search, its settings by path.
+
+    """
+    changed = [with_settings(shared, settings) for settings in given]
+    own_places = (study.path, COMMAND_LINE)
+    own = {key.removeprefix("set."): key for key, (where, _) in study.source.locations.items() if where in own_places}
+    for setting, key in own.items():
+        before = lookup(shared, setting, MISSING)
+        if (key == setting or isinstance(before, Mapping)) and setting != "init_from":  # of a mapping: what is in it
+            continue
+        if any(not equal(lookup(config, setting, MISSING), before) for config in changed):
+            return own.get(scope(setting), key)
+    return None
 
 
 def touches(path: str, key: str) -> bool:

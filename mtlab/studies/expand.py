@@ -7,21 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mtlab.config.load import COMMAND_LINE, flatten
-from mtlab.config.schema import NODES, WHOLE
+from mtlab.config.load import COMMAND_LINE
+from mtlab.config.schema import NODES
 from mtlab.errors import UserError, nearest
-from mtlab.resolution.defaults import fill_defaults
+from mtlab.resolution.defaults import fill_defaults, fill_what_fits
 from mtlab.resolution.nodes import known_paths
 from mtlab.resolution.resolve import ResolvedCell, resolve_cell
-from mtlab.studies.axes import (
-    WHOLE_AXES,
-    Axis,
-    Value,
-    parse_axes,
-    whole,
-    with_settings,
+from mtlab.studies.axes import Axis, Value, parse_axes, scope, with_settings
+from mtlab.studies.cell_rules import (
+    check_exclusions,
+    is_excluded,
+    narrowed,
+    overwritten,
+    refuse_unused,
+    touches,
+    written_here,
 )
-from mtlab.studies.cell_rules import check_exclusions, is_excluded, narrowed, refuse_unused, touches, written_here
 from mtlab.studies.spec import StudySpec
 
 Targets = Mapping[int, Value]  #: of an axis of `baseline`: value (by identity) → the value that it is compared with
@@ -65,22 +66,25 @@ def expand(study: StudySpec) -> tuple[StudyRow, ...]:
         axes = parse_axes(study.keys.axes)
     except UserError as error:
         raise study.error(error.problem, error.key) from None
-    shared = _shared(study)
+    shared = shared_settings(study)
     _check_paths(study, axes)
-    _refuse_overwritten(study, axes)
+    _refuse_overwritten(study, axes, shared)
     targets = _baseline_values(study, axes)
     if study.keys.design == "grid":
-        assignments = list(_grid(study, axes, shared, {}))
+        assignments = _grid(axes, shared)
     else:
         base = {axis: next(iter(values.values())) for axis, values in targets.items()}
-        assignments = list(_one_change(study, axes, shared, base))
-    drafts = [(values, _with_defaults(study, _with_values(shared, axes, values), values)) for values in assignments]
+        assignments = list(_one_change(axes, shared, base))
+    drafts, kept = [], []
+    for values in assignments:
+        config, problem = _draft(_with_values(shared, axes, values))
+        drafts.append((values, config))
+        if not is_excluded(study, axes, values, config):  # what is left out need not work: often that is why
+            kept.append(values)
+            if problem is not None:
+                raise _locate(study, problem, values)
     refuse_unused(study, axes, drafts)
-    rows = [  # what is left out need not work: often that is why
-        StudyRow(values, _resolve(study, shared, axes, values))
-        for values, config in drafts
-        if not is_excluded(study, axes, values, config)
-    ]
+    rows = [StudyRow(values, _resolve(study, shared, axes, values)) for values in kept]
     check_exclusions(study, axes, [*drafts, *((row.values, row.config) for row in rows)])
     rows = [row for row in rows if not is_excluded(study, axes, row.values, row.config)]
     if not rows:
@@ -121,7 +125,13 @@ def _with_labels_of_their_own(study: StudySpec, rows: Sequence[StudyRow]) -> tup
     return tuple(found)
 
 
-def _shared(study: StudySpec) -> dict[str, Any]:
+def shared_settings(study: StudySpec) -> dict[str, Any]:
+    """Return the settings that all cells share.
+
+    Raises:
+        UserError: some are given twice, or stand in a wrong place.
+
+    """
     shared = dict(study.keys.set)
     keys = study.keys
     if keys.init_from is not None:
@@ -157,7 +167,7 @@ def _check_paths(study: StudySpec, axes: Sequence[Axis]) -> None:
                 key = f"axes.{axis.name}.{word}.{path}"
                 check(path, key)
                 for later in axes[position:]:
-                    if any(path == own or path.startswith(f"{own}.") for own in later.paths):
+                    if any(touches(scope(own), path) for own in later.paths):
                         if axis.whole and not later.whole:
                             problem = f"an axis on a whole node comes first, and cannot depend on {later.name!r}"
                             raise study.error(problem, key)
@@ -169,33 +179,17 @@ def _check_paths(study: StudySpec, axes: Sequence[Axis]) -> None:
             check(path, f"exclude[{index}].{path}")
 
 
-def _refuse_overwritten(study: StudySpec, axes: Sequence[Axis]) -> None:
-    """Refuse settings of this file or the command line that an axis overwrites in every cell.
+def _refuse_overwritten(study: StudySpec, axes: Sequence[Axis], shared: Mapping[str, Any]) -> None:
+    """Refuse settings of this file or the command line that a value of an axis overwrites.
 
     Where one axis varies at a time, these are the axes of `baseline`; with the full system it is none.
     """
     everywhere = axes if study.keys.design == "grid" else [a for a in axes if a.name in (study.keys.baseline or {})]
-    own_places = (study.path, COMMAND_LINE)
     for axis in everywhere:
         if axis.when or axis.unless:
             continue
-        for path in _set_by_all(axis):
-            for key, (where, _) in study.source.locations.items():
-                setting = key.removeprefix("set.")
-                inside = setting == path or (path in WHOLE_AXES and setting.startswith(f"{path}."))
-                if (key != setting or path == "init_from") and inside and where in own_places:
-                    raise study.error(f"would be wiped by axis {axis.name!r}: remove one of the two", key)
-
-
-def _set_by_all(axis: Axis) -> set[str]:
-    """Return the settings that every value of an axis sets: what merges, such as a part of `train`, leaf by leaf."""
-
-    def paths(value: Value) -> set[str]:
-        kept = {whole(path): given for path, given in value.settings.items()}
-        replaced = {path for path in kept if path in (*WHOLE_AXES, *WHOLE)}
-        return replaced | {*flatten({path: given for path, given in kept.items() if path not in replaced})}
-
-    return set[str].intersection(*map(paths, axis.values))
+        if key := overwritten(study, shared, [value.settings for value in axis.values]):
+            raise study.error(f"would be wiped by axis {axis.name!r}: remove one of the two", key)
 
 
 def _baseline_values(study: StudySpec, axes: Sequence[Axis]) -> dict[str, Targets]:
@@ -227,48 +221,41 @@ def _axis_value(study: StudySpec, axis: Axis, wanted: Any, key: str) -> Value:
     return matching[0]
 
 
-def _grid(
-    study: StudySpec, axes: Sequence[Axis], config: Mapping[str, Any], values: Mapping[str, Value]
-) -> Iterator[dict[str, Value]]:
-    if not axes:
-        yield dict(values)
-        return
-    axis, rest = axes[0], axes[1:]
-    if not _applies(study, axis, config, values):
-        yield from _grid(study, rest, config, values)
-        return
-    for value in axis.values:
-        yield from _grid(study, rest, with_settings(config, value.settings), {**values, axis.name: value})
+def _grid(axes: Sequence[Axis], shared: Mapping[str, Any]) -> list[dict[str, Value]]:
+    cells: list[dict[str, Value]] = [{}]
+    for axis in axes:
+        having = [(values, _applies(axis, axes, shared, values)) for values in cells]
+        cells = [cell for values, has in having for cell in (_each(axis, values) if has else [values])]
+    return cells
+
+
+def _each(axis: Axis, values: Mapping[str, Value]) -> list[dict[str, Value]]:
+    return [{**values, axis.name: value} for value in axis.values]
 
 
 def _one_change(
-    study: StudySpec, axes: Sequence[Axis], shared: Mapping[str, Any], base: Mapping[str, Value]
+    axes: Sequence[Axis], shared: Mapping[str, Any], base: Mapping[str, Value]
 ) -> Iterator[dict[str, Value]]:
-    first = _where_they_apply(study, axes, shared, base)
+    first = _where_they_apply(axes, shared, base)
     yield first
-    config = _with_values(shared, axes, first)
     for axis in axes:
-        for value in axis.values if _applies(study, axis, config, first) else ():
+        for value in axis.values if _applies(axis, axes, shared, first) else ():
             if value is not first.get(axis.name):
-                yield _where_they_apply(study, axes, shared, {**base, axis.name: value})
+                yield _where_they_apply(axes, shared, {**base, axis.name: value})
 
 
-def _where_they_apply(
-    study: StudySpec, axes: Sequence[Axis], shared: Mapping[str, Any], values: Mapping[str, Value]
-) -> dict[str, Value]:
+def _where_they_apply(axes: Sequence[Axis], shared: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Value]:
     """Return the values of those axes that a cell with them has, in their order."""
     kept: dict[str, Value] = {}
-    config = dict(shared)
     for axis in axes:
-        if axis.name in values and _applies(study, axis, config, kept):
+        if axis.name in values and _applies(axis, axes, shared, kept):
             kept[axis.name] = values[axis.name]
-            config = with_settings(config, kept[axis.name].settings)
     return {name: value for name, value in values.items() if name in kept}
 
 
-def _applies(study: StudySpec, axis: Axis, config: Mapping[str, Any], values: Mapping[str, Value]) -> bool:
-    """Return whether a cell has an axis, as its configuration by the axes before says."""
-    return not (axis.when or axis.unless) or axis.applies(_with_defaults(study, config, values))
+def _applies(axis: Axis, axes: Sequence[Axis], shared: Mapping[str, Any], values: Mapping[str, Value]) -> bool:
+    """Return whether a cell has an axis, as its values on the axes before say."""
+    return not (axis.when or axis.unless) or axis.applies(_draft(_with_values(shared, axes, values))[0])
 
 
 def _with_values(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mapping[str, Value]) -> dict[str, Any]:
@@ -277,11 +264,12 @@ def _with_values(shared: Mapping[str, Any], axes: Sequence[Axis], values: Mappin
     return with_settings(shared, together)  # nodes first, whichever axis has them
 
 
-def _with_defaults(study: StudySpec, config: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+def _draft(config: Mapping[str, Any]) -> tuple[dict[str, Any], UserError | None]:
+    """Return a configuration with its defaults, by which rules name it, and what is wrong with it, if anything is."""
     try:
-        return fill_defaults(config)
+        return fill_defaults(config), None
     except UserError as error:
-        raise _locate(study, error, values) from None
+        return fill_what_fits(config), error
 
 
 def _resolve(

@@ -17,11 +17,11 @@ from mtlab.resolution.metrics import direction, direction_problem, family_proble
 from mtlab.resolution.nodes import known_paths, node_entry
 from mtlab.resolution.resolve import resolve_cell
 from mtlab.runs.results import is_test
-from mtlab.studies.axes import holds, lookup, plain_label, whole, with_settings
+from mtlab.studies.axes import holds, lookup, plain_label, scope, with_settings
 from mtlab.studies.cell_cost import CostFunction, cell_cost
-from mtlab.studies.cell_rules import narrowed, one_by_one
+from mtlab.studies.cell_rules import narrowed, one_by_one, overwritten
 from mtlab.studies.cells import Cell, ParentStudies, make_cell, make_cells
-from mtlab.studies.expand import StudyRow
+from mtlab.studies.expand import StudyRow, shared_settings
 from mtlab.studies.plan import Plan, check_metrics, refuse_duplicates, runs_of, uneven_problem
 from mtlab.studies.seeds import parse_seeds
 from mtlab.studies.spec import RunLimits
@@ -216,18 +216,16 @@ def _decides(path: str, sweep: Sweep, condition: str) -> bool:
     """Can a parameter at `path` change the setting that a condition refers to?"""
     if sweep.space[path] == DEFAULT:
         return condition.startswith("manager.") and condition != "manager.name"
-    return overlap(condition, path)
+    return overlap(condition, scope(path))
 
 
 def _refuse_set(sweep: Sweep) -> None:
     """Refuse a space that would overwrite a setting of this file or the command line."""
+    shared = shared_settings(sweep.study)
     for path, written in sweep.space.items():
-        for key, (where, _) in sweep.study.source.locations.items():
-            setting = key.removeprefix("set.")
-            inside = setting == whole(path) or setting.startswith(f"{whole(path)}.")
-            of_run = key != setting or path == "init_from"
-            if written != DEFAULT and of_run and inside and where in (sweep.path, COMMAND_LINE):
-                raise sweep.error(f"is searched too (space.{path}): remove one of the two", key)
+        given = [] if written == DEFAULT else [{path: value} for value in written.values]
+        if key := overwritten(sweep.study, shared, given):
+            raise sweep.error(f"is searched too (space.{path}): remove one of the two", key)
 
 
 def _space(sweep: Sweep, cell: Cell) -> tuple[SearchParameter, ...]:
@@ -236,7 +234,7 @@ def _space(sweep: Sweep, cell: Cell) -> tuple[SearchParameter, ...]:
     listed = [each for written in sweep.space.values() for each in (own if written == DEFAULT else [written])]
     found: list[SearchParameter] = []
     for each in listed:
-        searched = {path for path in each.conditions if any(overlap(path, other.path) for other in found)}
+        searched = {path for path in each.conditions if any(overlap(path, scope(other.path)) for other in found)}
         if not _possible(each, searched, cell.row.config):
             continue
         if not each.own:
@@ -346,7 +344,7 @@ def _enabled(sweep: Sweep, cell: Cell, each: SearchParameter, earlier: Sequence[
     """Return the variant's settings, changed so that the conditions of a parameter are met."""
     candidates: list[Mapping[str, Any]] = [cell.row.config]
     for other in earlier:
-        if any(overlap(path, other.path) for path in each.conditions):
+        if any(overlap(path, scope(other.path)) for path in each.conditions):
             changed = [with_settings(config, {other.path: value}) for config in candidates for value in other.values]
             candidates += [config for config in map(_filled, changed) if config is not None]
     for config in candidates:
