@@ -7,9 +7,10 @@ plug-in may register them: `mtlab plan` checks them.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
-from mtlab.config.check import hints
+from mtlab.config.check import hints, nested_schema
 from mtlab.config.json_schema import DRAFT, Schema, any_of, dataclass_schema
 from mtlab.config.options import option_of
 from mtlab.config.registry import Entry
@@ -65,13 +66,7 @@ def settings_schema() -> Schema:
     for field in dataclasses.fields(RunConfig):
         part = {"allOf": [_node(field.name)]} if field.name in NAMED else _section(types[field.name])
         properties[field.name] = {"description": option_of(field).help} | part
-    dotted = rf"^({'|'.join(properties)})\.[\w.]+$"
-    return {
-        "type": "object",
-        "properties": properties,
-        "patternProperties": {dotted: {}},
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "additionalProperties": False} | _dotted(properties)
 
 
 def _node(node: str) -> Schema:
@@ -92,7 +87,8 @@ def model_options_schema() -> Schema:
     name: Schema = {"enum": list(MODELS), "default": TWO_TOWERS}
     options = [dataclass_schema(MODELS[kind])["properties"] for kind in reversed(tuple(MODELS))]
     properties = {"name": name} | {option: schema for each in options for option, schema in each.items()}
-    return any_of(name, {"type": "null"}, {"type": "object", "properties": properties, "additionalProperties": False})
+    section: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return any_of(name, {"type": "null"}, section | _dotted(_mappings(*MODELS.values())))
 
 
 def _options_of(entry: Entry[Any]) -> Schema:
@@ -120,7 +116,18 @@ def _section(hint: Any) -> Schema:
     if not dataclasses.is_dataclass(hint):
         return {}
     assert isinstance(hint, type)
-    return any_of(dataclass_schema(hint), {"type": "null"})
+    return any_of(dataclass_schema(hint) | _dotted(_mappings(hint)), {"type": "null"})
+
+
+def _mappings(*sections: type[Any]) -> list[str]:
+    """Return the keys of sections that may hold mappings."""
+    types = {key: (cls, hint) for cls in sections for key, hint in hints(cls).items()}
+    return [key for key, (cls, hint) in types.items() if hint is Any or nested_schema(cls, key) is not None]
+
+
+def _dotted(keys: Collection[str]) -> Schema:
+    """Return the part of a schema that allows settings by path, `length.steps` of a `length` among the keys."""
+    return {"patternProperties": {rf"^({'|'.join(keys)})\.[\w.]+$": {}}} if keys else {}
 
 
 def _summary(entry: Entry[Any]) -> str:

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator
+from tiny_study import write_study
 
 from mtlab.config import yaml
+from mtlab.studies.expand import expand
 from mtlab.studies.recipes import copy_recipe
+from mtlab.studies.spec import read_study
 from mtlab.sweeps.spec import read_sweep
+from mtlab.sweeps.variants import prepare
 from mtlab.workflow.study_schema import study_schema
 from mtlab.workflow.sweep_schema import sweep_schema
 
@@ -99,6 +103,23 @@ def test_what_a_sweep_takes_is_not_marked(text: str, schemas: dict[str, Any], tm
 def test_what_plan_takes_is_not_marked(text: str, schemas: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(text)
     assert list(Draft7Validator(schemas["study"]).iter_errors(yaml.read(tmp_path / "file.yaml").data)) == []
+
+
+@pytest.mark.parametrize("kind", ["study", "sweep"])
+def test_settings_by_path_within_a_section_are_not_marked(kind: str, schemas: dict[str, Any], tmp_path: Path) -> None:
+    text = "set: {train: {length.steps: 5, batch: 4}}"
+    if kind == "sweep":
+        path = write_study(tmp_path, f"kind: sweep\nspace: {{train.lr: {{float: [1e-4, 1e-2]}}}}\n{text}")
+        config = prepare(read_sweep(path)).variants[0].cell.config
+    else:
+        path = write_study(tmp_path, text)
+        config = expand(read_study(path))[0].config
+    assert (config["train"]["length"]["steps"], config["train"]["batch"]) == (5, 4)
+    validator = Draft7Validator(schemas[kind])
+    assert list(validator.iter_errors(yaml.read(path).data)) == []
+    for section, marked in (("model: {inject.layers: [1]}", False), ("train: {lenght.steps: 5}", True)):
+        path.write_text(f"kind: {'sweep' if kind == 'sweep' else 'ablation'}\nset: {{{section}}}")
+        assert bool(list(validator.iter_errors(yaml.read(path).data))) == marked
 
 
 def test_a_copied_recipe_names_the_schema_where_it_is() -> None:
