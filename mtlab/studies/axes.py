@@ -41,6 +41,10 @@ class Value:
             return bool(value.get("name") == wanted)
         return equal(value, wanted)
 
+    def is_named(self, wanted: Any) -> bool:
+        """Return whether `wanted` is the label of this value, or a mapping as it is written on the axis."""
+        return self.is_called(wanted) or (isinstance(wanted, Mapping) and self.matches(wanted))
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -125,8 +129,8 @@ def _is_set(config: Mapping[str, Any], path: str, wanted: Any) -> bool:
 def has_value(own: Value | None, axis: Collection[Value], config: Mapping[str, Any], path: str, wanted: Any) -> bool:
     """Return whether a cell has a setting, or a value that is named so on the axis of that name; of a list: any.
 
-    What is the label of a value names this value alone, though others may have it as their name. Of a cell without the
-    axis, the setting is asked for.
+    The label of a value names this value alone, though others may have it as their name, and so does a mapping as the
+    axis has it. Of a cell without the axis, the setting is asked for.
 
     Args:
         own: the cell's value on the axis, if it has that axis.
@@ -139,9 +143,9 @@ def has_value(own: Value | None, axis: Collection[Value], config: Mapping[str, A
     if own is None:
         return holds({path: wanted}, config)
     options = [wanted, *(wanted if isinstance(wanted, list) else ())]
-    if any(own.is_called(each) for each in options):
+    if any(own.is_named(each) for each in options):
         return True
-    unnamed = [each for each in options if not any(value.is_called(each) for value in axis)]
+    unnamed = [each for each in options if not any(value.is_named(each) for value in axis)]
     return any(own.matches(each) or holds({path: each}, config) for each in unnamed)
 
 

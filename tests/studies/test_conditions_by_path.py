@@ -101,10 +101,13 @@ def test_a_mapping_names_all_cells_that_have_what_it_says(tmp_path: Path) -> Non
     of_one = "{train.length: {steps: 6}}"
     axes = f"axes: {{{lengths}, train.lr: {{values: [1e-3, 1e-2], when: {of_one}}}}}"
     assert labels(tmp_path, axes) == ["length steps 6 · lr 0.001", "length steps 6 · lr 0.01", "length steps 8"]
-    managers = "axes: {manager: [bridge, {name: static, weight: scalar}, {name: static, label: vector}]}"
-    for rule in ("{manager: {name: static}}", "{manager: [{name: static, weight: scalar}, {name: static}]}"):
+    managers = "axes: {manager: [bridge, {name: static, weight: scalar}, {name: static, weight: vector}]}"
+    for rule in ("{manager: {name: static}}", "{manager: [{weight: scalar}, {weight: vector, frozen: false}]}"):
         assert labels(tmp_path, f"{managers}\nexclude: [{rule}]") == ["bridge"]
-    assert labels(tmp_path, f"{managers}\nexclude: [{{manager: {{weight: scalar}}}}]") == ["bridge", "vector"]
+    both = ["bridge", "static (weight vector)"]
+    assert labels(tmp_path, f"{managers}\nexclude: [{{manager: {{weight: scalar}}}}]") == both
+    as_written = managers.replace(", weight: scalar", "")  # which names this value alone, as its label does
+    assert labels(tmp_path, f"{as_written}\nexclude: [{{manager: {{name: static}}}}]") == both
     assert "exclude[0].manager: {'name': 'mean'} matches no value" in told(
         tmp_path, f"{managers}\nexclude: [{{manager: {{name: mean}}}}]"
     )
