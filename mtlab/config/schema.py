@@ -208,7 +208,7 @@ class TrainConfig:
         identity=False,
     )
     checkpoint_every: int = option(200, "steps between checkpoints for resuming", minimum=1, identity=False)
-    readers: int = option(
+    num_workers: int = option(
         0,
         "processes that read and decode what is streamed from shards; 0: the training process",
         minimum=0,

@@ -140,7 +140,7 @@ def make_training_loader(
         transform = AugmentedPreprocessing(build_transform({**node, "size": preprocessing.size}), preprocessing)
     if preprocessing is not None and isinstance(dataset, ShardedDataset):
         reader = SampleLoader(
-            dataset.stream("train"), transform or TowerPreprocessing(preprocessing), workers=train.readers
+            dataset.stream("train"), transform or TowerPreprocessing(preprocessing), workers=train.num_workers
         )
         return StreamingLoader(reader, dataset, Collator(sources.text, sources.options))
     augmented = None if transform is None else AugmentedImages(transform, dataset)

@@ -120,9 +120,10 @@ def test_a_shard_that_is_gone_stops_training_and_nothing_is_lost(
     assert outcome(broken) == outcome(whole)
 
 
-def test_readers_and_micro_batches_change_nothing(shards: dict[str, Path]) -> None:
+def test_workers_and_micro_batches_change_nothing(shards: dict[str, Path]) -> None:
     one, two = (
-        assemble(tiny_config(**sections("nlvr2", shards["nlvr2"], train={"readers": readers})), 0) for readers in (0, 2)
+        assemble(tiny_config(**sections("nlvr2", shards["nlvr2"], train={"num_workers": workers})), 0)
+        for workers in (0, 2)
     )
     first, second = steps(one, 3), steps(two, 3)
     for own, other in zip(first, second, strict=True):
@@ -218,7 +219,7 @@ def test_an_augmentation_is_part_of_the_id_with_all_of_its_options() -> None:
 
     assert cell(augment="albef_randaug") == cell(augment={"name": "albef_randaug", "level": 7, "draws": 2})
     assert cell(augment="albef_randaug") != cell(augment={"name": "albef_randaug", "level": 5}) != cell()
-    assert cell() == cell(augment=None) == cell(readers=3)
+    assert cell() == cell(augment=None) == cell(num_workers=3)
     hashed = cell_identity(resolve(toy(augment="albef_randaug"))).hashed
     assert "transform:albef_randaug" in hashed["versions"]
     assert cell_identity(resolve(toy())).hashed["config"]["train"]["augment"] is None
