@@ -6,6 +6,7 @@ import pytest
 from tiny_study import write_study
 
 from mtlab.errors import UserError
+from mtlab.studies.cell_cost import cell_cost
 from mtlab.studies.cells import make_cells
 from mtlab.studies.expand import expand
 from mtlab.studies.spec import read_study
@@ -23,7 +24,7 @@ def labels(folder: Path, text: str, *overrides: str) -> list[str]:
 
 def told(folder: Path, text: str, *overrides: str) -> str:
     with pytest.raises(UserError) as caught:
-        make_cells(read_study(write_study(folder, text), overrides))
+        make_cells(read_study(write_study(folder, text), overrides), cell_cost)
     assert "\n" not in str(caught.value)
     return str(caught.value).removeprefix(f"{folder}/")
 
@@ -117,7 +118,7 @@ def test_a_mapping_names_all_cells_that_have_what_it_says(tmp_path: Path) -> Non
 def test_a_parent_is_named_in_every_form(tmp_path: Path, match: str) -> None:
     write_study(tmp_path, f"axes: {{{MANAGERS}}}", "parents")
     path = write_study(tmp_path, f"set: {{manager: static}}\ninit_from: {{study: parents, match: {match}}}")
-    (cell,) = make_cells(read_study(path))
+    (cell,) = make_cells(read_study(path), cell_cost)
     assert cell.parent is not None
     assert cell.parent.row.label == "static"
 
@@ -125,6 +126,6 @@ def test_a_parent_is_named_in_every_form(tmp_path: Path, match: str) -> None:
 def test_a_parent_is_named_by_its_length(tmp_path: Path) -> None:
     write_study(tmp_path, "axes: {train.length: [{steps: 4}, {steps: 6}]}", "parents")
     path = write_study(tmp_path, "init_from: {study: parents, match: {train.length: {steps: 4}}}")
-    (cell,) = make_cells(read_study(path))
+    (cell,) = make_cells(read_study(path), cell_cost)
     assert cell.parent is not None
     assert cell.parent.steps == 4
