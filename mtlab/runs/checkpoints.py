@@ -84,23 +84,21 @@ class StoredTensors(Mapping[str, Tensor]):
 
     def __init__(self, path: Path, prefix: str = "") -> None:
         self._file = cast("Any", safe_open(path, framework="pt"))
-        self._prefix = prefix
-        self._names = [name.removeprefix(prefix) for name in self._file.keys() if name.startswith(prefix)]  # noqa: SIM118
+        stored = [name for name in self._file.keys() if name.startswith(prefix)]  # noqa: SIM118 - no iterator
+        self._stored = {name.removeprefix(prefix): name for name in stored}
 
     def __getitem__(self, name: str) -> Tensor:
         """Read one, on the CPU."""
-        if name not in self._names:
-            raise KeyError(name)
-        tensor: Tensor = self._file.get_tensor(f"{self._prefix}{name}").clone()
+        tensor: Tensor = self._file.get_tensor(self._stored[name]).clone()
         return tensor
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over their names."""
-        return iter(self._names)
+        return iter(self._stored)
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self._names)
+        return len(self._stored)
 
 
 def set_aside(path: Path) -> Path:

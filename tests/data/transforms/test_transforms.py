@@ -1,4 +1,7 @@
-"""Every published transform against the authors' own, on their picture: within one grey level."""
+"""Every published transform against the authors' own, on their picture: within one grey level.
+
+The golden pictures were made with cv2 5.0.0, Pillow 13.0.0 and torchvision 0.28.0.
+"""
 
 import re
 from collections import Counter
