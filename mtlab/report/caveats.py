@@ -43,19 +43,16 @@ def collect_caveats(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Map
     """Collect the notes of a report, most important first.
 
     Args:
-        runs: see `frame.run_frame`.
+        runs: see `frame.run_frame`, without parents.
         rows: see `comparison.compare`.
         plan: the stored plan.
 
     """
-    import polars as pl
-
-    own = runs.filter(pl.col("cell").is_in([row.cell for row in rows]))
     untrained = not_learned(rows, plan["metrics"]["verdict"])
     advice = next_for_not_learned(rows, plan["study"])
     told = () if untrained is None or advice is None else (f"{untrained}. Next: {advice}",)
-    notes = (*told, *_missing(own, rows, plan), *_few_seeds(rows, plan), *row_caveats(rows), *_mixed(own))
-    return (*notes, *_old_code(own, plan), *_cut_texts(own))
+    notes = (*told, *_missing(runs, rows, plan), *_few_seeds(rows, plan), *row_caveats(rows), *_mixed(runs))
+    return (*notes, *_old_code(runs, plan), *_cut_texts(runs))
 
 
 def _missing(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[str]:

@@ -115,6 +115,16 @@ def outcomes_by_cell(store: Store, plan: Mapping[str, Any], *, split: str | None
     return {cell: rows for cell, rows in read.items() if rows is not None}
 
 
+def without_parents(
+    runs: pl.DataFrame, outcomes: Mapping[str, pl.DataFrame], plan: Mapping[str, Any]
+) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
+    """Return runs and outcomes of a study's own rows: those that they start from may be of other tasks and families."""
+    import polars as pl
+
+    cells = {row["cell"] for row in plan["rows"]}
+    return runs.filter(pl.col("cell").is_in(cells)), {cell: of for cell, of in outcomes.items() if cell in cells}
+
+
 def _read_outcomes(
     store: Store, runs: Sequence[Mapping[str, Any]], columns: Sequence[str], split: str | None
 ) -> pl.DataFrame | None:

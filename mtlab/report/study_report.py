@@ -156,17 +156,13 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         UserError: the plan names a test that does not exist, or a file of the store is damaged.
 
     """
-    import polars as pl
-
-    runs = frame.run_frame(store, plan)
     split = plan["metrics"]["verdict"].partition("/")[0]
     outcomes = frame.outcomes_by_cell(store, plan, split=split)
+    runs, outcomes = frame.without_parents(frame.run_frame(store, plan), outcomes, plan)
     looks = read_looks(store, plan)
     rows = compare(runs, outcomes, plan, looks)
     families = compare_families(runs, outcomes, plan, looks)
-    cells = {row.cell for row in rows}  # parents may be of other tasks
-    own = runs.filter(pl.col("cell").is_in(cells))
-    states = Counter(own["state"])
+    states = Counter(runs["state"])
     return StudyReport(
         study=plan["study"],
         why=plan["why"],
@@ -175,7 +171,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         mode=metric_direction(plan, plan["metrics"]["verdict"]),
         choose=plan["metrics"]["choose"],
         choose_mode=metric_direction(plan, plan["metrics"]["choose"]),
-        examples=count_examples((outcomes[cell] for cell in outcomes if cell in cells), plan["metrics"]["verdict"]),
+        examples=count_examples(outcomes.values(), plan["metrics"]["verdict"]),
         test=plan["test"],
         alpha=plan["alpha"],
         correct=plan["correct"],
@@ -187,7 +183,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         family_comparisons=len(
             {(name, row.cell, row.compare_to) for name, rows in families.items() for row in rows if row.compared}
         ),
-        speed=compare_speed(store, runs, rows, plan, recorded_floor(own, plan["metrics"]["choose"])),
+        speed=compare_speed(store, runs, rows, plan, recorded_floor(runs, plan["metrics"]["choose"])),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),
         equivalence=plan["equivalence"],

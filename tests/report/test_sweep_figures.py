@@ -1,7 +1,9 @@
 """Figures of searches, and a sweep's page: what they show is what the trials were, and nothing missing breaks them."""
 
 import math
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +22,7 @@ from mtlab.report.figures.sweep import (
     slices,
     trial_curves,
 )
+from mtlab.report.formats.sweep_tables import sweep_markdown
 from mtlab.report.page.sweep_page import sweep_page
 from mtlab.report.sweep_report import build_sweep_report
 from mtlab.sweeps.spec import Objective
@@ -29,7 +32,8 @@ TEXT = """
 why: Which is better?
 over: {manager: [bridge, {name: static, label: "<ours>"}]}
 baseline: {manager: bridge}
-space: {train.lr: {float: [1e-4, 1e-1], log: true}, model.cross_layers: {int: [1, 3]}, manager: default}
+space: {train.lr: {float: [1e-4, 1e-1], log: true}, model.cross_layers: {int: [1, 3]}, train.lr_layer_weights: {float: [1, 30]},
+  manager: default}
 sampler: {name: random, seed: 4}
 budget: {trials: 8}
 """
@@ -158,6 +162,10 @@ def test_parallel_coordinates_keep_a_line_a_trial_and_the_best_bold(searched: Ca
     assert len(bold) == 1
     assert bold[0].y[0] == 1
     assert figure.layout.plot_bgcolor is None, "the theme decides"
+    settings = {path.rpartition(".")[2] for path in made.searches[1].trials[0].params}
+    assert "lr_layer_weights" in settings, "longer than the labels that Optuna leaves whole"
+    assert {name for name, _ in figure.data[0].customdata[1:]} == settings
+    assert len({*figure.layout.xaxis.ticktext} - {""}) == len(settings) + 1
 
 
 def test_where_nothing_is_there_yet_figures_say_so(untouched: Searched) -> None:
@@ -186,6 +194,13 @@ def test_a_page_holds_all_and_asks_for_nothing(further: str, searched: Callable[
     assert "<ours>" not in page
     assert "have not been retrained on fresh seeds yet" in page
     assert 'src="http' not in page
+
+
+def test_a_label_in_a_note_is_no_tag_in_markdown(untouched: Searched) -> None:
+    report = build_sweep_report(untouched.opened.store, untouched.plan, untouched.searches)
+    text = sweep_markdown(replace(report, notes=("<ours>: trials that failed: 2 nan",)))
+    assert r"- \<ours>: trials that failed" in text
+    assert not re.search(r"(?<!\\)<ours>", text)
 
 
 def test_the_page_of_a_sweep_that_has_not_begun(untouched: Searched) -> None:

@@ -126,6 +126,13 @@ def test_rows_are_chosen_on_validation_and_measured_on_test_data(fabric, bed):
     assert card.ceiling.mean.mean == pytest.approx(2.8 / 3)
 
 
+def test_runs_that_rows_start_from_are_none_of_its_own(fabric, bed):
+    put(fabric, "early", 0, ((0.9, 0.9, 0.9), (0.9, 0.9, 0.9)), floor=0.8)
+    early = bed["runs"][0] | {"id": "early/s0", "cell": "early", "label": "early"}
+    cards = [build_card(fabric.store, plan) for plan in (bed, bed | {"runs": [early, *bed["runs"]]})]
+    assert len({(card.runs, str(card.guess)) for card in cards}) == 1
+
+
 def test_what_ten_seeds_detect_counts_test_examples_as_the_study_does(fabric, bed):
     """All seeds differ alike, so that test examples are all that a difference is uncertain by."""
     number = pl.col("id").str.slice(1).cast(pl.Int64)

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from mtlab.report.figures import theme
+from mtlab.report.figures import panels, theme
 
 # Machado et al. 2009, severity 1, on linear RGB
 BLINDNESS = {
@@ -124,3 +124,10 @@ def test_fonts_of_all_texts_change_together() -> None:
     assert template.font.family == "Palatino"
     assert figure.layout.template.layout.font.size == 13
     assert theme.resize(changed, 300).layout.height > theme.resize(figure, 300).layout.height
+
+
+def test_variants_that_are_drawn_are_shown_however_many_others_there_are() -> None:
+    names = [f"v{number}" for number in range(12)]
+    figure = go.Figure([go.Scatter(legendgroup=name) for name in names[9:]])
+    assert panels.hide_beyond_limit(figure, names) == ""
+    assert not any(trace.visible == "legendonly" for trace in figure.data)

@@ -57,19 +57,13 @@ def compare_families(
     """Compare variants on each family: family → variants in the plan's order; empty with fewer than two families.
 
     Args:
-        runs: see `frame.run_frame`.
+        runs: see `frame.run_frame`, without parents: those of other tasks have families of their own.
         outcomes: see `frame.outcomes_by_cell`; may be empty.
         plan: the stored plan.
         looks: those of the study, where it has as many seeds as it needs.
 
     """
-    import polars as pl
-
     metric = plan["metrics"]["verdict"]
-    cells = [row["cell"] for row in plan["rows"]]
-    if any(run["cell"] not in cells for run in plan["runs"]):  # parents of other tasks have families of their own
-        runs = runs.filter(pl.col("cell").is_in(cells))
-        outcomes = {cell: rows for cell, rows in outcomes.items() if cell in cells}
     runs = add_family_means(runs, outcomes, metric)
     columns = sorted(name for name in runs.columns if name.startswith(f"{metric}/") and runs[name].count())
     if len(columns) < 2:

@@ -274,7 +274,9 @@ def legend_entry(name: str, colour: str, symbol: str, size: int = 10) -> go.Scat
 
 
 def hide_beyond_limit(figure: go.Figure, names: Sequence[str]) -> str:
-    """Show `MAX_LINES` variants, the others on a click in the legend; return a sentence for the caption."""
+    """Show `MAX_LINES` of the variants that are drawn, others on a click; return a sentence for the caption."""
+    drawn = {trace.legendgroup for trace in figure.data}
+    names = [name for name in names if name in drawn]
     if len(names) <= MAX_LINES:
         return ""
     for trace in figure.data:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mtlab.files import json_text
 from mtlab.recording.reader import MODALITIES
 from mtlab.report.formats import csv_table, numbers
-from mtlab.report.formats.markdown import markdown_table
+from mtlab.report.formats.markdown import join_parts, markdown_table
 from mtlab.report.formats.tables import ReportTable, TableCell
 from mtlab.report.layer_table import columns_of
 from mtlab.units import format_span, in_points
@@ -39,7 +39,7 @@ def render_text(study: str, rows: Rows, metric: str, format_: str) -> str:
     parts = [f"# {study}: layers"]
     for modality, table in modality_tables(rows, metric).items():
         parts += [f"## {modality}", markdown_table(table)]
-    return "\n\n".join([*parts, caption(rows, metric) if rows else NOTHING]) + "\n"
+    return join_parts([*parts, caption(rows, metric) if rows else NOTHING])
 
 
 def render_terminal(study: str, rows: Rows, metric: str, width: int = 100) -> RenderableType:

@@ -37,7 +37,7 @@ def report_markdown(report: StudyReport) -> str:
         parts += [f"## {speed_table.TITLE}", table, speed_table.speed_caption(report)]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in report.notes)]
-    return _document(parts)
+    return join_parts(parts)
 
 
 def family_markdown(report: StudyReport) -> str:
@@ -45,7 +45,7 @@ def family_markdown(report: StudyReport) -> str:
     if not report.families:
         return f"# {report.study}\n\n{captions.NO_FAMILIES}\n"
     table = markdown_table(tables.family_table(report))
-    return _document([f"# {report.study}: by family", table, captions.family_caption(report)])
+    return join_parts([f"# {report.study}: by family", table, captions.family_caption(report)])
 
 
 def studies_markdown(view: SideBySide) -> str:
@@ -56,10 +56,10 @@ def studies_markdown(view: SideBySide) -> str:
     notes = [f"- {report.study}: {note}" for report in view.reports for note in report.notes]
     if notes:
         parts += ["## Notes", "\n".join(notes)]
-    return _document(parts)
+    return join_parts(parts)
 
 
-def _document(parts: Iterable[str]) -> str:
+def join_parts(parts: Iterable[str]) -> str:
     """Join parts; a label such as `<none>` is no tag in sentences either. Code and links stay as they are."""
     tag = r"(`[^`\n]*`)|(?<!\\)<(?!https?://)(?=[A-Za-z/!?])"
     return re.sub(tag, lambda found: found[1] or r"\<", "\n\n".join(parts)) + "\n"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.files import json_text
 from mtlab.report.formats import csv_table, numbers
-from mtlab.report.formats.markdown import markdown_table
+from mtlab.report.formats.markdown import join_parts, markdown_table
 from mtlab.report.formats.tables import ReportTable, TableCell
 from mtlab.statistics.seed_tests import lookup_test
 from mtlab.units import in_points
@@ -31,7 +31,7 @@ def render_text(ranking: Ranking, format_: str) -> str:
     parts = [f"# {ranking.study}: ranking", markdown_table(ranking_table(ranking)), caption(ranking)]
     if ranking.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in ranking.notes)]
-    return "\n\n".join(parts) + "\n"
+    return join_parts(parts)
 
 
 def render_terminal(ranking: Ranking, width: int = 100) -> RenderableType:

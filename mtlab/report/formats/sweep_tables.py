@@ -53,7 +53,7 @@ def sweep_markdown(report: SweepReport) -> str:
     if report.final is not None:
         final = markdown.report_markdown(report.final)
         parts += ["## Tuned against tuned", final.replace("\n#", "\n##").removeprefix("# ")]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    return markdown.join_parts(part.strip("\n") for part in parts)
 
 
 def sweep_caption(report: SweepReport) -> str:

@@ -160,8 +160,7 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
         raise UserError(
             f"a testbed is judged by a share of examples, such as test/accuracy, not by {metric}", key="metrics.verdict"
         )
-    runs = frame.run_frame(store, plan)
-    outcomes = frame.outcomes_by_cell(store, plan)
+    runs, outcomes = frame.without_parents(frame.run_frame(store, plan), frame.outcomes_by_cell(store, plan), plan)
     done = runs.filter(state="done")
     if done.is_empty():
         raise UserError(f"no run of {plan['study']!r} is finished: `{go_on(plan, store)}`")

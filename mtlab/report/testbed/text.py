@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mtlab.files import json_text
 from mtlab.report.formats import numbers
-from mtlab.report.formats.markdown import markdown_table
+from mtlab.report.formats.markdown import join_parts, markdown_table
 from mtlab.report.formats.tables import ReportTable, text_table
 from mtlab.report.testbed.card import FORMAT, Card
 from mtlab.units import format_span
@@ -36,7 +36,7 @@ def card_markdown(card: Card) -> str:
     parts += ["## Rows", markdown_table(_row_table(card)), _caption(card)]
     if card.room is not None:
         parts += ["## Room", markdown_table(_room_table(card)), ROOM.format(single=card.room.single.label)]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return join_parts(filter(None, parts))
 
 
 def cards_markdown(cards: Sequence[Card]) -> str:

@@ -46,14 +46,15 @@ def plot_parallel_coordinates(found: StoredSearch, styles: Mapping[str, Style] |
     figure.update_layout(title=None, plot_bgcolor=None)
     for annotation in figure.layout.annotations:
         annotation.font.color = None
-    shown = {label for label in figure.layout.xaxis.ticktext if label in found.space}
-    left_out = [path for path in found.space if path not in shown]
     refused = len(trials) - len(search_trials.finished_trials(found))
     caption = (
         f"One line a finished trial of {found.label} ({len(trials)} trials), the stronger the better, the best bold. "
-        "Axes go from the lowest to the highest value that was drawn."
+        "Axes go from the lowest to the highest value that was drawn; None: a trial without this setting."
     )
     caption += f" Of these, {refused} broke a constraint, and cannot win." if refused else ""
-    caption += f" Left out, as not every trial has them: {', '.join(left_out)}." if left_out else ""
-    figure.layout.xaxis.ticktext = [theme.axis_label(name.rpartition(".")[2]) for name in figure.layout.xaxis.ticktext]
+    settings = sorted({path for trial in trials for path in trial.params})  # Optuna's order; its labels are cut short
+    names = [axis_title(metric), *(path.rpartition(".")[2] for path in settings)]
+    for trace in figure.data:
+        trace.customdata = [[name, value] for name, (_, value) in zip(names, trace.customdata, strict=True)]
+    figure.layout.xaxis.ticktext = [theme.axis_label(name) for name in names]
     return theme.finish(figure, title, caption, height=420)
