@@ -72,5 +72,5 @@ print(same)
 
 # %%
 pretrained = study.table.filter(pl.col("difference").is_not_null())
-table = pretrained.select("axis/variant", "n", "mean", "difference", "p", "outcome")
+table = pretrained.select("axis/variant", "n", "mean", "difference", "p_corrected", "outcome")
 print(table)

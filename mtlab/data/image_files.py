@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 2**26  #: 8192 × 8192; a small file with more could fill the memory
 WHITE = (255, 255, 255)
+#: EXIF orientation → what makes the image upright, as PIL names it
+_TURNS: Mapping[int, str] = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+    8: "ROTATE_90",
+}  # fmt: skip
 
 
 def check_image(path: Path) -> None:
@@ -69,14 +74,25 @@ def to_array(image: PilImage, name: Path | str) -> NDArray[np.uint8]:
         UserError: its pixels are floats or 32-bit integers, or its file is damaged or cut off.
 
     """
-    from PIL import ImageOps
+    from PIL.Image import Transpose
 
     try:
-        return np.array(_to_rgb(ImageOps.exif_transpose(image), name), np.uint8)
+        turn = _TURNS.get(find_orientation(image))
+        return np.array(_to_rgb(image if turn is None else image.transpose(Transpose[turn]), name), np.uint8)
     except UserError:
         raise
     except Exception as error:  # a decoder of a damaged file, which is read only now, raises anything
         raise UserError(f"cannot be decoded ({first_line(error)}): damaged, or cut off?", file=name) from None
+
+
+def find_orientation(image: PilImage) -> int:
+    """Return the orientation in an image's EXIF, 1 to 8; 1, upright, where there is none or it cannot be read."""
+    from PIL.ExifTags import Base
+
+    try:
+        return int(image.getexif().get(Base.Orientation, 1))
+    except Exception:
+        return 1
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class StudyResults:
         """One row per variant, in the report's order and in the metric's own unit.
 
         Columns: label; axis/NAME, the variant's label on that axis; n (seeds), mean, low and high (its interval);
-        compare_to (a label), difference, p (corrected), outcome.
+        compare_to (a label), difference, p_corrected, outcome.
         """
         import polars as pl
 
@@ -164,6 +164,6 @@ def _table_row(row: ComparisonRow, axis_labels: Mapping[str, str]) -> dict[str, 
         "high": high,
         "compare_to": row.compare_label,
         "difference": None if row.difference is None else row.difference.difference,
-        "p": row.p_corrected,
+        "p_corrected": row.p_corrected,
         "outcome": row.outcome,
     }

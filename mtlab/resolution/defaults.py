@@ -109,6 +109,8 @@ def _fill_augment(given: Any) -> dict[str, Any] | None:
     filled = _fill_options(entry, node, key)
     if not entry.cls.square:
         raise UserError(f"{entry.name!r} gives images of different shapes, which do not fit into a batch", key=key)
+    if same := entry.cls.only_normalised_otherwise:
+        raise UserError(f"say {same!r}: {entry.name!r} differs from it in what the vision tower does itself", key=key)
     return {option: value for option, value in filled.items() if option != "size"}
 
 

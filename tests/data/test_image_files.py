@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mtlab.data.image_files import FORMATS, check_image, decode_image, read_image
+from mtlab.data.shards.images import check_image as check_bytes
 from mtlab.data.shards.streaming.decode import decode_pixels
 from mtlab.errors import UserError
 from mtlab.files import DiskError
@@ -98,6 +99,29 @@ def test_streamed_images_are_turned_as_those_that_are_read_are(tmp_path: Path) -
         assert decode_image(data, str(number)).shape == (32, 16, 3), number
         assert decode_pixels(data, str(number)).shape == (3, 32, 16), number
     assert decode_pixels(plain, "plain").shape == (3, 16, 32)
+
+
+def test_an_image_whose_metadata_are_damaged_is_as_good_wherever_it_is_read(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 16), RED).save(stream, "JPEG", dpi=(72, 72))
+    garbage = b"Exif\0\0GARBAGE, and no TIFF"
+    data = stream.getvalue()
+    data = data[:20] + b"\xff\xe1" + struct.pack(">H", len(garbage) + 2) + garbage + data[20:]
+    check_bytes(data)
+    assert decode_image(data, "one").shape == (16, 32, 3)
+    assert decode_pixels(data, "one").shape == (3, 16, 32)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pil_turns_it(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 16, 3), np.uint8)
+    Image.fromarray(pixels).save(stream, "PNG", exif=exif)
+    with Image.open(stream) as image:
+        expected = np.array(ImageOps.exif_transpose(image))
+    assert np.array_equal(decode_image(stream.getvalue(), "one"), expected)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])

@@ -243,6 +243,20 @@ def test_splits_that_have_images_in_common_are_told_with_the_plan(
     assert [line for line in entry.cls.remarks(options) if "in common" in line] == told
 
 
+def test_groups_that_splits_have_in_common_are_told_with_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "raw/images").mkdir(parents=True)
+    for at, split in enumerate(SPLITS):
+        lines = []
+        for answer in "ab":
+            Image.new("RGB", (8, 8), (at, at, at)).save(tmp_path / f"raw/images/{split}{answer}.png")
+            group = "kitchen" if (split, answer) in (("train", "a"), ("test", "b")) else split + answer
+            lines.append({"image": f"{split}{answer}.png", "question": "?", "answer": answer, "group": group})
+        (tmp_path / f"raw/{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    convert("jsonl", tmp_path / "raw", tmp_path / "shards")
+    data = made("shards", folder=tmp_path / "shards")
+    assert data.remarks(data.config) == ["1 groups of test are in train, too: its scores may be flattering"]
+
+
 def test_images_that_each_part_numbers_anew_are_not_taken_for_one(folders: dict[str, Path]) -> None:
     node = {"name": "shards", "folder": str(folders["cc3m"]), "train": "train", "val": "val", "test": "val"}
     entry, options = lookup_options(DATASETS, node, "data")

@@ -32,8 +32,8 @@ TEXT = """
 why: Which is better?
 over: {manager: [bridge, {name: static, label: "<ours>"}]}
 baseline: {manager: bridge}
-space: {train.lr: {float: [1e-4, 1e-1], log: true}, model.cross_layers: {int: [1, 3]}, train.lr_layer_weights: {float: [1, 30]},
-  manager: default}
+space: {train.lr: {float: [1e-4, 1e-1], log: true}, train.lr_layer_weights: {float: [1, 30]},
+  model.cross_layers: {int: [1, 3]}, manager: default}
 sampler: {name: random, seed: 4}
 budget: {trials: 8}
 """

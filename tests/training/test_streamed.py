@@ -231,6 +231,7 @@ def test_an_augmentation_is_part_of_the_id_with_all_of_its_options() -> None:
         ({"train": {"augment": "albef_randaugg"}}, r"train.augment.name: .*did you mean 'albef_randaug"),
         ({"train": {"augment": {"name": "albef_randaug", "size": 64}}}, "train.augment.size: is the vision tower's"),
         ({"train": {"augment": {"name": "albef_randaug", "level": 99}}}, "train.augment.level: 99 is out of range"),
+        ({"train": {"augment": "vit_randaug"}}, "train.augment: say 'clip_randaug': 'vit_randaug' differs from it in"),
         ({"train": {"augment": "pixelbert_randaug"}}, "train.augment: .* gives images of different shapes"),
         (
             {"train": {"augment": "albef_randaug"}, "vision": {"trainable": False}},

@@ -124,6 +124,8 @@ class JsonlConverter(Converter):
     def rows(self, scratch: ScratchDatabase) -> Iterator[Annotation | RejectedRow]:  # noqa: ARG002 - no join is needed
         """Read the lines one by one."""
         for line in self._lines():
+            if line.part not in self.parts:
+                continue
             if isinstance(line, RejectedRow):
                 yield line
                 continue
@@ -159,7 +161,7 @@ class JsonlConverter(Converter):
                     checked = _check_row(row, self.kind_of())
                     images = _image_paths(checked)
                 except BadRowError as error:
-                    yield RejectedRow(of_file or "train", place, str(error))
+                    yield RejectedRow(of_file or self.parts[0], place, str(error))
                     continue
                 named = checked.get("split")
                 first.setdefault(named is not None, place)
@@ -175,7 +177,7 @@ class JsonlConverter(Converter):
                 if groups.setdefault(images[0], group) != group:
                     shown = [repr(each) if each != images[0] else "none" for each in (group, groups[images[0]])]
                     problem = f"group: {images[0]!r} has {shown[0]} here and {shown[1]} before"
-                    yield RejectedRow(of_file or "train", place, problem)
+                    yield RejectedRow(of_file or self.parts[0], place, problem)
                     continue
                 part = of_file or named
                 if part is None:

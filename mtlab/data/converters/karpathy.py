@@ -50,11 +50,20 @@ class KarpathyConverter(Converter):
                 if named not in self.parts:
                     continue
                 part, name = named, text_field(row, "filename")
-                captions = tuple({"text": text_field(sentence, "raw")} for sentence in list_field(row, "sentences"))
-                image = f"{self.folder(name)}/{name}"
-                yield Annotation(part, PurePosixPath(name).stem, (image,), captions, place)
+                image, sentences = f"{self.folder(name)}/{name}", list_field(row, "sentences")
+                if not sentences:
+                    raise BadRowError("sentences: there are none")
             except BadRowError as error:
                 yield RejectedRow(part, place, str(error))
+                continue
+            captions = []
+            for at, sentence in enumerate(sentences):
+                try:
+                    captions.append({"text": text_field(sentence, "raw")})
+                except BadRowError as error:
+                    yield RejectedRow(part, f"{place}.sentences[{at}]", str(error))
+            if captions:
+                yield Annotation(part, PurePosixPath(name).stem, (image,), tuple(captions), place)
 
 
 @register_converter("coco")

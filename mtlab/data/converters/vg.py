@@ -30,9 +30,9 @@ class VisualGenomeConverter(Converter):
         for place, row in stream_list(self.root / FILE):
             try:
                 regions = list_field(row, "regions")
-                image = (
-                    number_field(row, "id") if "id" in row else number_field(regions[0] if regions else {}, "image_id")
-                )
+                if not regions:
+                    raise BadRowError("regions: there are none")
+                image = number_field(row, "id") if "id" in row else number_field(regions[0], "image_id")
             except BadRowError as error:
                 yield RejectedRow("train", place, str(error))
                 continue

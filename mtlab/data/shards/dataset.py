@@ -22,7 +22,7 @@ from mtlab.data.base import SPLITS, Dataset, Example, Split, alike_answers, regi
 from mtlab.data.progress import track
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import INDEX, Kind
-from mtlab.data.shards.samples import TextRecord
+from mtlab.data.shards.samples import SampleRow, TextRecord
 from mtlab.data.shards.selection import parse_selection, shared_images
 from mtlab.disk_cache import load_or_compute
 from mtlab.errors import UserError
@@ -274,6 +274,8 @@ class OwnShards(ShardedDataset):
                 remarks.append(
                     f"{one} ({first.selection}) and {other} ({second.selection}) have {count:,} images in common"
                 )
+            elif count := _count_shared_groups(first, second):
+                remarks.append(f"{count:,} groups of {other} are in {one}, too: its scores may be flattering")
         return remarks
 
 
@@ -341,10 +343,22 @@ def _count_shared(one: SplitSource, other: SplitSource) -> int:
     return _count_once("shared", [one, other], lambda: len(_image_names(one) & _image_names(other)))
 
 
+def _count_shared_groups(one: SplitSource, other: SplitSource) -> int:
+    """Count the groups of texts that two sources of a folder have in common."""
+    return _count_once("groups", [one, other], lambda: len(_groups(one) & _groups(other)))
+
+
 def _image_names(part: SplitSource) -> set[str]:
-    stretches = part.shards.stretches(part.selection)
-    rows = (row for each in stretches for row in part.shards.rows(each.shard)[each.first : each.last])
-    return {name for row in rows for name in row.names}
+    return {name for row in _rows(part) for name in row.names}
+
+
+def _groups(part: SplitSource) -> set[str]:
+    return {text["group"] for row in _rows(part) for text in row.texts if "group" in text}
+
+
+def _rows(part: SplitSource) -> Iterator[SampleRow]:
+    for each in part.shards.stretches(part.selection):
+        yield from part.shards.rows(each.shard)[each.first : each.last]
 
 
 def _count_once(what: str, parts: Sequence[SplitSource], count: Callable[[], int]) -> int:

@@ -9,7 +9,7 @@ import io
 import stat
 from pathlib import Path
 
-from mtlab.data.image_files import open_image
+from mtlab.data.image_files import open_image, to_array
 from mtlab.data.shards.samples import IMAGE_TYPES, image_type
 from mtlab.errors import UserError
 
@@ -60,11 +60,7 @@ def check_image(data: bytes) -> None:
         raise BadImageError(f"is no image of a known type ({', '.join(IMAGE_TYPES)})")
     try:
         with open_image(io.BytesIO(data), "") as image:
-            if image.mode in ("I", "F"):
-                raise BadImageError(f"has pixels of mode {image.mode}: save it with 8 bits a channel")
             image.draft("RGB", (1, 1))  # reads every byte of a JPEG, but computes few pixels
-            image.load()
-    except BadImageError:
-        raise
+            to_array(image, "")
     except UserError as error:
         raise BadImageError(error.problem) from None

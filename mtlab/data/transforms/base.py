@@ -36,6 +36,7 @@ class ImageTransform:
         size: int = option(224, "S, side of the tower's input, in pixels", minimum=8, maximum=4096)
 
     config: Config
+    only_normalised_otherwise: ClassVar[str] = ""  #: the transform of the same pixels; in a study towers normalise
     random: ClassVar[bool] = False  #: uses random numbers, so that the tower's features cannot be cached
     square: ClassVar[bool] = True  #: the result is S × S; else images of different shapes do not fit into one batch
     moments: ClassVar[tuple[tuple[float, float, float], tuple[float, float, float]]] = CLIP  #: mean and deviation

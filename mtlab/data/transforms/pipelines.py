@@ -30,6 +30,7 @@ class Clip(ImageTransform):
 class ImageNet(Clip):
     """As `clip`, with ImageNet's normalisation."""
 
+    only_normalised_otherwise = "clip"
     moments = IMAGENET
 
 
@@ -37,6 +38,7 @@ class ImageNet(Clip):
 class Vit(Clip):
     """As `clip`, with mean and deviation 0.5."""
 
+    only_normalised_otherwise = "clip"
     moments = HALF
 
 
@@ -94,6 +96,7 @@ class ImageNetRandAugment(_PilAugmented):
     """RandAugment (2 operations, level 9 of 30), then `imagenet`."""
 
     base = ImageNet
+    only_normalised_otherwise = "clip_randaug"
     moments = IMAGENET
 
 
@@ -102,6 +105,7 @@ class VitRandAugment(_PilAugmented):
     """RandAugment (2 operations, level 9 of 30), then `vit`."""
 
     base = Vit
+    only_normalised_otherwise = "clip_randaug"
     moments = HALF
 
 

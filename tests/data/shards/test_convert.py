@@ -201,6 +201,13 @@ class TestYourOwn:
         assert reason in listed[0]["reason"]
         assert "expected an object with 'question', found \"no JSON\"" in listed[1]["reason"]
 
+    def test_only_chosen_parts_are_counted(self, raw: Path, tmp_path: Path) -> None:
+        for at, split in enumerate(("train", "val", "test")):
+            self.write(raw, [{"image": f"sub/{at}.png", "caption": "grey"}] * 3, f"{split}.jsonl")
+        self.write(raw, [{"image": "sub/9.png", "capton": "grey"}] * 5, "train.jsonl")
+        index = convert("jsonl", raw, tmp_path / "out", {"kind": "captions"}, parts=["val"])
+        assert (list(index.parts), index.parts["val"].texts(), index.parts["val"].bad) == (["val"], 3, 0)
+
     def test_lines_that_all_have_one_fault_are_told_with_it(self, raw: Path, tmp_path: Path) -> None:
         rows = [{"image": f"sub/{at}.png", "question": "?", "answer": at % 2, "split": "train"} for at in range(4)]
         self.write(raw, rows)

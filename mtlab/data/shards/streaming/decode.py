@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mtlab.data.image_files import decode_image, open_image
+from mtlab.data.image_files import decode_image, find_orientation, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -56,8 +56,6 @@ def decode_pixels(data: bytes, name: str) -> Tensor:
 
 def _may_be_turned(image: PilImage, data: bytes) -> bool:
     """Return whether an image may be stored turned: PIL then finds the tag wherever it stands, torchvision does not."""
-    from PIL.ExifTags import Base
-
     if image.format == "JPEG":
-        return bool(image.getexif().get(Base.Orientation, 1) != 1)  # of EXIF, or else of XMP
+        return find_orientation(image) != 1  # of EXIF, or else of XMP
     return b"eXIf" in data or not PNG_TAGS.isdisjoint(image.info)
