@@ -83,14 +83,14 @@ class Task(Head):
         self.config = config
 
     @classmethod
-    def build(cls, config: Any, site: ModelShape) -> Self:
+    def build(cls, config: Any, shape: ModelShape) -> Self:
         """Build the task for a model; a task whose heads need to know more than width and answers overrides this.
 
         Raises:
             UserError: the model lacks what the heads need.
 
         """
-        return cls(config, site.width, site.answers)
+        return cls(config, shape.width, shape.answers)
 
     @classmethod
     def check(cls, name: str, data: str, provides: Collection[str], answers: Sequence[str]) -> None:

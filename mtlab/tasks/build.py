@@ -90,12 +90,12 @@ def construct(
         words = None if model.answers == "head" else dataset_answers(config)
         encoder = LanguageModelEncoder(model, config["manager"], text, vision, text_tower, words)
         by_words = {"likelihoods": words is not None, "generates": model.answers == "generate"}
-        site = ModelShape(encoder.width, answers, text, vision, 1e-5, **by_words)
+        shape = ModelShape(encoder.width, answers, text, vision, 1e-5, **by_words)
     else:
         encoder = CrossModalEncoder(model, config["manager"], text, vision, entry.cls.images)
-        site = ModelShape(model.width, answers, text, vision, model.norm_eps)
+        shape = ModelShape(model.width, answers, text, vision, model.norm_eps)
     with place_errors(key="task"):
-        task = entry.cls.build(options, site)
+        task = entry.cls.build(options, shape)
     return TaskModel(encoder, task, text_tower, vision_tower)
 
 

@@ -39,10 +39,10 @@ class Classification(Task):
     head: nn.Module | None
 
     @classmethod
-    def build(cls, config: Any, site: ModelShape) -> Self:
+    def build(cls, config: Any, shape: ModelShape) -> Self:
         """Build the task; without a head where the encoder scores the answers."""
-        task = cls(config, site.width, site.answers)
-        if site.likelihoods:
+        task = cls(config, shape.width, shape.answers)
+        if shape.likelihoods:
             task.head = None
         return task
 

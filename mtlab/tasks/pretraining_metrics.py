@@ -20,7 +20,7 @@ from mtlab.model.forward import ForwardContext
 from mtlab.model.layers import to_full_precision
 from mtlab.tasks.evaluation import Evaluation, Floats, PassOutput, SplitOutput, run_split
 from mtlab.tasks.heads import TEMPERATURES
-from mtlab.tasks.ranking.similarity import contrast_split, nearest
+from mtlab.tasks.ranking.similarity import contrast_split, topk_neighbours
 
 if TYPE_CHECKING:
     from mtlab.tasks.pretraining import Pretraining  # which imports this module
@@ -100,8 +100,8 @@ def _contrast(output: SplitOutput, loader: Loader, temperature: Tensor) -> tuple
     first = np.unique(image_of, return_index=True)[1]  # a caption of each image
     image, own = image[torch.from_numpy(first).to(text.device)], torch.from_numpy(image_of).to(text.device)
     contrast = contrast_split(text, image, own, temperature)
-    by_text = nearest(text, image, 1).squeeze(1) == own  # [n]
-    by_image = own[nearest(image, text, 1).squeeze(1)] == torch.arange(len(image), device=text.device)
+    by_text = topk_neighbours(text, image, 1).squeeze(1) == own  # [n]
+    by_image = own[topk_neighbours(image, text, 1).squeeze(1)] == torch.arange(len(image), device=text.device)
     right: Floats = ((by_text.double() + by_image[own].double()) / 2).cpu().numpy()
     return contrast.loss, right
 

@@ -50,17 +50,17 @@ class QuestionAnswering(Classification):
         self.head = classifier(pooled, max(1, round(pooled * config.head_scale)), answers, config.head_layers)
 
     @classmethod
-    def build(cls, config: Config, site: ModelShape) -> Self:
+    def build(cls, config: Config, shape: ModelShape) -> Self:
         """Build the task; without a head where the encoder scores or generates the answers.
 
         Raises:
             UserError: likelihoods go with the loss of a choice alone.
 
         """
-        if site.likelihoods and config.loss == "binary":
+        if shape.likelihoods and config.loss == "binary":
             raise UserError("goes with a head: set model.answers to head", key="loss")
-        task = super().build(config, site)
-        task.generates = site.generates
+        task = super().build(config, shape)
+        task.generates = shape.generates
         return task
 
     @classmethod

@@ -43,8 +43,8 @@ def expected(table: str, group: str = "with_answer_normalization_fix") -> list[d
 def samples(shards: ShardFolder, selection: str) -> Iterator[tuple[Any, list[dict[str, Any]], list[str]]]:
     """Give each sample of a selection: the row, those of its texts that are selected, the SHA-1 of its images."""
     wanted = parse_selection(selection)
-    for stretch in shards.stretches(selection):
-        for row in shards.rows(stretch.shard)[stretch.first : stretch.last]:
+    for each in shards.slices(selection):
+        for row in shards.rows(each.shard)[each.first : each.last]:
             texts = [dict(text) for text in row.texts if in_subset(text, wanted.subset)]
             keys = [row.key] if len(row.images) == 1 else [f"{row.key}.{at}" for at in range(len(row.images))]
             if texts:

@@ -25,7 +25,7 @@ from mtlab.tasks.ranking.recall import (
     recalls,
 )
 from mtlab.tasks.ranking.scratch_file import ScratchFile
-from mtlab.tasks.ranking.similarity import contrast_split, nearest
+from mtlab.tasks.ranking.similarity import contrast_split, topk_neighbours
 from mtlab.towers.base import Features
 
 CPU = torch.device("cpu")
@@ -77,7 +77,7 @@ def test_the_contrast_of_a_split_is_that_of_a_batch_however_it_is_cut(
     assert found.loss == pytest.approx(float(objectives.contrastive(batch)), rel=1e-5)
     several = contrast_split(torch.cat([text, text]), image, torch.cat([own, own]), torch.tensor(0.07))
     assert several.of_texts[:4].tolist() == pytest.approx(found.of_texts.tolist(), rel=1e-5)
-    assert torch.equal(nearest(text, image, 2), (text @ image.T).topk(2).indices)
+    assert torch.equal(topk_neighbours(text, image, 2), (text @ image.T).topk(2).indices)
 
 
 def test_the_contrast_scores_its_candidates_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

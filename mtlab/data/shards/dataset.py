@@ -357,7 +357,7 @@ def _groups(part: SplitSource) -> set[str]:
 
 
 def _rows(part: SplitSource) -> Iterator[SampleRow]:
-    for each in part.shards.stretches(part.selection):
+    for each in part.shards.slices(part.selection):
         yield from part.shards.rows(each.shard)[each.first : each.last]
 
 

@@ -16,7 +16,7 @@ from mtlab.data.image_files import decode_image
 from mtlab.data.shards.index import ANSWERS, CLASSES, INDEX, Kind, Shard, ShardIndex, parse_index
 from mtlab.data.shards.retries import RetryPolicy
 from mtlab.data.shards.samples import BLOCK, SampleRow, TextRecord, image_keys, in_subset, parse_rows, row_records
-from mtlab.data.shards.selection import Stretch, find_stretches, parse_selection
+from mtlab.data.shards.selection import ShardSlice, find_slices, parse_selection
 from mtlab.data.shards.storage import Storage, open_storage
 from mtlab.errors import UserError
 
@@ -63,11 +63,11 @@ class ShardFolder:
     def size(self, selection: str) -> int:
         """Count the texts of a selection (`train`, `val/answerable`, `val[:-1000]`), mostly from the index alone."""
         subset, count = parse_selection(selection).subset, 0
-        for stretch in self.stretches(selection):
-            if stretch.whole:
-                count += stretch.shard.texts(subset)
+        for shard_slice in self.slices(selection):
+            if shard_slice.whole:
+                count += shard_slice.shard.texts(subset)
             else:
-                rows = self.rows(stretch.shard)[stretch.first : stretch.last]
+                rows = self.rows(shard_slice.shard)[shard_slice.first : shard_slice.last]
                 count += sum(in_subset(text, subset) for row in rows for text in row.texts)
         return count
 
@@ -79,8 +79,8 @@ class ShardFolder:
 
         """
         subset = parse_selection(selection).subset
-        for stretch in self.stretches(selection):
-            for row in self.rows(stretch.shard)[stretch.first : stretch.last]:
+        for shard_slice in self.slices(selection):
+            for row in self.rows(shard_slice.shard)[shard_slice.first : shard_slice.last]:
                 yield from row_records(row, subset)
 
     def rows(self, shard: Shard) -> list[SampleRow]:
@@ -92,9 +92,9 @@ class ShardFolder:
         """
         return parse_rows(self._read_checked(shard.rows, shard.rows_sha256))
 
-    def stretches(self, selection: str) -> list[Stretch]:
+    def slices(self, selection: str) -> list[ShardSlice]:
         """Find the samples of a selection, shard by shard."""
-        return list(find_stretches(self.index, parse_selection(selection)))
+        return list(find_slices(self.index, parse_selection(selection)))
 
     def image_bytes(self, key: str) -> bytes:
         """Read an encoded image by its key in a record. The first call reads the rows of all shards.

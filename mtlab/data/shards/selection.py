@@ -50,7 +50,7 @@ def parse_selection(written: str) -> Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ShardSlice:
     """Consecutive samples of one shard."""
 
     shard: Shard
@@ -92,7 +92,7 @@ def shared_images(index: ShardIndex, one: Selection, other: Selection) -> int:
     return max(0, min(span.stop for span in spans) - max(span.start for span in spans))
 
 
-def find_stretches(index: ShardIndex, selection: Selection) -> Iterator[Stretch]:
+def find_slices(index: ShardIndex, selection: Selection) -> Iterator[ShardSlice]:
     """Find the samples of a selection, shard by shard.
 
     Raises:
@@ -105,5 +105,5 @@ def find_stretches(index: ShardIndex, selection: Selection) -> Iterator[Stretch]
     for shard in part.shards:
         first, last = max(wanted_first - start, 0), min(wanted_last - start, shard.samples)
         if first < last:
-            yield Stretch(shard, first, last)
+            yield ShardSlice(shard, first, last)
         start += shard.samples

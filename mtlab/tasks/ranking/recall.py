@@ -27,7 +27,7 @@ from mtlab.statistics.learning import Floor
 from mtlab.tasks.evaluation import Evaluation, Floats
 from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
 from mtlab.tasks.ranking.scratch_file import ScratchFile
-from mtlab.tasks.ranking.similarity import SplitContrast, contrast_split, nearest
+from mtlab.tasks.ranking.similarity import SplitContrast, contrast_split, topk_neighbours
 
 Numbers = NDArray[np.int64]
 
@@ -177,8 +177,8 @@ def _encode(
 
 def candidates(text: Tensor, image: Tensor, count: int) -> CandidatePairs:
     """Pair each image with its nearest texts and each text with its nearest images, by unit vectors [T, d], [I, d]."""
-    of_images = nearest(image, text, count).cpu().numpy()  # [I, k]
-    of_texts = nearest(text, image, count).cpu().numpy()  # [T, k]
+    of_images = topk_neighbours(image, text, count).cpu().numpy()  # [I, k]
+    of_texts = topk_neighbours(text, image, count).cpu().numpy()  # [T, k]
     texts = len(text)
     codes = np.unique(
         np.concatenate(

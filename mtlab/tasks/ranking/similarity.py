@@ -27,7 +27,7 @@ class SplitContrast:
         return float((self.of_texts.double().mean() + self.of_images.double().mean()) / 2)
 
 
-def nearest(queries: Tensor, others: Tensor, count: int) -> Tensor:
+def topk_neighbours(queries: Tensor, others: Tensor, count: int) -> Tensor:
     """Find the nearest others of each query: unit vectors [Q, d] and [O, d] → int64 [Q, min(count, O)]."""
     indices = [
         (queries[rows] @ others.T).topk(min(count, len(others)), dim=1).indices for rows in _rows(queries, others)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtlab.data.shards.folder import ShardFolder
-from mtlab.data.shards.selection import Stretch, parse_selection
+from mtlab.data.shards.selection import ShardSlice, parse_selection
 from mtlab.data.shards.streaming.sample_table import texts_per_turn
 from mtlab.seeding import derive
 
@@ -28,11 +28,11 @@ TURNS = 5  #: passes over a shard in an epoch; of an image with more texts, seve
 
 @dataclass(frozen=True, eq=False)
 class ShardPass:
-    """One pass over a stretch of a shard, from front to back."""
+    """One pass over a slice of a shard, from front to back."""
 
     shards: ShardFolder
     subset: str
-    stretch: Stretch
+    shard_slice: ShardSlice
     turn: int  #: text j of a sample comes in turn j modulo `TURNS`
     texts: int
     source: int  #: number of its source in a stream
@@ -47,9 +47,9 @@ def shard_passes(shards: ShardFolder, selection: str, source: int) -> list[Shard
     """
     subset = parse_selection(selection).subset
     return [
-        ShardPass(shards, subset, stretch, turn, texts, source)
-        for stretch in shards.stretches(selection)
-        for turn, texts in enumerate(texts_per_turn(shards, stretch, subset, TURNS))
+        ShardPass(shards, subset, shard_slice, turn, texts, source)
+        for shard_slice in shards.slices(selection)
+        for turn, texts in enumerate(texts_per_turn(shards, shard_slice, subset, TURNS))
         if texts
     ]
 

@@ -63,7 +63,7 @@ class StreamedTexts:
     @property
     def shards(self) -> int:
         """Number of shard files."""
-        return len({(id(each.shards), each.stretch.shard.file) for passes in self._passes for each in passes})
+        return len({(id(each.shards), each.shard_slice.shard.file) for passes in self._passes for each in passes})
 
     def steps(self, batch: int, start: int) -> Iterator[Sequence[TextSpan]]:
         """Yield the texts of each step from `start` on."""

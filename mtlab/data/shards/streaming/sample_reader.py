@@ -14,14 +14,14 @@ import numpy as np
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.index import IMAGES_PER_SAMPLE
 from mtlab.data.shards.samples import TextRecord, image_keys, in_subset, make_record, member_problem
-from mtlab.data.shards.selection import Stretch
+from mtlab.data.shards.selection import ShardSlice
 from mtlab.data.shards.streaming.epoch import TURNS, ShardPass, shuffle
 from mtlab.data.shards.streaming.sample_table import SampleTable, read_sample_table, texts_in_turn
 from mtlab.errors import UserError
 from mtlab.seeding import derive
 
 MAX_GAP = 2**20  #: bytes between two samples; reading over a smaller gap costs less than another read
-MAX_TABLES = 256  #: tables of stretches that are cached
+MAX_TABLES = 256  #: tables of slices that are cached
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class SampleReader:
             table = self._table(shard_pass)
             ends = np.cumsum(texts_in_turn(table.texts, shard_pass.turn, TURNS))
             rows = np.searchsorted(ends, positions, side="right").tolist()
-            samples = read_samples(shard_pass.shards, shard_pass.stretch, table, rows)
+            samples = read_samples(shard_pass.shards, shard_pass.shard_slice, table, rows)
             for position, row in zip(positions, rows, strict=True):
                 nth = position - (int(ends[row - 1]) if row else 0)
                 number = shard_pass.turn + nth * TURNS
@@ -76,10 +76,10 @@ class SampleReader:
         return [texts[each] for each in wanted]
 
     def _table(self, shard_pass: ShardPass) -> SampleTable:
-        stretch = shard_pass.stretch
-        key = (id(shard_pass.shards), stretch.shard.file, stretch.first, stretch.last, shard_pass.subset)
+        shard_slice = shard_pass.shard_slice
+        key = (id(shard_pass.shards), shard_slice.shard.file, shard_slice.first, shard_slice.last, shard_pass.subset)
         if key not in self._tables:
-            self._tables[key] = read_sample_table(shard_pass.shards, stretch, shard_pass.subset)
+            self._tables[key] = read_sample_table(shard_pass.shards, shard_slice, shard_pass.subset)
             if len(self._tables) > MAX_TABLES:
                 self._tables.popitem(last=False)
         self._tables.move_to_end(key)
@@ -90,30 +90,30 @@ def _choose_text(shard_pass: ShardPass, sample: RawSample, number: int, seed: in
     texts = [text for text in sample.texts if in_subset(text, shard_pass.subset)]
     chosen = shuffle(derive(seed, sample.key), "texts", len(texts))[number]
     record = make_record(image_keys(sample.key, len(sample.images)), texts[chosen])
-    shard = f"{shard_pass.shards.storage.name}/{shard_pass.stretch.shard.file}"
+    shard = f"{shard_pass.shards.storage.name}/{shard_pass.shard_slice.shard.file}"
     return EncodedText(record, sample.images, shard, shard_pass.source)
 
 
 def read_samples(
-    shards: ShardFolder, stretch: Stretch, table: SampleTable, positions: Sequence[int]
+    shards: ShardFolder, shard_slice: ShardSlice, table: SampleTable, positions: Sequence[int]
 ) -> dict[int, RawSample]:
-    """Read samples of a stretch, neighbours in one read.
+    """Read samples of a slice, neighbours in one read.
 
     Args:
         shards: the folder.
-        stretch: the samples' stretch.
-        table: of the stretch.
-        positions: of the samples in the stretch, from 0.
+        shard_slice: the samples' slice.
+        table: of the slice.
+        positions: of the samples in the slice, from 0.
 
     Raises:
         UnreadableError: the shard cannot be read.
         UserError: the shard is damaged, or has a member that is not allowed.
 
     """
-    shard = f"{shards.storage.name}/{stretch.shard.file}"
+    shard = f"{shards.storage.name}/{shard_slice.shard.file}"
     found: dict[int, RawSample] = {}
     for first, last in _ranges(sorted(set(positions)), table):
-        data = shards.read_range(stretch.shard, int(table.starts[first]), int(table.ends[last]))
+        data = shards.read_range(shard_slice.shard, int(table.starts[first]), int(table.ends[last]))
         samples = _parse_tar(data, shard)
         if [sample.key for sample in samples] != list(table.keys[first : last + 1]):
             raise UserError(

@@ -1,6 +1,6 @@
-"""Byte ranges and number of texts of each sample in a stretch of a shard: small enough to be cached for many shards.
+"""Byte ranges and number of texts of each sample in a slice of a shard: small enough to be cached for many shards.
 
-Shapes: n samples of a stretch.
+Shapes: n samples of a slice.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.samples import in_subset
-from mtlab.data.shards.selection import Stretch
+from mtlab.data.shards.selection import ShardSlice
 
 
 @dataclass(frozen=True)
 class SampleTable:
-    """The samples of a stretch."""
+    """The samples of a slice."""
 
     keys: tuple[str, ...]
     starts: NDArray[np.int64]  #: first byte of each sample in the shard, [n]
@@ -25,14 +25,14 @@ class SampleTable:
     texts: NDArray[np.int64]  #: number of texts in the subset, [n]
 
 
-def read_sample_table(shards: ShardFolder, stretch: Stretch, subset: str) -> SampleTable:
+def read_sample_table(shards: ShardFolder, shard_slice: ShardSlice, subset: str) -> SampleTable:
     """Read the rows of a shard and keep their byte ranges and numbers of texts.
 
     Raises:
         UserError: the file of rows is missing or damaged.
 
     """
-    rows = shards.rows(stretch.shard)[stretch.first : stretch.last]
+    rows = shards.rows(shard_slice.shard)[shard_slice.first : shard_slice.last]
     return SampleTable(
         tuple(row.key for row in rows),
         np.array([row.offset for row in rows], np.int64),
@@ -41,15 +41,15 @@ def read_sample_table(shards: ShardFolder, stretch: Stretch, subset: str) -> Sam
     )
 
 
-def texts_per_turn(shards: ShardFolder, stretch: Stretch, subset: str, turns: int) -> list[int]:
-    """Count the texts of a stretch in each turn, where text j of a sample comes in turn j modulo `turns`.
+def texts_per_turn(shards: ShardFolder, shard_slice: ShardSlice, subset: str, turns: int) -> list[int]:
+    """Count the texts of a slice in each turn, where text j of a sample comes in turn j modulo `turns`.
 
     The index has the counts of a whole shard; for a part of one the rows are read.
     """
-    if stretch.whole:
-        counts = stretch.shard.per_text.get(subset, ())
+    if shard_slice.whole:
+        counts = shard_slice.shard.per_text.get(subset, ())
         return [sum(counts[turn::turns]) for turn in range(turns)]
-    texts = read_sample_table(shards, stretch, subset).texts
+    texts = read_sample_table(shards, shard_slice, subset).texts
     return [int(texts_in_turn(texts, turn, turns).sum()) for turn in range(turns)]
 
 
