@@ -46,6 +46,7 @@ class Process:
     space: str  #: the pid namespace, as containers on one host have their own
     pid: int
     start: int  #: in the kernel's ticks since boot; 0 where unknown
+    machine: str = ""  #: digest of the machine's id, as hosts may have one name; "" where there is none
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -69,7 +70,7 @@ class Process:
     def alive(self) -> bool | None:
         """Return whether it runs, or None if that cannot be known, as of a process on another host."""
         us = current_process()
-        if not self.boot or self.host != us.host:
+        if not self.boot or (self.host, self.machine) != (us.host, us.machine):
             return None
         if self.boot != us.boot:
             return False  # this host has been restarted since
@@ -121,8 +122,8 @@ def current_process() -> Process:
 
 def running_process(pid: int) -> Process:
     """Return the process of this host that has a pid now."""
-    host, boot, space = _location()
-    return Process(host, boot, space, pid, _start_ticks(pid) or 0)
+    host, boot, space, machine = _location()
+    return Process(host, boot, space, pid, _start_ticks(pid) or 0, machine)
 
 
 def end_process(code: int) -> NoReturn:
@@ -139,13 +140,17 @@ def end_process(code: int) -> NoReturn:
 
 
 @cache
-def _location() -> tuple[str, str, str]:
-    """Return host, boot and pid namespace, which do not change while a process runs."""
-    boot = space = ""
+def _location() -> tuple[str, str, str, str]:
+    """Return host, boot, pid namespace and machine, which do not change while a process runs."""
+    import hashlib  # lazily: `mtlab --help` need not wait for it
+
+    boot = space = machine = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    return socket.gethostname(), boot, space
+    with suppress(OSError):  # the id itself is not to be told to others: machine-id(5)
+        machine = hashlib.sha256(Path("/etc/machine-id").read_bytes()).hexdigest()[:12]
+    return socket.gethostname(), boot, space, machine
 
 
 def _start_ticks(pid: int) -> int | None:

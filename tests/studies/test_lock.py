@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -121,8 +122,10 @@ def test_a_lock_from_before_a_restart_is_stale_at_once(run: Path) -> None:
     assert lock_state(run) == "stale"
 
 
-def test_a_holder_elsewhere_is_judged_by_its_beat(run: Path) -> None:
-    elsewhere = {**current_process().to_json(), "host": "far-away", "pid": 1}
+@pytest.mark.parametrize("other", [{"host": "far-away"}, {"machine": "another", "boot": "earlier"}])
+def test_a_holder_elsewhere_is_judged_by_its_beat(run: Path, other: dict[str, str]) -> None:
+    """Two machines may have one name."""
+    elsewhere = {**current_process().to_json(), **other, "pid": 1}
     watch = LockWatch(run, patience=0.2)
     for beat in range(5):
         files.write_json(lock.lock_path(run), {**elsewhere, "beat": beat})
@@ -136,7 +139,7 @@ def test_a_holder_elsewhere_is_judged_by_its_beat(run: Path) -> None:
 
 
 def test_other_namespaces_on_this_host_are_judged_by_their_beat() -> None:
-    process = Process(current_process().host, current_process().boot, "pid:[1]", 999_999_999, 1)
+    process = replace(current_process(), space="pid:[1]", pid=999_999_999)
     assert process.alive() is None
 
 
