@@ -179,7 +179,7 @@ def run_area(store: Store, run: str) -> tuple[str, float | None]:
     metric = (config.get("metrics") or {}).get("choose", "val/accuracy")
     length = (config.get("train") or {}).get("length") or {}  # as planned: a run may have stopped early
     curve = read_curve(store.metrics(run), metric, length.get("steps"))
-    return metric, None if curve is None else curve.area
+    return metric, None if curve is None else curve.area()
 
 
 def _environment(store: Store, run: str, result: Mapping[str, Any]) -> dict[str, Any]:

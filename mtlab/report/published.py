@@ -21,7 +21,7 @@ class PublishedResult:
 
     metric: str
     value: float  #: as the paper prints it
-    best_label: str | None  #: our best variant on that metric
+    best_label: str | None  #: our best variant on that metric, of those that have learned and are not blind
     best: float | None
 
 
@@ -70,7 +70,8 @@ def published_by_row(
 def _best_of(
     runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any], metric: str, value: float
 ) -> PublishedResult:
-    ours = {row.label: mean for row in rows if (mean := column_mean(runs, row.cell, metric)) is not None}
+    learned = [row for row in rows if row.outcome not in ("not learned", "blind")]
+    ours = {row.label: mean for row in learned if (mean := column_mean(runs, row.cell, metric)) is not None}
     best_of = max if metric_direction(plan, metric) == "max" else min
     label = best_of(ours, key=ours.__getitem__) if ours else None
     return PublishedResult(metric, value, label, None if label is None else ours[label])

@@ -8,8 +8,8 @@ from mtlab.statistics.paired import Difference
 def equivalence_p(found: Difference, margin: float) -> float | None:
     """Return the p-value of "the true difference is not within ± margin", by two one-sided tests (Schuirmann 1987).
 
-    Where all seeds gave the same difference there is no t test: n equal signs of its distance from the margin have the
-    p-value 1 / 2ⁿ.
+    Where all seeds gave the same difference, and nothing is known of single examples, there is no t test: n equal signs
+    of its distance from the margin have the p-value 1 / 2ⁿ.
 
     Args:
         found: by a t test.
@@ -20,7 +20,7 @@ def equivalence_p(found: Difference, margin: float) -> float | None:
 
     """
     inside = abs(found.difference) < margin
-    if found.n > 1 and not found.error:
+    if found.n > 1 and not found.error and found.parts is None:
         return 2.0**-found.n if inside else 1.0
     nearer = margin if found.difference >= 0 else -margin
     both_sides = found.p_against(nearer)

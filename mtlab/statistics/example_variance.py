@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from mtlab.statistics.numbers import Floats
 
+UNSEEN = 4  #: examples, see `example_variance`
+
 
 @dataclass(frozen=True)
 class ExampleVariance:
@@ -28,7 +30,9 @@ class ExampleVariance:
 
 
 def example_variance(
-    differences: npt.NDArray[Any], clusters: Sequence[Any] | npt.NDArray[Any] | None = None
+    differences: npt.NDArray[Any],
+    clusters: Sequence[Any] | npt.NDArray[Any] | None = None,
+    largest: float = 0.0,
 ) -> ExampleVariance | None:
     """Estimate the variance that examples add, by the components of a seeds × examples table.
 
@@ -37,9 +41,14 @@ def example_variance(
     examples, which the spread between seeds holds already: the same sum over the residuals of seeds × clusters
     estimates that part, and is subtracted (Hillis 2007, for readers × cases). Negative estimates are 0.
 
+    Where few examples differ, and above all where none does, others that were not drawn may: that is counted as if
+    `UNSEEN` more had differed by as much as they can, times the design effect. Without it no test set would be too
+    small to show that two variants are equivalent (for proportions Agresti and Min 2005 add two).
+
     Args:
         differences: variant − baseline of each seed and example, [n, m], with n ≥ 2.
         clusters: which examples belong together, [m] values of any kind; None: each stands alone.
+        largest: difference that one example can have, 1 for right or wrong; 0: not known, and nothing is added.
 
     Returns:
         None for a single cluster, of which no variance can be estimated.
@@ -66,12 +75,14 @@ def example_variance(
     if whole <= (1e-10 * float(np.abs(table).max())) ** 2 / m:  # rounding alone
         whole = 0.0
     within_seeds = correction * float((chance**2).sum()) / (n * (n - 1))
+    effect = _design_effect(table.mean(0), whole)
+    unseen = UNSEEN * (largest / m) ** 2 * max(1.0, m / count if effect is None else effect)
     return ExampleVariance(
         examples=m,
         clusters=count,
-        variance=max(0.0, whole - within_seeds),
+        variance=max(0.0, whole - within_seeds) + unseen,
         df=_effective_df(sizes),
-        design_effect=_design_effect(table.mean(0), whole),
+        design_effect=effect,
     )
 
 

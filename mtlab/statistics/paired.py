@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 from mtlab.statistics.example_variance import ExampleVariance
 from mtlab.statistics.numbers import Numbers, finite_numbers, p_of_t, quantile_t, sample_sd
 
+IDENTICAL = "identical results in every seed"
+OTHER_EXAMPLES = "the same results in every seed, on other examples"
+
 
 @dataclass(frozen=True)
 class ErrorParts:
@@ -100,13 +103,16 @@ def paired_t_examples(differences: Numbers, examples: ExampleVariance | None, al
     if seeds.size == 1:
         return Difference(1, mean, None, None, None, "one seed: no test")
     parts = ErrorParts(sample_sd(seeds) ** 2 / seeds.size, seeds.size, examples)
+    alike = examples is None or examples.design_effect is None
     if parts.variance == 0:
-        alike = examples is None or examples.design_effect is None
         return difference_without_spread(seeds.size, mean, alike=alike)
     half = parts.half_width(alpha)
-    return Difference(
-        seeds.size, mean, parts.variance**0.5, (mean - half, mean + half), parts.p_value(mean), parts=parts
-    )
+    interval, note = (mean - half, mean + half), None
+    if parts.seeds == 0 and mean == 0 and alike:
+        return Difference(seeds.size, 0.0, 0.0, interval, 1.0, IDENTICAL, parts=parts)
+    if parts.seeds == 0:
+        note = OTHER_EXAMPLES if mean == 0 else "the same difference in every seed: the interval is over examples alone"
+    return Difference(seeds.size, mean, parts.variance**0.5, interval, parts.p_value(mean), note, parts)
 
 
 def difference_without_spread(n: int, mean: float, *, alike: bool = True) -> Difference:
@@ -122,7 +128,7 @@ def difference_without_spread(n: int, mean: float, *, alike: bool = True) -> Dif
 
     """
     if mean == 0 and not alike:
-        return Difference(n, 0.0, None, None, 1.0, "the same results in every seed, on other examples")
+        return Difference(n, 0.0, None, None, 1.0, OTHER_EXAMPLES)
     if mean == 0:
-        return Difference(n, 0.0, 0.0, (0.0, 0.0), 1.0, "identical results in every seed")
+        return Difference(n, 0.0, 0.0, (0.0, 0.0), 1.0, IDENTICAL)
     return Difference(n, mean, None, None, 2.0 ** (1 - n), "the same difference in every seed: exact sign-flip test")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mtlab.config.check import to_plain
+from mtlab.config.hashing import digest
 from mtlab.config.schema import Mode
 from mtlab.resolution.checks import processes_problem
 from mtlab.resolution.interventions import intervention_passes
@@ -221,6 +222,7 @@ def _row(plan: Plan, cell: Cell) -> dict[str, Any]:
         "compare_to": None if against is None else against.id,
         "note": cell.row.note,
         "blind": _is_blind(cell),
+        "questions": digest([cell.config["task"], cell.config["data"]]),
         "pairing": dict(cell.row.resolved.pairing),
         "unresolved": list(cell.unresolved),
     }

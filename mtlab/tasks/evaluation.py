@@ -93,7 +93,8 @@ class Evaluation:
             found |= dict.fromkeys(names, whole)
             for family in sorted(set(self.families)):
                 own = families == family
-                found[f"{metric}/{family}"] = blind_floor(self.scores[metric][own], blind[own], clusters[own])
+                of_family = blind_floor(self.scores[metric][own], blind[own], clusters[own])
+                found |= {f"{name}/{family}": of_family for name in names}
         values: dict[str, float] = {}
         for metric, floor in found.items():
             values |= dict(zip(floor_metrics(f"{split}/{metric}"), (floor.score, floor.error), strict=True))

@@ -140,7 +140,7 @@ def test_plan_json_has_the_documented_keys(study: Callable[..., Path], mtlab: Co
     documented = {"study", "why", "design", "seeds", "metrics", "published", "rows", "runs", "counts", "dropped"}
     assert documented <= set(plan)
     row = {"cell", "label", "axes", "axis_labels", "differences", "baseline", "compare_to", "note", "pairing"}
-    row |= {"unresolved", "blind"}
+    row |= {"unresolved", "blind", "questions"}
     assert all(set(each) == row for each in plan["rows"])
     run = {"id", "cell", "seed", "label", "study", "axes", "parents", "state", "cost"}
     assert all(set(each) == run for each in plan["runs"])

@@ -131,6 +131,7 @@ class Fabric:
                 "compare_to": None if cell == baseline or baseline is None else baseline,
                 "note": None,
                 "blind": False,
+                "questions": "shapes",
             }
             for cell in cells
         ]

@@ -81,7 +81,13 @@ def until_decided(made: Any, baseline: str, looks: Sequence[int], margin: float)
     plan, configs = made
     cells = dict.fromkeys(run["cell"] for run in plan["runs"])
     rows = [
-        {"cell": cell, "label": cell, "compare_to": None if cell == baseline else baseline, "blind": False}
+        {
+            "cell": cell,
+            "label": cell,
+            "compare_to": None if cell == baseline else baseline,
+            "blind": False,
+            "questions": "shapes",
+        }
         for cell in cells
     ]
     metrics = {**plan["metrics"], "verdict": plan["metrics"]["choose"]}

@@ -52,7 +52,7 @@ def test_p_is_that_of_the_default_test_and_corrected_over_the_table(four):
             for other in (cell, "bridge")
         }
         per_seed, per_example = results(four, cell) - results(four, "bridge"), scores[cell] - scores["bridge"]
-        expected.append(paired_t_examples(per_seed, example_variance(per_example)).p)
+        expected.append(paired_t_examples(per_seed, example_variance(per_example, largest=1.0)).p)
         assert rows[cell].difference.p == pytest.approx(expected[-1])
         assert rows[cell].difference.difference == pytest.approx(per_seed.mean())
     assert [rows[cell].p_corrected for cell in ("last", "static", "adaptive")] == pytest.approx(holm(expected))
@@ -167,7 +167,8 @@ def test_the_same_results_on_other_examples_are_told(fabric):
         fabric.finish("bridge", seed, 0.7)
         fabric.finish("static", seed, 0.7)
     row = rows_of(fabric, fabric.plan(["bridge", "static"], seeds=3))["static"]
-    assert (row.outcome, row.difference.interval) == ("undecided", None)
+    assert row.outcome == "undecided"
+    assert row.difference.interval[0] == -row.difference.interval[1] != 0
     assert row.notes == ("the same results in every seed, on other examples",)
 
 

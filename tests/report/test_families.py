@@ -33,7 +33,7 @@ def p_by_hand(fabric, cell, family):
     chance = gaps - gaps.mean(axis=0) - gaps.mean(axis=1, keepdims=True) + gaps.mean()
     of_seeds = gaps.mean(axis=1).var(ddof=1) / seeds
     of_chance = (chance**2).sum() / ((seeds - 1) * (examples - 1)) / seeds / examples
-    of_examples = max(0.0, gaps.mean(axis=0).var(ddof=1) / examples - of_chance)
+    of_examples = max(0.0, gaps.mean(axis=0).var(ddof=1) / examples - of_chance) + 4 / examples**2
 
     def beyond(p):
         quantiles = [stats.t.isf(p / 2, df) for df in (seeds - 1, examples - 1)]
@@ -81,6 +81,29 @@ def test_a_family_of_parents_alone_is_none_of_the_table(four):
     found = compare_families(runs.with_columns(pl.lit(None, pl.Float64).alias("test/accuracy/place")), outcomes, plan)
     assert list(found) == FAMILIES
     assert found == compare_families(runs, outcomes, plan)
+
+
+def test_families_of_other_questions_are_no_comparisons(fabric, monkeypatch):
+    """Each data set has families of its own: Holm counts those that a variant and its baseline may have."""
+    for cell in ("bridge", "static", "last"):
+        for seed in range(3):
+            fabric.finish(cell, seed, 0.6 + 0.02 * seed + 0.01 * len(cell))
+    with monkeypatch.context() as patched:
+        patched.setattr("fabric.FAMILIES", ["texture", "place", "letter"])
+        for cell in ("bridge_b", "static_b"):
+            for seed in range(3):
+                fabric.finish(cell, seed, 0.6 + 0.02 * seed + 0.01 * len(cell))
+    plan = fabric.plan(["bridge", "static", "last", "new", "bridge_b", "static_b"], seeds=3)
+    for row in plan["rows"][-2:]:
+        row["compare_to"] = "bridge_b" if row["cell"] == "static_b" else None
+    report = build_report(fabric.store, plan)
+    assert len(report.families) == 6
+    compared = {(name, row.cell) for name, rows in report.families.items() for row in rows if row.compared}
+    asked = {(name, "new") for name in report.families if name in FAMILIES}
+    assert compared == {(name, cell) for name in FAMILIES for cell in ("static", "last")} | asked | {
+        (name, "static_b") for name in ("texture", "place", "letter")
+    }
+    assert report.family_comparisons == len(compared)
 
 
 def test_all_formats_show_the_same_cells(fabric):

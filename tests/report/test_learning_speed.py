@@ -40,10 +40,25 @@ def report(fabric: Fabric, curves: Mapping[str, Sequence[Sequence[float]]] = CUR
 
 
 def test_a_curve_is_measured_by_trapezoids_from_its_first_validation_to_the_planned_end() -> None:
-    assert ValidationCurve((100, 200, 400), (0.0, 0.6, 1.0), 400).area == pytest.approx((30 + 160) / 300)
+    assert ValidationCurve((100, 200, 400), (0.0, 0.6, 1.0), 400).area() == pytest.approx((30 + 160) / 300)
     stopped_early = ValidationCurve((100, 200), (0.0, 0.6), 400)
-    assert stopped_early.area == pytest.approx((30 + 120) / 300)
-    assert ValidationCurve((400,), (0.6,), 400).area is None
+    assert stopped_early.area() == pytest.approx((30 + 120) / 300)
+    assert ValidationCurve((400,), (0.6,), 400).area() is None
+
+
+def test_a_curve_that_is_first_seen_later_has_no_larger_area(fabric: Fabric) -> None:
+    """The same rise as a share of training, validated at every eighth and at every half of it."""
+    often = ValidationCurve(tuple(range(100, 900, 100)), tuple(n / 8 for n in range(1, 9)), 800)
+    seldom = ValidationCurve((200, 400), (0.5, 1.0), 400)
+    assert often.area(seldom.begins) == seldom.area(seldom.begins) == pytest.approx(0.75)
+    for seed in range(3):
+        log(fabric, "bridge", seed, [(n + seed) / 10 for n in range(1, 9)], every=100)
+        log(fabric, "static", seed, [(4 + seed) / 10, (8 + seed) / 10], every=400)
+    found = build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=3)).speed
+    assert found is not None
+    assert found.begins == (0.125, 0.5)
+    assert found.rows[1].difference is not None
+    assert found.rows[1].difference.difference == pytest.approx(0)
 
 
 def test_the_first_step_is_the_first_validation_at_the_target_or_better() -> None:

@@ -138,6 +138,29 @@ def test_blind_variants_of_the_study_raise_the_floor(five):
     assert rows["static"].outcome == "baseline not learned"
 
 
+def test_a_blind_variant_says_nothing_of_other_questions(fabric):
+    """On an axis of data each row has a blind one of its own."""
+    scores = {"blind_easy": 0.62, "bridge_easy": 0.8, "blind_hard": 0.31, "bridge_hard": 0.55, "static_hard": 0.6}
+    for cell, score in scores.items():
+        for seed in range(3):
+            fabric.finish(cell, seed, score + 0.01 * seed)
+    plan = fabric.plan(list(scores), seeds=3, baseline="bridge_hard")
+    for row in plan["rows"]:
+        row |= {"blind": row["cell"].startswith("blind"), "questions": row["cell"].rpartition("_")[2]}
+    rows = rows_of(fabric, plan)
+    assert rows["static_hard"].learning.floor == pytest.approx(0.32, abs=0.002)
+    assert rows["static_hard"].compared
+    assert rows["bridge_easy"].learning.floor == pytest.approx(0.63, abs=0.002)
+
+
+def test_our_best_beside_a_published_result_has_learned(fabric):
+    for seed in range(3):
+        fabric.finish("bridge", seed, 0.7 + 0.01 * seed, floor=0.5)
+        fabric.finish("static", seed, (0.5, 0.95, 0.95)[seed], floor=0.5)
+    plan = fabric.plan(["bridge", "static"], seeds=3, published={"test/accuracy": 74.5})
+    assert [each.best_label for each in build_report(fabric.store, plan).published] == ["bridge"]
+
+
 def test_a_floor_may_be_given(five):
     rows = rows_of(five, five.plan(list(ACCURACIES), floor=92))
     assert [label for label, row in rows.items() if row.outcome == "not learned"] == [

@@ -7,6 +7,7 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.power import TTestPower
 
+from mtlab.statistics.equivalence import equivalence_p
 from mtlab.statistics.example_variance import ExampleVariance, example_variance
 from mtlab.statistics.paired import paired_t_examples
 from mtlab.statistics.power import smallest_detectable
@@ -82,6 +83,29 @@ def test_constant_difference_is_not_called_certain():
     with_examples = paired_t_examples(table.mean(1), example_variance(table))
     assert with_examples.p > 0.5
     assert with_examples.interval is not None
+
+
+@pytest.mark.parametrize(
+    ("seeds", "examples", "margin"), [(10, 200, 0.005), (20, 300, 0.01), (20, 1000, 0.01), (10, 100, 0.05)]
+)
+def test_few_test_examples_show_no_equivalence_at_the_margin(seeds, examples, margin):
+    """The variant fails at a share of all examples; that no drawn one is among them says little."""
+    rng, shown, covered = np.random.default_rng(3), 0, 0
+    for _ in range(300):
+        table = np.where(rng.random(examples) < margin, -1.0, 0.0) * np.ones((seeds, 1))
+        table[rng.random(table.shape) < 0.0005] = -1.0  # chance of single trainings
+        found = paired_t_examples(table.mean(1), example_variance(table, largest=1.0))
+        shown += equivalence_p(found, margin) <= 0.05
+        covered += found.interval[0] <= -margin <= found.interval[1]
+    assert shown <= 0.08 * 300
+    assert covered >= 0.93 * 300
+
+
+def test_what_no_example_shows_shrinks_with_their_number():
+    errors = [example_variance(np.zeros((3, m)), largest=1.0).variance ** 0.5 for m in (100, 400)]
+    assert errors == pytest.approx([2 / 100, 2 / 400])
+    grouped = example_variance(np.zeros((3, 100)), np.arange(100) // 4, largest=1.0)
+    assert grouped.variance == pytest.approx(4 * errors[0] ** 2)
 
 
 def test_example_variance_is_statsmodels_cluster_robust_one():

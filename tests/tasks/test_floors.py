@@ -51,7 +51,7 @@ def test_an_evaluation_tells_the_floor_overall_and_by_family() -> None:
         blind_scores={"accuracy": task.outcome(blind, targets).scores["accuracy"].double().numpy()},
     ).floors("test")
     assert found["test/accuracy_floor"] == found["test/primary_floor"] == pytest.approx(4 / 7)
-    assert found["test/accuracy_floor/colour"] == 0.75
+    assert found["test/accuracy_floor/colour"] == found["test/primary_floor/colour"] == 0.75
     assert found["test/accuracy_floor/count"] == pytest.approx(1 / 3)  # answers that cannot be given count as wrong
     assert found["test/accuracy_floor_error"] > 0
 

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 from mtlab.report.comparison.seed_results import (
     SeedResults,
-    blind_floor,
+    blind_floors,
     clump_notes,
     column_mean,
     difference_bounds,
+    given_floor,
     judge_variant,
     results_by_cell,
     seed_mean,
@@ -139,8 +140,8 @@ def compare(
     metric = plan["metrics"]["verdict"]
     mode = metric_direction(plan, metric)
     results = results_by_cell(runs, plan, metric)
-    floor = blind_floor(plan, results)
-    measured = [_measure(runs, plan, row, results[row["cell"]], floor) for row in plan["rows"]]
+    floors = blind_floors(plan, results, given_floor(plan))
+    measured = [_measure(runs, plan, row, results[row["cell"]], floors.get(row["cell"])) for row in plan["rows"]]
     tested = [
         row
         if row.compare_to is None

@@ -19,7 +19,7 @@ from mtlab.report.comparison.compare import (
     paired_difference,
 )
 from mtlab.report.comparison.paired_examples import count_family_examples
-from mtlab.report.comparison.seed_results import best_blind, judge_variants, results_by_cell, seed_mean
+from mtlab.report.comparison.seed_results import blind_floors, judge_variants, results_by_cell, seed_mean
 from mtlab.report.sequential.summary import count_looks, seen_results
 from mtlab.runs.store import metric_direction
 from mtlab.statistics.intervals import MeanInterval
@@ -73,10 +73,12 @@ def compare_families(
     for column in columns:
         family = column.removeprefix(f"{metric}/")
         results = results_by_cell(runs, plan, column)
-        judged = judge_variants(runs, plan, column, best_blind(plan, results))
+        judged = judge_variants(runs, plan, column, blind_floors(plan, results))
         tested[family] = []
         for row in plan["rows"]:
             cell, other, difference, against = row["cell"], row["compare_to"], None, None
+            if other is not None and not all(_may_have(runs, each, metric, column) for each in (cell, other)):
+                other = None
             if other is not None:
                 pair = cell, other
                 seen = seen_results(results, pair, plan, looks)
@@ -95,6 +97,12 @@ def compare_families(
                 )
             )
     return _classify(tested, plan)
+
+
+def _may_have(runs: pl.DataFrame, cell: str, metric: str, column: str) -> bool:
+    """Return whether a variant has a family, or may have it: none of its runs is finished."""
+    own = runs.filter(cell=cell)
+    return own[column].count() > 0 or own[metric].count() == 0
 
 
 def _withheld(row: Mapping[str, Any], learning: Learning | None, baseline: Learning | None) -> ComparisonVerdict | None:

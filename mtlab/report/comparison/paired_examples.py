@@ -10,6 +10,7 @@ import numpy as np
 
 from mtlab.statistics.example_variance import ExampleVariance, example_variance
 from mtlab.statistics.numbers import Floats
+from mtlab.units import in_points
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,7 +84,8 @@ def pair_examples(
         return PairedExamples(None, "seeds were evaluated on other examples: the variance is that over seeds alone")
     both = tables[0].join(tables[1], on=("id", "cluster"), how="full", coalesce=True, suffix="_other").sort("id")
     scores, others = (both.select(f"{seed}{suffix}" for seed in seeds).to_numpy().T for suffix in ("", "_other"))
-    found = example_variance(_gaps(scores, others), both["cluster"].to_numpy()) if len(seeds) > 1 else None
+    gaps = _gaps(scores, others)
+    found = example_variance(gaps, both["cluster"].to_numpy(), float(in_points(metric))) if len(seeds) > 1 else None
     shared, sizes = sum(table.height for table in tables) - both.height, [table.height for table in tables]
     if not shared:
         return PairedExamples(found, "evaluated on other examples than the baseline: pairing by seed means little here")

@@ -33,18 +33,37 @@ def results_by_cell(runs: pl.DataFrame, plan: Mapping[str, Any], metric: str) ->
     return {row["cell"]: results_by_seed(runs, row["cell"], metric) for row in plan["rows"]}
 
 
-def blind_floor(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> float | None:
-    """Return the best score of a blind variant of the study, or that which its file gives; None: neither is known."""
-    known, given = best_blind(plan, results), plan["floor"]
-    if given is not None and in_points(plan["metrics"]["verdict"]):
-        given /= 100
-    return max((each for each in (known, given) if each is not None), default=None)
+def blind_floors(
+    plan: Mapping[str, Any], results: Mapping[str, SeedResults], given: float | None = None
+) -> dict[str, float]:
+    """Return the floor of each cell of a study, where one is known.
+
+    Args:
+        plan: the stored plan.
+        results: of a metric, by cell.
+        given: the floor that the study's file gives, see `given_floor`.
+
+    Returns:
+        The best mean of a blind variant on the same task and data, or `given` where that is higher.
+
+    """
+    best: dict[str, float] = {}
+    for row in plan["rows"]:
+        if row["blind"] and (found := results[row["cell"]]):
+            mean = sum(found.values()) / len(found)
+            best[row["questions"]] = max(mean, best.get(row["questions"], mean))
+    floors = {}
+    for row in plan["rows"]:
+        known = [each for each in (best.get(row["questions"]), given) if each is not None]
+        if known:
+            floors[row["cell"]] = max(known)
+    return floors
 
 
-def best_blind(plan: Mapping[str, Any], results: Mapping[str, SeedResults]) -> float | None:
-    """Return the best mean of a blind variant of the study, on the metric of these results; None without any."""
-    blind = [found for row in plan["rows"] if row["blind"] and (found := results[row["cell"]])]
-    return max((sum(found.values()) / len(found) for found in blind), default=None)
+def given_floor(plan: Mapping[str, Any]) -> float | None:
+    """Return the floor that a study's file gives, in the unit of its verdict metric; None: it gives none."""
+    given: float | None = plan["floor"]
+    return given / 100 if given is not None and in_points(plan["metrics"]["verdict"]) else given
 
 
 def recorded_floor(runs: pl.DataFrame, metric: str) -> float | None:
@@ -64,7 +83,7 @@ def judge_variant(
         plan: the stored plan.
         row: of the plan.
         metric: whose floor the runs recorded.
-        floor: another one, which counts where it is higher, or of a run that recorded none; see `blind_floor`.
+        floor: another one, which counts where it is higher, or of a run that recorded none; see `blind_floors`.
 
     Returns:
         None where it is not known, where less is better, or where the variant is blind on purpose.
@@ -80,10 +99,10 @@ def judge_variant(
 
 
 def judge_variants(
-    runs: pl.DataFrame, plan: Mapping[str, Any], metric: str, floor: float | None
+    runs: pl.DataFrame, plan: Mapping[str, Any], metric: str, floors: Mapping[str, float]
 ) -> dict[str, Learning | None]:
-    """Judge each variant of a plan, see `judge_variant`; return by cell."""
-    return {row["cell"]: judge_variant(runs, plan, row, metric, floor) for row in plan["rows"]}
+    """Judge each variant of a plan, see `judge_variant`, with its floor of `blind_floors`; return by cell."""
+    return {row["cell"]: judge_variant(runs, plan, row, metric, floors.get(row["cell"])) for row in plan["rows"]}
 
 
 def unjudged_note(

@@ -65,6 +65,10 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
     seeds = f"n = {format_span(counts, 'seed')}"
     over = f"mean over seeds with its {level} interval, {seeds}" if max(counts) > 1 else seeds
     sentences = [f"Area: {area}; {over}. {'More' if speed.mode == 'max' else 'Less'} is faster."]
+    if speed.begins[1] - speed.begins[0] > 1e-9:
+        sentences.append(
+            f"Areas begin where all variants have been validated, after {speed.begins[1]:.0%} of training."
+        )
     number = len({(row.cell, row.compare_to) for row in speed.rows if row.compare_to is not None})
     if number and marks and max(counts) > 1:
         sentences.append(captions.explain_marks(report, number, words=("faster", "slower"), test=speed.test))

@@ -78,6 +78,7 @@ class LearningSpeed:
     target: SpeedTarget | None
     why_no_target: str  #: empty where there is one
     validated_every: tuple[int, int]  #: fewest and most steps between two validations
+    begins: tuple[float, float]  #: shares of training after which the first curve begins, and all areas
     test: str  #: of differences of areas
     rows: tuple[SpeedRow, ...] = field(default=())
 
@@ -104,7 +105,8 @@ def compare_speed(
     target, why = _choose_target(curves, plan, floor)
     # Outcomes of validation examples are recorded at the end of training alone: no variance over examples.
     test = "paired_t" if plan["test"] == "paired_t_examples" else plan["test"]
-    areas = {cell: _areas(of_cell) for cell, of_cell in curves.items()}
+    begins = max((curve.begins for curve in listed if curve.begins < 1), default=1.0)
+    areas = {cell: _areas(of_cell, begins) for cell, of_cell in curves.items()}
     measured = [_measure(row, rows, areas, curves[row.cell], target, {**plan, "test": test}) for row in rows]
     gaps = [b - a for curve in listed for a, b in zip(curve.steps, curve.steps[1:], strict=False)] or [listed[0].length]
     return LearningSpeed(
@@ -113,6 +115,7 @@ def compare_speed(
         target,
         why,
         (min(gaps), max(gaps)),
+        (min(curve.begins for curve in listed), begins),
         test,
         _classify(measured, plan["correct"], plan["alpha"], mode),
     )
@@ -125,8 +128,8 @@ def _read_curves(store: Store, runs: pl.DataFrame, row: ComparisonRow, metric: s
     return {seed: curve for seed, curve in found.items() if curve is not None}
 
 
-def _areas(curves: Mapping[int, ValidationCurve]) -> dict[int, float]:
-    return {seed: area for seed, curve in curves.items() if (area := curve.area) is not None}
+def _areas(curves: Mapping[int, ValidationCurve], begins: float) -> dict[int, float]:
+    return {seed: area for seed, curve in curves.items() if (area := curve.area(begins)) is not None}
 
 
 def _choose_target(

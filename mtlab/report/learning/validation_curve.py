@@ -24,18 +24,26 @@ class ValidationCurve:
         return self.values[-1]
 
     @property
-    def area(self) -> float | None:
-        """Mean of the curve from the first validation to the planned end, by trapezoids; None with one validation.
+    def begins(self) -> float:
+        """The share of training after which it was first validated."""
+        return self.steps[0] / self.length
+
+    def area(self, begins: float = 0.0) -> float | None:
+        """Mean of the curve from a share of training to the planned end, by trapezoids; None if it is empty.
 
         After an early stop the last value counts.
+
+        Args:
+            begins: the share, or that of the first validation where it is later. Curves that are compared begin
+                alike: one that is first seen later is higher on average.
+
         """
-        steps, values = [*self.steps], [*self.values]
-        if steps[-1] < self.length:
-            steps.append(self.length)
-            values.append(values[-1])
-        if len(steps) < 2:
+        start = max(begins * self.length, self.steps[0])
+        if start >= self.length:
             return None
-        return float(np.trapezoid(values, steps)) / (steps[-1] - steps[0])
+        inner = [step for step in self.steps if start < step < self.length]
+        steps = [start, *inner, self.length]
+        return float(np.trapezoid(np.interp(steps, self.steps, self.values), steps)) / (self.length - start)
 
     def first_step(self, target: float, mode: str) -> int | None:
         """Return the first step at which a validation found the target or better; None if none did."""

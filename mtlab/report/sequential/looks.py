@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.report import frame
 from mtlab.report.comparison.compare import paired_difference
-from mtlab.report.comparison.seed_results import blind_floor, judge_variants, results_by_cell
+from mtlab.report.comparison.seed_results import blind_floors, given_floor, judge_variants, results_by_cell
 from mtlab.runs.store import Store
 from mtlab.studies.looks import Looks, LookTest, Pair, append_look
 from mtlab.studies.seeds import stopping_rule
@@ -51,7 +51,7 @@ def find_tests(
     rule, metric = stopping_rule(plan), plan["metrics"]["verdict"]
     assert rule is not None
     everything = results_by_cell(runs, plan, metric)
-    learning = judge_variants(runs, plan, metric, blind_floor(plan, everything))
+    learning = judge_variants(runs, plan, metric, blind_floors(plan, everything, given_floor(plan)))
     evidence, tested = known.evidence(), {}
     for pair in due:
         look = known.next_look(pair)

@@ -14,7 +14,7 @@ from mtlab.errors import UserError
 from mtlab.report import frame
 from mtlab.report.comparison.compare import paired_difference, seed_spread
 from mtlab.report.comparison.families import add_family_means
-from mtlab.report.comparison.seed_results import SeedResults, blind_floor, recorded_floor, results_by_cell
+from mtlab.report.comparison.seed_results import SeedResults, blind_floors, given_floor, recorded_floor, results_by_cell
 from mtlab.report.formats.run_again import go_on
 from mtlab.report.testbed.claims import STUDY_SEEDS, Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
@@ -167,8 +167,8 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
     for split in ("val", "test"):
         runs = add_family_means(runs, outcomes, f"{split}/{metric.partition('/')[2]}")
     results = results_by_cell(runs, plan, metric)
-    floor = blind_floor(plan, results)
-    rows = card_rows(store, plan, runs, floor)
+    floors = blind_floors(plan, results, given_floor(plan))
+    rows = card_rows(store, plan, runs, floors)
     singles = [row for row in rows if row.role == "single level"]
     if not singles:
         raise UserError(f"{plan['study']!r} is no testbed: no finished row is `last` on a single level of each tower")
@@ -186,7 +186,7 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
         runs=(done["run"].n_unique(), runs["run"].n_unique()),
         rows=rows,
         guess=_guess(runs, metric, families),
-        blind=floor,
+        blind=floors.get(singles[0].cell),
         families=families,
         room=measure_room(singles, families, plan["alpha"]),
         detectable=_detectable(list(_compared(rows).values()), runs, outcomes, results, plan),

@@ -50,14 +50,16 @@ class CardRow:
     plateau: float | None  #: steps to the plateau of validation, median over seeds
 
 
-def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame, floor: float | None) -> tuple[CardRow, ...]:
+def card_rows(
+    store: Store, plan: Mapping[str, Any], runs: pl.DataFrame, floors: Mapping[str, float]
+) -> tuple[CardRow, ...]:
     """Read the rows of a plan that have a finished run, in its order.
 
     Args:
         store: where the runs are.
         plan: the stored plan.
         runs: see `frame.run_frame`, with a column for each family.
-        floor: the best score of a blind model, see `comparison.blind_floor`.
+        floors: cell → the best score of a blind model, see `blind_floors`.
 
     """
     test = plan["metrics"]["verdict"]
@@ -70,7 +72,7 @@ def card_rows(store: Store, plan: Mapping[str, Any], runs: pl.DataFrame, floor: 
     usual = Counter(settings.values()).most_common(1)[0][0] if settings else ""
     rows = []
     for cell, row in cells.items():
-        results, learning = results_by_seed(runs, cell, test), judge_variant(runs, plan, row, test, floor)
+        results, learning = results_by_seed(runs, cell, test), judge_variant(runs, plan, row, test, floors.get(cell))
         of_validation, mean = results_by_seed(runs, cell, validation), seed_mean(results, plan["alpha"], test, learning)
         if mean is None or not of_validation:  # finished, but without the metric
             continue
