@@ -90,15 +90,18 @@ def test_constant_difference_is_not_called_certain():
 )
 def test_few_test_examples_show_no_equivalence_at_the_margin(seeds, examples, margin):
     """The variant fails at a share of all examples; that no drawn one is among them says little."""
-    rng, shown, covered = np.random.default_rng(3), 0, 0
+    rng, shown, covered, bare = np.random.default_rng(3), 0, 0, 0
     for _ in range(300):
         table = np.where(rng.random(examples) < margin, -1.0, 0.0) * np.ones((seeds, 1))
         table[rng.random(table.shape) < 0.0005] = -1.0  # chance of single trainings
         found = paired_t_examples(table.mean(1), example_variance(table, largest=1.0))
         shown += equivalence_p(found, margin) <= 0.05
         covered += found.interval[0] <= -margin <= found.interval[1]
+        bare += equivalence_p(paired_t_examples(table.mean(1), example_variance(table)), margin) <= 0.05
     assert shown <= 0.08 * 300
     assert covered >= 0.93 * 300
+    if examples == 200:
+        assert bare >= 0.3 * 300
 
 
 def test_what_no_example_shows_shrinks_with_their_number():

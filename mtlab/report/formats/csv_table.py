@@ -144,8 +144,8 @@ def _speed(row: SpeedRow | None) -> dict[str, Any]:
 
 def _mean(mean: MeanInterval | None) -> dict[str, Any]:
     low, high = mean.interval if mean is not None and mean.interval is not None else (None, None)
-    half = None if low is None or high is None else (high - low) / 2
     value, sd = (None, None) if mean is None else (mean.mean, mean.sd)
+    half = None if value is None or low is None or high is None else max(value - low, high - value)  # as tables have it
     return {"mean": value, "half_width": half, "low": low, "high": high, "sd": sd}
 
 
