@@ -27,6 +27,8 @@ UNRESOLVED = "unresolved"  #: stands for the digest of weights that cannot be ha
 
 MULTIMODAL_VERSION = 3  #: raise it when `model: mllm` with the same options gives other results
 
+NEW_MANAGERS = "new_managers"  #: key of a planned `init_from`: the modalities whose managers start anew
+
 _CONTENT = ("text", "vision", "data")  #: nodes that name weights or data outside the configuration
 
 
@@ -48,7 +50,8 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
     start = config["init_from"]
     if isinstance(start, Mapping) and "checkpoint" in start:
         digests["init_from"] = start["digest"]
-        config = {**config, "init_from": {"checkpoint": start["digest"]}}  # content, not its path
+        new = {key: value for key, value in start.items() if key == NEW_MANAGERS}
+        config = {**config, "init_from": {"checkpoint": start["digest"]} | new}  # content, not its path
     kept = _identity_options(config, RunConfig)
     kept["model"] = _model_options(config["model"])
     for node, entry in entries.items():
@@ -71,9 +74,18 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
 def class_versions(config: Mapping[str, Any]) -> dict[str, int]:
     """Return the versions of the registered classes that a resolved cell uses: "manager:NAME" → version."""
     versions = {f"{node}:{(entry := node_entry(node, config[node])).name}": entry.version for node in NODES}
+    if _calibrates_what_it_loads(config):
+        versions["init_from"] = 2
     if is_multimodal(config):
         versions[f"model:{model_name(config['model'])}"] = MULTIMODAL_VERSION
     return versions | _augment_version(config)
+
+
+def _calibrates_what_it_loads(config: Mapping[str, Any]) -> bool:
+    """Return whether the levels that are standardised depend on weights that a run starts from."""
+    towers = [config[kind] for kind in ("text", "vision")]
+    changes = any(tower.get("trainable") or tower.get("gate") for tower in towers)
+    return config["init_from"] is not None and config["model"]["standardise"] and changes
 
 
 def plugin_digests(config: Mapping[str, Any]) -> dict[str, str]:

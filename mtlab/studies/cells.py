@@ -14,7 +14,7 @@ from typing import Any
 from mtlab.config.hashing import canonical_json
 from mtlab.config.load import recipe_folders
 from mtlab.errors import UserError, nearest
-from mtlab.resolution.identity import Identity, cell_identity
+from mtlab.resolution.identity import NEW_MANAGERS, Identity, cell_identity
 from mtlab.resolution.nodes import known_paths
 from mtlab.studies.axes import holds, lookup, with_settings
 from mtlab.studies.cell_cost import CellCost, CostFunction
@@ -48,6 +48,13 @@ class Cell:
         above = self.parent.unresolved if self.parent is not None else ()
         own = (self.config[node].get("model", self.config[node]["name"]) for node in self.identity.unresolved)
         return tuple(sorted({*above, *own}))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a plan says of it, though nothing is wrong."""
+        new = " and ".join((self.config["init_from"] or {}).get(NEW_MANAGERS, ()))
+        own = f"{self.row.label}: managers of {new} start anew, as their levels are not those of what it starts from"
+        return (*self.row.resolved.remarks, *([own] if new else ()))
 
     @property
     def steps(self) -> int:
@@ -97,7 +104,7 @@ def make_cell(study: StudySpec, row: StudyRow, price: CostFunction, parents: Par
     if isinstance(start, Mapping) and "study" in start:
         parent, parent_seed = _parent(study, row, start, price, parents)
         seed = {} if parent_seed is None else {"seed": parent_seed}
-        config["init_from"] = {"cell": parent.id} | seed
+        config["init_from"] = {"cell": parent.id} | seed | _new_managers(parent.config, config)
         trained = {
             kind: parent.config[kind]["lora_rank"] for kind in ("text", "vision") if parent.config[kind]["trainable"]
         }
@@ -154,7 +161,7 @@ def _in_steps(row: StudyRow, cost: CellCost) -> dict[str, Any]:
 
 
 def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
-    from mtlab.training.init_from import digest_checkpoint, trained_towers
+    from mtlab.training.init_from import config_beside, digest_checkpoint, trained_towers
 
     name = start.get("checkpoint") if isinstance(start, Mapping) else start
     if not isinstance(name, str):
@@ -176,7 +183,15 @@ def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
     except UserError as error:
         raise _error(study, row, str(error)) from None
     _refuse_lost_towers(study, row, trained)
-    return {"checkpoint": str(path), "digest": digest_checkpoint(path)}
+    return {"checkpoint": str(path), "digest": digest_checkpoint(path)} | _new_managers(config_beside(path), row.config)
+
+
+def _new_managers(parent: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Say which managers start anew, as their levels are not those of the run or file that the others start from."""
+    from mtlab.training.init_from import other_levels
+
+    new = [] if parent is None else other_levels(parent, config)
+    return {NEW_MANAGERS: new} if new else {}
 
 
 def _imported(study: StudySpec, row: StudyRow, path: Path) -> dict[str, Any]:
@@ -200,7 +215,7 @@ def _imported(study: StudySpec, row: StudyRow, path: Path) -> dict[str, Any]:
                 f" take {kind}.{option} from {path}"
             )
             raise _error(study, row, problem)
-    return {"checkpoint": str(path), "digest": content}
+    return {"checkpoint": str(path), "digest": content} | _new_managers(own, row.config)
 
 
 def _parent(

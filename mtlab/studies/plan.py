@@ -144,7 +144,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "unresolved_data": sorted(
             {cell.config["data"]["name"] for cell in plan.cells if "data" in cell.identity.unresolved}
         ),
-        "remarks": list(dict.fromkeys(remark for row in rows for remark in row.resolved.remarks)),
+        "remarks": list(dict.fromkeys(remark for cell in plan.cells for remark in cell.remarks)),
         **entries(plan),
     }
 
@@ -193,7 +193,7 @@ def run_configs(plan: Plan) -> dict[str, dict[str, Any]]:
 def _config(run: Run) -> dict[str, Any]:
     config, parent = dict(run.cell.config), run.parent
     if parent is not None:
-        config["init_from"] = {"cell": parent.cell.id, "seed": parent.seed}
+        config["init_from"] = config["init_from"] | {"cell": parent.cell.id, "seed": parent.seed}
     return {
         "format": FORMAT,
         "cell": run.cell.id,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,12 +21,14 @@ from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.distributed.sharding import Sharding
 from mtlab.managers.base import Modality
 from mtlab.model.forward import Runtime
+from mtlab.resolution.identity import NEW_MANAGERS
 from mtlab.seeding import derive
 from mtlab.tasks.base import lookup_task
 from mtlab.tasks.build import TaskModel, build
 from mtlab.towers.base import Features
 from mtlab.towers.build import TowerKind, build_tower, tower_shape
 from mtlab.training.environment import choose_device
+from mtlab.training.init_from import load_initial_weights
 from mtlab.training.sources import Sources, cached_towers, make_sources, make_training_loader, towers_to_run
 
 SAMPLE = 256  #: texts and images that channels are standardised by
@@ -71,13 +74,16 @@ class AssembledRun:
         return {kind: self.config[kind]["lr_scale"] for kind in ("text", "vision") if self.config[kind]["trainable"]}
 
 
-def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_PROCESS) -> AssembledRun:
+def assemble(
+    config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_PROCESS, initial: Path | None = None
+) -> AssembledRun:
     """Build all that a run needs; caches are filled, unless another worker has done so.
 
     Args:
         config: the run's resolved configuration.
         seed: the run's.
         group: the processes that train it; each builds the same.
+        initial: the file, or folder of an imported checkpoint, whose weights it starts from; None: from none.
 
     Raises:
         UserError: the configuration is wrong, or weights or data cannot be read, or not shared by so many processes.
@@ -116,8 +122,12 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
         text_tower=towers.get("text"),
         vision_tower=towers.get("vision"),
     )
-    if model.encoder.standardise:
+    loaded = () if initial is None else _load(model, initial, config["init_from"].get(NEW_MANAGERS, ()))
+    if model.encoder.standardise:  # by the levels of towers and gates as they are now; what was loaded stays
+        kept = {name: buffer.clone() for name, buffer in model.named_buffers() if name in loaded}
         calibrate(model, dataset, sources, seed)
+        for name, buffer in kept.items():
+            model.get_buffer(name).copy_(buffer)
     if train.checkpoint_activations:
         model.recompute()
     return AssembledRun(
@@ -136,6 +146,17 @@ def assemble(config: Mapping[str, Any], seed: int, group: ProcessGroup = SINGLE_
         levels=model.encoder.levels,
         cut_texts=cut,
     )
+
+
+def _load(model: TaskModel, initial: Path, new_managers: Collection[Modality]) -> Collection[str]:
+    """Load the weights that a run starts from, print what was loaded, and return the names of these."""
+    lines = load_initial_weights(model, initial, new_managers)
+    while True:
+        try:
+            print(next(lines), flush=True)
+        except StopIteration as end:
+            loaded: Collection[str] = end.value
+            return loaded
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mtlab import checksums
+from mtlab import checksums, files
 from mtlab.disk_cache import file_digest, files_digest
 from mtlab.errors import UserError, one_line
+from mtlab.managers.base import Modality
 from mtlab.model.network import VisionLanguageModel
 from mtlab.runs import checkpoints
 from mtlab.runs.imported_checkpoint import is_imported_checkpoint, read_imported_checkpoint, weight_files
-from mtlab.towers.build import KINDS
+from mtlab.towers.build import KINDS, TowerKind, tower_shape
 from mtlab.towers.loading.positions import resize_positions
 from mtlab.towers.loading.weights import read_tensors
 
@@ -51,8 +52,17 @@ def find_checkpoint(init_from: Mapping[str, Any], parents: list[Mapping[str, Any
 
 
 @torch.no_grad()
-def load_initial_weights(model: VisionLanguageModel, path: Path) -> Iterator[str]:
+def load_initial_weights(
+    model: VisionLanguageModel, path: Path, new_managers: Collection[Modality] = ()
+) -> Generator[str, None, frozenset[str]]:
     """Load the weights with the same name and shape; yield log lines of what was loaded and what was not.
+
+    Returns the names of those that were loaded.
+
+    Args:
+        model: that starts from them.
+        path: of the file, or the folder of an imported checkpoint.
+        new_managers: the modalities whose managers start anew, see `other_levels`.
 
     Raises:
         UserError: the file cannot be read, holds code, or nothing in it fits.
@@ -60,11 +70,16 @@ def load_initial_weights(model: VisionLanguageModel, path: Path) -> Iterator[str
     """
     loaded, own = _read(path), checkpoints.model_tensors(model)
     loaded = {name: enlarge(name, tensor, own[name]) if name in own else tensor for name, tensor in loaded.items()}
+    new = _of_managers(model, new_managers)
+    left = [name for name in loaded if name.startswith(new)]
+    loaded = {name: tensor for name, tensor in loaded.items() if not name.startswith(new)}
     fitting = [name for name in own if name in loaded and loaded[name].shape == own[name].shape]
     if not fitting:
-        example = next(iter(loaded))
+        example = next(iter([*loaded, *left]))
         raise UserError(
-            f"none of its {len(loaded)} tensors (such as {example!r}) fits the model", file=path, key="init_from"
+            f"none of its {len(loaded) + len(left)} tensors (such as {example!r}) fits the model",
+            file=path,
+            key="init_from",
         )
     for name in fitting:
         own[name].copy_(loaded[name])
@@ -72,7 +87,9 @@ def load_initial_weights(model: VisionLanguageModel, path: Path) -> Iterator[str
     for name, tensor in own.items():
         if name in loaded and name not in fitting:
             yield f"  kept {name}: {tuple(tensor.shape)} here, {tuple(loaded[name].shape)} there"
-    missing = [name for name in own if name not in loaded]
+    if left:
+        yield f"  left {len(left)} weights of the managers of {' and '.join(new_managers)}: they are of other levels"
+    missing = [name for name in own if name not in loaded and not name.startswith(new)]
     if heads := [name for name in missing if name.startswith(HEADS)]:
         yield f"  new: {len(heads)} weights of the task's own heads, such as {heads[0]}"
     yield from (f"  kept {name}: not there" for name in missing if not name.startswith(HEADS))
@@ -85,6 +102,36 @@ def load_initial_weights(model: VisionLanguageModel, path: Path) -> Iterator[str
         if not trained:  # or not there at all, as its levels come from the cache
             unused = yield from _skip_frozen(f"towers.{kind}.", kind, unused)
     yield from (f"  left {name}: not in this model" for name in unused)
+    return frozenset(fitting)
+
+
+def other_levels(parent: Mapping[str, Any], config: Mapping[str, Any]) -> list[Modality]:
+    """Return the modalities whose managers are offered other levels than those of the parent's configuration.
+
+    Weights of single levels have their places among those that are offered: they would be taken for other levels'.
+    """
+    modalities: dict[TowerKind, Modality] = {"text": "text", "vision": "image"}
+    return [each for kind, each in modalities.items() if _offered(kind, parent) != _offered(kind, config)]
+
+
+def _offered(kind: TowerKind, config: Mapping[str, Any]) -> tuple[int, ...]:
+    chosen = config["model"].get("inject", {}).get("levels") if kind == "vision" else None
+    return tower_shape(kind, config[kind]).levels if chosen is None else tuple(sorted(chosen))
+
+
+def config_beside(path: Path) -> dict[str, Any] | None:
+    """Return the configuration of the run that a checkpoint is of, None if it does not lie in a run's folder."""
+    if not _is_of_run(path):
+        return None
+    config: dict[str, Any] = files.read_json(path.parent.parent / "config.json")["config"]
+    return config
+
+
+def _of_managers(model: VisionLanguageModel, modalities: Collection[Modality]) -> tuple[str, ...]:
+    """Return how the names of the weights of some modalities' managers start, embeddings of levels included."""
+    managers = [manager for (modality, _), manager in model.encoder.managers() if modality in modalities]
+    found = [f"{name}." for name, module in model.named_modules() if any(module is each for each in managers)]
+    return (*found, *(["encoder.level_embeddings"] if "image" in modalities else []))
 
 
 def _skip_frozen(prefix: str, kind: str, unused: list[str]) -> Generator[str, None, list[str]]:

@@ -39,7 +39,7 @@ from mtlab.towers.build import KINDS, fetched_digest
 from mtlab.training import environment, failures
 from mtlab.training.assemble import assemble
 from mtlab.training.finish import finish
-from mtlab.training.init_from import find_checkpoint, load_initial_weights
+from mtlab.training.init_from import find_checkpoint
 from mtlab.training.interrupt import Interrupted, Interrupts
 from mtlab.training.loop import Loop, summary_metrics
 from mtlab.training.resume import FROM_START
@@ -194,12 +194,9 @@ def _train(
     initial: Path | None = None
     if config["init_from"] is not None:
         initial = find_checkpoint(config["init_from"], run_config["parents"], run_dir.absolute().parent.parent)
-    run = assemble(config, seed, group)
+    run = assemble(config, seed, group, initial)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # of filling the expert cache
-    if initial is not None:
-        for line in load_initial_weights(run.model, initial):
-            print(line, flush=True)
     if run.train.compile:
         run.model.encoder.compile(dynamic=True)
     progress = Loop(run, run_dir, interrupts).train()

@@ -119,6 +119,21 @@ def test_a_childs_id_includes_its_parent_cell(plan: Any) -> None:
     assert ids(plan("axes: {manager: [bridge]}")) != first
 
 
+def test_a_plan_says_whose_managers_start_anew_as_their_levels_are_others(plan: Any) -> None:
+    plan("set: {vision: {layers: top2}}\naxes: {manager: [static]}", name="parent")
+    start = "init_from: {study: parent, match: {manager: static}}"
+    found = plan(f"axes: {{manager: [static], vision.layers: [top2, [1, 3]]}}\n{start}")
+    alike, other = (cell.config["init_from"] for cell in found.cells)
+    assert "new_managers" not in alike
+    assert other["new_managers"] == ["image"]
+    (config,) = [
+        each["config"] for each in run_configs(found).values() if "new_managers" in (each["config"]["init_from"] or {})
+    ]
+    assert config["init_from"] == {**other, "seed": 0}
+    told = "managers of image start anew, as their levels are not those of what it starts from"
+    assert sum(told in remark for remark in to_json(found)["remarks"]) == 1
+
+
 def test_a_child_may_vary_what_lies_within_a_node_of_its_parent(plan: Any) -> None:
     vision = "{name: tiny_vision, layers: top3, depth: 3, width: 16}"
     plan(f"axes: {{manager: [bridge, static], vision: [{vision}]}}", name="parent")

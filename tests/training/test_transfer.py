@@ -13,8 +13,8 @@ from mtlab.errors import UserError
 from mtlab.runs import checkpoints
 from mtlab.studies.plan import make_plan
 from mtlab.studies.spec import read_study
-from mtlab.training.assemble import assemble
-from mtlab.training.init_from import find_checkpoint, load_initial_weights, trained_towers
+from mtlab.training.assemble import assemble, calibrate
+from mtlab.training.init_from import find_checkpoint, load_initial_weights, other_levels, trained_towers
 from mtlab.training.worker import train
 
 
@@ -38,6 +38,31 @@ def test_what_fits_is_loaded_and_the_rest_is_said(tmp_path: Path) -> None:
         "  kept task.head.3.weight: (4, 32) here, (7, 32) there",
         "  left stranger: not in this model",
     }
+
+
+def test_managers_of_other_levels_start_anew(tmp_path: Path) -> None:
+    """Weights of single levels have a place, not a name: those of levels 2 and 3 would weigh 1 and 3."""
+    vision = {"name": "tiny_vision", "depth": 3, "width": 16}
+    data = {"name": "shapes", "train": 16, "val": 8, "test": 8}
+    configs = [
+        tiny_config(manager={"name": "static"}, vision={**vision, "layers": layers}, data=data)
+        for layers in ([2, 3], [1, 3])
+    ]
+    assert other_levels(configs[0], configs[1]) == ["image"]
+    assert other_levels(configs[0], configs[0]) == []
+    teacher, pupil = (assemble(config, seed=seed).model for seed, config in enumerate(configs))
+    given = checkpoints.model_tensors(teacher)
+    for name, tensor in given.items():
+        if name.endswith(".score"):
+            tensor[:, -1] += 5.0
+    save_file(given, tmp_path / "given.safetensors")
+    before = {name: tensor.clone() for name, tensor in checkpoints.model_tensors(pupil).items()}
+    said = list(load_initial_weights(pupil, tmp_path / "given.safetensors", ["image"]))
+    for name, tensor in checkpoints.model_tensors(pupil).items():
+        start = before if name.startswith("encoder.image.managers.") or name not in given else given
+        assert torch.equal(tensor, start[name]), name
+    count = sum(name.startswith("encoder.image.managers.") for name in given)
+    assert f"  left {count} weights of the managers of image: they are of other levels" in said
 
 
 def test_a_file_of_which_nothing_fits_is_refused(tmp_path: Path) -> None:
@@ -79,6 +104,29 @@ def test_a_child_starts_from_its_parents_best_checkpoint(make_run: RunMaker) -> 
     assert train(child) == 0
     result = json.loads((parent / "result.json").read_text())
     assert lines(child, "val/loss")[0]["val/loss"] == pytest.approx(result["metrics"]["val/loss"], rel=1e-4)
+
+
+def test_levels_that_a_file_lacks_are_standardised_as_its_own_tower_makes_them(tmp_path: Path) -> None:
+    """A bridge has statistics of one level, its child needs those of three, of the tower as it was fine-tuned."""
+    vision = {"name": "tiny_vision", "depth": 3, "width": 16, "layers": "all", "trainable": True}
+    sections: dict[str, Any] = {"vision": vision, "data": {"name": "shapes", "train": 16, "val": 8, "test": 8}}
+    bridge = {"name": "bridge", "experts": [2, 2]}
+    teacher = assemble(tiny_config(manager=bridge, **sections), seed=0).model
+    with torch.no_grad():
+        for parameter in teacher.towers["vision"].parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    given = checkpoints.model_tensors(teacher)
+    held = "encoder.image.projections.centre_2"
+    given[held].add_(1.0)  # what was learned with is kept, whatever the levels are now
+    save_file(given, tmp_path / "given.safetensors")
+    config = tiny_config(manager={"name": "mean"}, init_from={"checkpoint": "given"}, **sections)
+    run = assemble(config, seed=0, initial=tmp_path / "given.safetensors")
+    found = {name: buffer.clone() for name, buffer in run.model.named_buffers()}
+    assert torch.equal(found[held], given[held])
+    calibrate(run.model, run.dataset, run.sources, seed=0)
+    for level in (1, 3):
+        name = f"encoder.image.projections.centre_{level}"
+        torch.testing.assert_close(found[name], run.model.get_buffer(name))
 
 
 @pytest.mark.parametrize("kind", ["text", "vision"])
