@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mtlab.config.check import check_config
 from mtlab.config.registry import Entry
@@ -142,6 +143,28 @@ def take_example(inputs: Inputs, row: int) -> Inputs:
         None if inputs.other is None else inputs.other[only],
         None if inputs.other_mask is None else inputs.other_mask[only],
         None if inputs.noise is None else inputs.noise if len(inputs.noise) == 1 else inputs.noise[only],
+    )
+
+
+def pad_inputs(inputs: Inputs, count: int) -> Inputs:
+    """Append padded tokens, of ones, to all states that have a mask; L and M grow by `count`."""
+
+    def longer(states: Tensor, mask: Tensor | None) -> Tensor:
+        return states if mask is None else F.pad(states, (0, 0, 0, count), value=1.0)
+
+    def padded(experts: Experts) -> Experts:
+        return Experts(longer(experts.states, experts.mask), masked(experts.mask))
+
+    def masked(mask: Tensor | None) -> Tensor | None:
+        return None if mask is None else F.pad(mask, (0, count))
+
+    return dataclasses.replace(
+        inputs,
+        experts=padded(inputs.experts),
+        other_experts=None if inputs.other_experts is None else padded(inputs.other_experts),
+        history=tuple(longer(state, inputs.experts.mask) for state in inputs.history),
+        other=None if inputs.other is None else longer(inputs.other, inputs.other_mask),
+        other_mask=masked(inputs.other_mask),
     )
 
 

@@ -23,6 +23,7 @@ from mtlab.contract.case import (
     move_inputs,
     option_variants,
     own_length,
+    pad_inputs,
     place_at,
     take_example,
 )
@@ -166,15 +167,19 @@ def recording_changes_nothing(case: Case) -> None:
 
 @rule()
 def padding_is_not_seen(case: Case) -> None:
-    """Padded tokens change neither real tokens' output nor the auxiliary loss."""
+    """Padded tokens, and how many there are, change neither real tokens' output nor the auxiliary loss."""
     if not case.manager.masks_padding:
         raise NotApplicable("declares that padding leaks")
     inputs = case.draw_inputs()
-    clean, dirty = (case.manager(given) for given in (inputs, case.draw_inputs(garbage=True)))
+    clean, dirty, longer = (
+        case.manager(given) for given in (inputs, case.draw_inputs(garbage=True), pad_inputs(inputs, 2))
+    )
     real = slice(None) if inputs.experts.mask is None else inputs.experts.mask
     require_close(clean.hidden[real], dirty.hidden[real])
+    same = torch.allclose(clean.hidden[real], longer.hidden[:, : clean.hidden.shape[1]][real], rtol=1e-4, atol=1e-5)
+    require(same, "depends on how many padded tokens there are: divide sums by the number of real ones, not by L or M")
     if clean.auxiliary is not None:
-        same = torch.allclose(clean.auxiliary, dirty.auxiliary, rtol=1e-4)
+        same = all(torch.allclose(clean.auxiliary, each.auxiliary, rtol=1e-4) for each in (dirty, longer))
         require(same, "auxiliary depends on padded tokens")
 
 

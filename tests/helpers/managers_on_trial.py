@@ -38,6 +38,15 @@ class Leaks(Honest):
         return replace(got, hidden=got.hidden + inputs.experts.states.mean((1, 2)).unsqueeze(1))
 
 
+class Dilutes(Honest):
+    """Lets every token see a sum over real tokens, divided by the number of all."""
+
+    def forward(self, inputs: Inputs, **kwargs: Any) -> Aggregated:
+        got, experts = super().forward(inputs, **kwargs), inputs.experts
+        states = experts.states if experts.mask is None else experts.states * experts.mask[:, None, :, None]
+        return replace(got, hidden=got.hidden + states.mean((1, 2)).unsqueeze(1), contributions=None)
+
+
 class Convolves(Honest):
     """Convolves an image's tokens over their grid, behind the class token."""
 
@@ -341,6 +350,7 @@ class Mutters(Honest):
 #: rule → a manager that breaks it
 BREACHES: list[tuple[str, type[Honest]]] = [
     ("padding_is_not_seen", Leaks),
+    ("padding_is_not_seen", Dilutes),
     ("gradients_reach_every_parameter", Forgets),
     ("every_parameter_learns", Stalls),
     ("evaluation_is_deterministic", Gambles),
