@@ -16,6 +16,7 @@ from transformers import (
     LlavaNextForConditionalGeneration,
 )
 
+from mtlab.contract.case import randomise
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS
 from mtlab.model.mllm.managed import Injection, ManagedModel
@@ -172,6 +173,21 @@ def test_images_in_tiles_of_llava_next() -> None:
     with torch.no_grad():
         built.manager(2).gate.fill_(0.5)
     assert not torch.allclose(built(**batch).output.logits, plain)
+
+
+def test_a_later_turn_is_no_question() -> None:
+    """What is asked next would tell the first answer's tokens what they were."""
+    rows = ([5, -1, 10, 11, 20, 12, 21, 2], [5, -1, 10, 11, 20, 14, 21, 2])  # q q | a | q | a end
+    built = ManagedModel(tiny_llava(), {"name": "residual_adaptive", "query": "average"}, INJECTION)
+    for layer in INJECTION.layers:
+        randomise(built.manager(layer))
+    found = []
+    for row in rows:
+        batch = tiny_batch(row)
+        labels = torch.full_like(batch["input_ids"], -100)
+        labels[:, [-4, -2, -1]] = batch["input_ids"][:, [-4, -2, -1]]
+        found.append(built(**batch, labels=labels).output.logits[:, :-3])
+    torch.testing.assert_close(*found)
 
 
 def test_targets_are_no_question() -> None:

@@ -124,7 +124,7 @@ class ManagedModel(nn.Module):
         Args:
             args: of the transformers model.
             question: True at the tokens that managers may ask with, [B, T']; what comes after T' are none. Default: all
-                real text, without the targets, those that `labels` name.
+                real text before the row's first target, which `labels` name.
             noise: decoder layer → its manager's training noise, see `draw_noise`.
             intervene: decoder layer → maps its manager's weights to those used instead.
             record: also return weights and contributions.
@@ -253,7 +253,9 @@ class ManagedModel(nn.Module):
         is_question = ~is_image if self.video_token is None else ~is_image & (ids != self.video_token)
         if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
             is_question = is_question & attention_mask[:, -ids.shape[1] :].bool()
-        return is_image, is_question if labels is None else is_question & (labels == -100)
+        if labels is not None:  # a later turn would tell what the answers before it are
+            is_question = is_question & ((labels != -100).cumsum(1) == 0)
+        return is_image, is_question
 
     @contextmanager
     def _asked(self, requests: Requests) -> Iterator[Requests]:
