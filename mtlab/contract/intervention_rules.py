@@ -11,7 +11,7 @@ from torch import Tensor
 from mtlab.contract.case import Case, draw_features, randomise
 from mtlab.contract.rule import NotApplicable, require, require_close, rule
 from mtlab.managers.base import MODALITIES, Aggregated, Inputs, Modality
-from mtlab.managers.interventions import token_mean, uniform, without
+from mtlab.managers.interventions import token_mean, uniform_of, without
 from mtlab.model.base import CrossModalOutput
 from mtlab.model.encoder import CrossModalEncoder
 from mtlab.towers.base import Features
@@ -50,7 +50,7 @@ def _intervene(case: Case, inputs: Inputs, plain: Aggregated, used: Sequence[int
         f"{too_many})",
     )
     require_close(kept.hidden, plain.hidden)
-    for name, intervention in (("uniform", uniform), ("token_mean", token_mean(inputs.experts.mask))):
+    for name, intervention in (("uniform", uniform_of(case.manager)), ("token_mean", token_mean(inputs.experts.mask))):
         changed = case.manager(inputs, intervene=intervention, record=True).hidden
         require(changed.shape == plain.hidden.shape, f"under the intervention {name} hidden has another shape")
         require(torch.isfinite(changed).all(), f"under the intervention {name} hidden is not finite")

@@ -21,6 +21,7 @@ from mtlab.errors import UserError
 from mtlab.inference.loading import build_model, restore
 from mtlab.managers.base import MODALITIES, Modality
 from mtlab.matmul import fast_matmul
+from mtlab.model.base import Encoder
 from mtlab.model.forward import Runtime
 from mtlab.recording import averages, probe
 from mtlab.runs import schemas
@@ -167,7 +168,8 @@ def measure(
 
     Returns:
         All results of the run so far: `STANDARD` → as in a `result.json`; `swap/SEED` → `{"metric": …, "text":
-        value | None, "image": value | None, "both": value | None}`, None where its managers have no weights.
+        value | None, "image": value | None, "both": value | None}`, None without
+        weights, or such that cannot be exchanged.
 
     Raises:
         UserError: a seed is not finished, the disk is full; or see `load_run`.
@@ -181,8 +183,9 @@ def measure(
         Store.open(store.root, create=True)  # a disk that is full says so before all is measured
     run = load_run(found, device=device)
     modalities = _weighted_modalities(run)
+    exchanged = exchangeable(run.model.encoder, modalities)
     size = -(-len(run.loader) // run.batch)
-    passes = (_passes(run, modalities) if standard else 0) + len(seeds) * (len(modalities) + (len(modalities) == 2))
+    passes = (_passes(run, modalities) if standard else 0) + len(seeds) * (len(exchanged) + (len(exchanged) == 2))
     done = 0
 
     def before_batch() -> None:
@@ -199,7 +202,7 @@ def measure(
             _write_result(store, path, STANDARD, result[STANDARD])
         for seed, other in zip(seeds, others, strict=True):
             key = swap_key(seed)
-            result[key] = _swap(run, load_run(other, device=device), modalities, before_batch)
+            result[key] = _swap(run, load_run(other, device=device), exchanged, before_batch)
             _write_result(store, path, key, result[key])
     progress(passes, passes)
     return result
@@ -217,6 +220,11 @@ def _swap(
 
     metric = f"val/{next(iter(run.model.task.metrics))}"
     return {"metric": metric, "text": value("text"), "image": value("image"), "both": value(*MODALITIES)}
+
+
+def exchangeable(encoder: Encoder, weighted: set[Modality]) -> set[Modality]:
+    """Return the modalities, of those whose managers all have weights, that can take all weights of another seed."""
+    return weighted - {modality for (modality, _), each in encoder.managers() if not each.exchanges_weights}
 
 
 def _find_other(found: FinishedRun, store: Store, seed: int) -> FinishedRun:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -142,6 +143,8 @@ class Manager(nn.Module):
     inert: frozenset[str] = frozenset()  #: parameters that by design may receive no gradient
     not_compilable: ClassVar[str | None] = None  #: why `torch.compile(fullgraph=True)` cannot take it
     layer_weight_names: ClassVar[frozenset[str]] = frozenset()  #: parameters in the group `train.lr_layer_weights`
+    skips: Mapping[int, float] = MappingProxyType({})  #: expert (1-based) → what of its weight is given, not chosen
+    exchanges_weights: ClassVar[bool] = True  #: does an intervention give it all that it learned of the experts?
     noise_scale: float = 0.0  #: training noise: deviation of a normal one, half the range of a uniform one; 0: none
     noise_kind: ClassVar[Literal["normal", "uniform"]] = "normal"  #: to be added; uniform: factors around 1
 
@@ -183,6 +186,11 @@ class Manager(nn.Module):
         super().__init__()
         self.config = config
         self.place = place
+
+    @property
+    def weighed(self) -> Sequence[int]:
+        """The experts (1-based) that its weights choose among; by default all that it reads."""
+        return self.experts_used(self.config, self.place)
 
     def noise_shape(self, batch: int, length: int) -> tuple[int, ...]:
         """Return the shape of the training noise for B examples of L tokens, [B|1, N, L|1, D]."""

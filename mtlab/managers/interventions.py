@@ -5,22 +5,43 @@ Each maps the weights α of the experts, [B|1, N, L|1, D|1], to those used inste
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from mtlab.managers.base import Intervention
+from mtlab.managers.base import Intervention, Manager
 
 SUM_TOLERANCE = 0.02  #: by which weights in half precision may miss a sum of one
 
 
-def uniform(weights: Tensor) -> Tensor:
-    """Give all experts the same weight, and the same in all; one that no token of the batch reads stays unread.
+def uniform(experts: Sequence[int], skips: Mapping[int, float] | None = None) -> Intervention:
+    """Give some experts (1-based) the same weight, and the same in all, and the others none.
 
-    [B|1, N, L|1, D|1] → the same shape; the sum over N stays. An expert that other tokens read (`sparse`) is read by
-    all: the choice is what is taken away.
+    An expert that other tokens read (`sparse`) is read by all: the choice is what is taken away.
+
+    Args:
+        experts: `Manager.weighed`.
+        skips: `Manager.skips`, weights that stay.
+
     """
-    read = (weights != 0).any(3, keepdim=True).any(2, keepdim=True).any(0, keepdim=True).to(weights)
-    return weights.sum(1, keepdim=True) * read / read.sum(1, keepdim=True).clamp_min(1.0)
+
+    def intervene(weights: Tensor) -> Tensor:
+        skip, share = (weights.new_zeros(1, weights.shape[1], 1, 1) for _ in range(2))
+        for expert, weight in (skips or {}).items():
+            skip[:, expert - 1] = weight
+        for expert in experts:
+            share[:, expert - 1] = 1 / len(experts)
+        return skip + (weights - skip).sum(1, keepdim=True) * share
+
+    return intervene
+
+
+def uniform_of(manager: Manager, rows: Sequence[int] | None = None) -> Intervention:
+    """Make a manager's weights uniform; rows: where weights have those of its experts, from 0; None: in order."""
+    at = range(manager.place.experts) if rows is None else rows
+    skips = {at[expert - 1] + 1: weight for expert, weight in manager.skips.items()}
+    return uniform([at[expert - 1] + 1 for expert in manager.weighed], skips)
 
 
 def without(expert: int, *, raw: bool = False) -> Intervention:

@@ -143,6 +143,14 @@ class Encoder(nn.Module):
         """Return the layers that the managers of a modality stand in front of, ascending."""
         raise NotImplementedError
 
+    def expert_rows(self, modality: Modality, depth: int) -> Sequence[int]:
+        """Return which of `levels` the experts of a manager are, from 0: all by default, in order."""
+        return range(self.manager(modality, depth).place.experts)
+
+    def holds_others(self, modality: Modality, expert: int) -> bool:  # noqa: ARG002 - an encoder with gates reads them
+        """Return whether an expert (1-based) holds other levels beside its own, which stay when it is removed."""
+        return False
+
     def offered_levels(self, modality: Modality) -> Sequence[int]:
         """Return those of `levels` that some manager of a modality is offered: all by default."""
         return self.levels[modality]

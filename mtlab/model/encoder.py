@@ -159,9 +159,14 @@ class ModalityBranch(nn.Module):
         self.pooler = Pooler(model.width, shape.class_token)
 
     def experts(self, features: Features, token_type: int = 0) -> Experts:
-        """Gate and project the tower's levels, see `project`; then remove one, if one is to be removed."""
+        """Gate and project the tower's levels, see `project`; then remove one, if one is to be removed.
+
+        A gated top level holds the sum of those below still, and is removed by the gate alone.
+        """
         experts = project(self._apply_gate(features), self.projections, self.embeddings, token_type)
-        return experts if features.removed is None else experts.without(features.removed, self.neutral)
+        removed = features.removed
+        gated = self.gate is not None and removed == len(features.levels)
+        return experts if removed is None or gated else experts.without(removed, self.neutral)
 
     def calibrate(self, features: Features) -> None:
         """Standardise the channels of the levels by these, see `Projections.calibrate`."""
@@ -274,6 +279,10 @@ class CrossModalEncoder(Encoder):
         """Standardise the channels of both towers' levels by a sample of the training data, see `Projections`."""
         self.text.calibrate(text)
         self.image.calibrate(vision)
+
+    def holds_others(self, modality: Modality, expert: int) -> bool:
+        """Return whether a gate adds the other levels to this one, the top one."""
+        return self._stream(modality).gate is not None and expert == len(self.levels[modality])
 
     def depths(self, modality: Modality) -> range:
         """Return the cross-modal layers, from 0: each has a manager of each modality."""

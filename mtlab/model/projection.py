@@ -86,16 +86,18 @@ def apply_gate(features: Features, gate: nn.Linear) -> Features:
 
     Args:
         features: at least two offered levels of one width D_m, each [B, L, D_m]; the others stay as they are. One that
-            is removed is left out of the sum.
+            is removed is left out: one below of the sum, the top one of what the sum is added to.
         gate: G, D_m → D_m.
 
     Source: METER (CVPR 2022), its fusion of all layers of a tower, at tower width and before projection.
 
     """
     *below, top = features.levels
+    if features.removed == len(features.levels):
+        top = torch.zeros_like(top)
     added = [level for expert, level in enumerate(below, 1) if expert != features.removed]
     if not added:
-        return features
+        return replace(features, levels=(*below, top))
     stacked = torch.stack(added, 1)  # [B, N − 1, L, D_m]
     mixed = (gate(stacked).softmax(1) * stacked).sum(1)
     return replace(features, levels=(*below, top + mixed))

@@ -17,8 +17,8 @@ import torch
 from mtlab.data.batches import Batch, Loader
 from mtlab.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from mtlab.managers.base import MODALITIES, Aggregated, Intervention, Manager, Modality
-from mtlab.managers.interventions import replacement, token_mean, uniform, without
-from mtlab.model.base import ManagerKey
+from mtlab.managers.interventions import replacement, token_mean, uniform_of, without
+from mtlab.model.base import Encoder, ManagerKey
 from mtlab.model.forward import ForwardContext, Runtime
 from mtlab.model.network import ImageInterventions, Masks
 from mtlab.tasks.build import TaskModel
@@ -71,13 +71,15 @@ def measure_interventions(
         undisturbed = ForwardContext(model, runtime)
         of_weights = {
             "by": "weights" if is_weighted else "input",
-            "uniform": value(with_weights(lambda *_: uniform)) if is_weighted else None,
-            "token_mean": value(with_weights(lambda _, mask: token_mean(mask))) if is_weighted else None,
+            "uniform": value(with_weights(_uniform)) if is_weighted else None,
+            "token_mean": value(with_weights(lambda *_, mask: token_mean(mask))) if is_weighted else None,
         }
         removed = {
             str(level): evaluated(
                 replace(
-                    with_weights(partial(_without, expert)) if is_weighted else undisturbed,
+                    with_weights(partial(_without, expert))
+                    if is_weighted and not model.encoder.holds_others(modality, expert)
+                    else undisturbed,
                     removed={_TOWERS[modality]: expert},
                 )
             )
@@ -156,16 +158,20 @@ def _with_weights(
     model: TaskModel,
     runtime: Runtime,
     modality: Modality,
-    intervention: Callable[[Manager, torch.Tensor | None], Intervention],
+    intervention: Callable[..., Intervention],
 ) -> ForwardContext:
-    """Change the weights of all managers of a modality, knowing which of its tokens are real."""
+    """Change the weights of all managers of a modality, by the encoder and a manager's key; `mask`: its real tokens."""
 
     def everywhere(masks: Masks) -> dict[ManagerKey, Intervention]:
-        own = ((key, manager) for key, manager in model.encoder.managers() if key[0] == modality)
-        return {key: intervention(manager, masks[modality]) for key, manager in own}
+        keys = [key for key in model.encoder.keys() if key[0] == modality]  # noqa: SIM118 - no mapping
+        return {key: intervention(model.encoder, key, mask=masks[modality]) for key in keys}
 
     return ForwardContext(model, runtime, intervene=everywhere)
 
 
-def _without(expert: int, manager: Manager, _mask: torch.Tensor | None) -> Intervention:
-    return without(expert, raw=manager.raw_weights)
+def _uniform(encoder: Encoder, key: ManagerKey, **_: Any) -> Intervention:
+    return uniform_of(encoder.manager(*key), encoder.expert_rows(*key))
+
+
+def _without(expert: int, encoder: Encoder, key: ManagerKey, **_: Any) -> Intervention:
+    return without(expert, raw=encoder.manager(*key).raw_weights)

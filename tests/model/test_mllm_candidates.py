@@ -9,7 +9,7 @@ from test_mllm_encoder import WORDS, answers, encoder_of, folder, inputs
 from test_mllm_generation import ADAPTIVE, draw_layer_weights, generating
 from torch import Tensor
 
-from mtlab.managers.interventions import uniform
+from mtlab.managers.interventions import uniform_of
 from mtlab.towers.causal_lm import IGNORE_INDEX, end_each
 
 __all__ = ["answers", "folder"]  # fixtures
@@ -57,7 +57,7 @@ def test_managers_weights_can_be_replaced_as_candidates_are_scored(folder: Path)
     model = generating(folder, "static")
     encoder, (text, vision) = encoder_of(model), inputs(model)
     draw_layer_weights(encoder)
-    changed = {key: uniform for key, _ in encoder.managers()}
+    changed = {key: uniform_of(manager) for key, manager in encoder.managers()}
     scores = encoder.score(text, vision, candidates(), intervene=changed)
     assert not torch.allclose(scores, encoder.score(text, vision, candidates()))
     with torch.no_grad():

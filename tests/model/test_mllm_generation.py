@@ -9,7 +9,7 @@ from test_mllm_encoder import ANSWERS, TEXTS, WORDS, answers, built, encoder_of,
 from torch.nn import functional as F
 
 from mtlab.errors import UserError
-from mtlab.managers.interventions import uniform
+from mtlab.managers.interventions import uniform_of
 from mtlab.model.mllm.encoder import LanguageModelEncoder
 from mtlab.tasks.build import TaskModel
 from mtlab.towers.causal_lm import IGNORE_INDEX
@@ -93,7 +93,7 @@ def test_managers_weights_can_be_replaced_as_it_generates(folder: Path) -> None:
     model = generating(folder, "static")
     encoder, (text, vision) = encoder_of(model), inputs(model)
     draw_layer_weights(encoder)
-    changed = {key: uniform for key, _ in encoder.managers()}
+    changed = {key: uniform_of(manager) for key, manager in encoder.managers()}
     found = [encoder(text, vision, intervene=each).likelihoods for each in (None, changed)]
     assert not torch.allclose(*found)
     assert F.one_hot(encoder.generate(text, vision, intervene=changed)[:, 0], len(WORDS)).argmax(1).tolist() == (

@@ -14,7 +14,7 @@ from mtlab.config.schema import ModelConfig
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS, Aggregated, Inputs, Place
 from mtlab.managers.bridges.last import Last
-from mtlab.managers.interventions import uniform, without
+from mtlab.managers.interventions import uniform_of, without
 from mtlab.model.encoder import draw_noise, levels_read
 from mtlab.model.initial import initialise
 from mtlab.model.network import VisionLanguageModel
@@ -215,7 +215,7 @@ class TestInterventions:
 
     def test_uniform_weights_are_what_the_mean_has_already(self) -> None:
         whole, (text, vision) = model("mean"), features()
-        same = {(m, d): uniform for m in ("text", "image") for d in range(2)}
+        same = {key: uniform_of(manager) for key, manager in whole.encoder.managers()}
         torch.testing.assert_close(whole(text, vision, intervene=same).logits, whole(text, vision).logits)
 
 

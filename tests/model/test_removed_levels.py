@@ -36,6 +36,8 @@ def gated(manager: str | dict[str, Any], **options: Any) -> tuple[VisionLanguage
 @pytest.mark.parametrize(("manager", "neutral"), [("mean", 0.0), ("bridge_product", 1.0)])
 def test_its_projected_states_are_neutral_and_the_others_stay(manager: str, neutral: float) -> None:
     model, text, _ = gated(manager)
+    assert isinstance(model.encoder, CrossModalEncoder)
+    model.encoder.text.gate = None
     plain, removed = (model.encoder.experts("text", each).states for each in (text, replace(text, removed=3)))
     assert (removed[:, 2] == neutral).all()
     assert torch.equal(removed[:, :2], plain[:, :2])
@@ -52,6 +54,15 @@ def test_the_gate_does_not_carry_it_to_the_top_level(layers: int, expert: int) -
     assert not torch.allclose(run(removed), run(text))
 
 
+def test_a_gated_top_level_is_removed_without_the_sum_that_it_carries() -> None:
+    model, text, vision = gated("last")
+    removed = replace(text, removed=3)
+    run = lambda given: model.encoder(given, vision).pooled  # noqa: E731
+    assert not torch.allclose(run(noise(removed, 1)), run(removed))
+    assert model.encoder.holds_others("text", 3)
+    assert not model.encoder.holds_others("text", 1)
+
+
 def test_a_gate_of_one_level_adds_nothing_without_it() -> None:
     model, text, vision = gated("last")
     assert isinstance(model.encoder, CrossModalEncoder)
@@ -59,6 +70,15 @@ def test_a_gate_of_one_level_adds_nothing_without_it() -> None:
     ungated = model.encoder(text, vision).pooled
     gate = gated("last")[0]
     torch.testing.assert_close(gate.encoder(text, replace(vision, removed=1)).pooled, ungated)
+
+
+def test_a_language_model_without_its_own_level_has_image_tokens_of_zeros(folder: Any) -> None:
+    """Ones are what leaves a product as it is, of experts alone."""
+    model = built(folder, "bridge_product", inject={"layers": [2, 4]})
+    _, vision = inputs(model)
+    own, experts = encoder_of(model)._image(replace(vision, removed=3))
+    assert (own == 0).all()
+    assert (experts.states[:, 2] == 1).all()
 
 
 @pytest.mark.parametrize("layers", [[2, 4], [0, 2, 4]])

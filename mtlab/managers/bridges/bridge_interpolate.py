@@ -28,6 +28,7 @@ class BridgeInterpolate(BaseBridge):
         beta: float = option(0.5, "initial share β of the previous state, learned from there")
 
     weights_sum_to_one = False  # the expert's is 1 − β
+    exchanges_weights = False  # an intervention changes the choice of the expert, and not its coefficient
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"beta"})
 
     @classmethod

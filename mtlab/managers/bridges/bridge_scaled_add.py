@@ -28,6 +28,7 @@ class BridgeScaledAdd(BaseBridge):
         scale: float = option(1.0, "initial scale s of the uni-modal layer, learned from there")
 
     weights_sum_to_one = False  # s is free
+    exchanges_weights = False  # an intervention changes the choice of the expert, and not its coefficient
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     @classmethod

@@ -101,6 +101,13 @@ class Igva(Connector):
 
     groups: Tensor
 
+    @property
+    def weighed(self) -> Sequence[int]:
+        """Those of the groups, see `Manager.weighed`: the base stands beside them."""
+        if self.place.depth:
+            return ()
+        return sorted({expert for group in expert_groups(self.config.groups, self.place.experts) for expert in group})
+
     def connect(self, inputs: Inputs, *, intervene: Intervention | None, record: bool) -> Aggregated:
         """Weigh the groups, and project them beside the base, see `Connector.connect`."""
         joined, weights, auxiliary = self.channels(inputs, intervene)

@@ -60,6 +60,7 @@ class MMFuser(Connector):
         super().__init__(config, place)
         if place.depth:
             return
+        self.skips = {place.experts: 1.0}
         width, sizes = place.width, (place.width, config.heads)
         self.query_norm = nn.LayerNorm(width, EPS)
         self.level_norm = nn.LayerNorm(width, EPS)
@@ -72,6 +73,11 @@ class MMFuser(Connector):
         if config.points == 1:  # one point of one level has all the weight
             single = ["self_attention"] if place.experts > 2 else ["self_attention", "cross_attention"]
             self.inert = frozenset(f"{name}.attention_{kind}" for name in single for kind in ("weight", "bias"))
+
+    @property
+    def weighed(self) -> Sequence[int]:
+        """The levels below the top one, see `Manager.weighed`."""
+        return () if self.place.depth else range(1, self.place.experts)
 
     def connect(self, inputs: Inputs, *, intervene: Intervention | None, record: bool) -> Aggregated:
         """Ask the lower levels and add what they answer, see `Connector.connect`."""

@@ -63,6 +63,7 @@ class Tgif(Connector):
             return
         (self.guide,) = self.other_experts_used(config, place)
         self.base = max(place.experts - 1, 1)
+        self.skips = {self.base: 1.0}
         self.widen = nn.Linear(place.width, config.hidden)
         self.controller = nn.Linear(config.hidden, place.experts)
         self.norm = nn.LayerNorm(place.width)

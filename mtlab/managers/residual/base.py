@@ -5,7 +5,7 @@ Shapes: B examples, N experts, L own tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -62,6 +62,13 @@ class Residual(Manager):
         width = place.width if config.weight == "vector" else 1
         self.gate = nn.Parameter(torch.zeros(1, self.added, 1, width)) if self.added else None
         self.noise_scale = config.noise if self.added else 0.0
+        if not place.depth:
+            self.skips = {place.experts: 1.0}
+
+    @property
+    def weighed(self) -> Sequence[int]:
+        """Those that are added, see `Manager.weighed`."""
+        return range(1, self.added + 1)
 
     def scores(self, inputs: Inputs, own: Tensor, /) -> Tensor | None:  # noqa: ARG002 - a subclass reads them
         """Score the added experts for each token of the previous state `own`, [B, N, L, 1|D]; None: all are 1."""

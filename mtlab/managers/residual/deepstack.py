@@ -72,6 +72,13 @@ class DeepStack(Manager):
     def __init__(self, config: Config, place: Place) -> None:
         super().__init__(config, place)
         self.expert = added_expert(config, place)
+        if not place.depth:
+            self.skips = {place.experts: 1.0}
+
+    @property
+    def weighed(self) -> Sequence[int]:
+        """The one that is added, see `Manager.weighed`."""
+        return () if self.expert is None else (self.expert,)
 
     def forward(self, inputs: Inputs, *, intervene: Intervention | None = None, record: bool = False) -> Aggregated:
         """Aggregate, see `Manager.forward`."""

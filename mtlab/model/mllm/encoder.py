@@ -134,8 +134,7 @@ class LanguageModelEncoder(Encoder):
         assert isinstance(text, Features), "tasks that fuse experts are refused"
         assert isinstance(vision, Features), "tasks that fuse experts are refused"
         more = {"continuation": continuation, "cache": cache}
-        (fused,) = self.fuse_images(text, [vision], noise=[noise or {}], intervene=[intervene], record=record, **more)
-        return fused
+        return self.fuse_images(text, [vision], noise=[noise or {}], intervene=[intervene], record=record, **more)[0]
 
     def fuse_images(
         self,
@@ -253,9 +252,8 @@ class LanguageModelEncoder(Encoder):
 
     def decode(self, generated: Tensor) -> list[str]:
         """Write what `generate` returns in words, without what surrounds them: [B, S] → B answers."""
-        tokeniser = self.tower.tokeniser
         rows = [[token for token in row if token != IGNORE_INDEX] for row in generated.tolist()]
-        return [tokeniser.decode(row, skip_special_tokens=True).strip() for row in rows]
+        return [self.tower.tokeniser.decode(row, skip_special_tokens=True).strip() for row in rows]
 
     def initialise(self, seed: int) -> None:
         """Draw projector and managers with `init_std`, and level embeddings with 1 / √D, as published."""
@@ -279,6 +277,10 @@ class LanguageModelEncoder(Encoder):
         assert isinstance(manager, Manager)
         return manager
 
+    def expert_rows(self, modality: Modality, depth: int) -> Sequence[int]:  # noqa: ARG002
+        """Return which of the vision tower's levels the experts of a manager are, from 0."""
+        return self.offered[depth].rows
+
     def offered_levels(self, modality: Modality) -> Sequence[int]:
         """Return the levels of the vision tower that some manager is offered."""
         rows = {row for each in self.offered.values() for row in each.rows}
@@ -293,13 +295,14 @@ class LanguageModelEncoder(Encoder):
         own = mapped[len(vision.levels) - 1]
         if vision.removed is not None:  # from both
             mapped[vision.removed - 1] = torch.full_like(own, self.neutral)
+            own = torch.zeros_like(own) if vision.removed == len(vision.levels) else own
         states = []
         for expert, row in enumerate(self.expert_rows):
             level = mapped.get(row)
             if level is not None and self.level_embeddings is not None and row + 1 != vision.removed:
                 level = level + self.level_embeddings[expert]
             states.append(torch.zeros_like(own) if level is None else level)
-        return mapped[len(vision.levels) - 1], Experts(torch.stack(states, 1))
+        return own, Experts(torch.stack(states, 1))
 
     def _requests(
         self, noise: Mapping[ManagerKey, Tensor], intervene: Mapping[ManagerKey, Intervention] | None, *, record: bool
@@ -316,12 +319,11 @@ class LanguageModelEncoder(Encoder):
     ) -> CrossModalOutput:
         """Put together what is returned for one of the images."""
         requests, states = image.requests, image.images.gather(hidden)
-        recorded = requests.recorded.items()
         return CrossModalOutput(
             text=told,
             image=states,
             pooled=torch.cat([last, states[:, -1]], -1),
-            recorded={("image", layer): self.offered[layer].recorded(each) for layer, each in recorded}
+            recorded={("image", layer): self.offered[layer].recorded(each) for layer, each in requests.recorded.items()}
             if requests.record
             else None,
             auxiliary=functools.reduce(torch.add, requests.auxiliary) if requests.auxiliary else None,
