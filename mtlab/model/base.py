@@ -143,7 +143,7 @@ class Encoder(nn.Module):
         """Return the layers that the managers of a modality stand in front of, ascending."""
         raise NotImplementedError
 
-    def expert_rows(self, modality: Modality, depth: int) -> Sequence[int]:
+    def rows_offered(self, modality: Modality, depth: int) -> Sequence[int]:
         """Return which of `levels` the experts of a manager are, from 0: all by default, in order."""
         return range(self.manager(modality, depth).place.experts)
 

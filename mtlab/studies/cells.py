@@ -180,10 +180,11 @@ def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
         raise _error(study, row, f"no checkpoint file {path}")
     try:
         trained = trained_towers(path) if path.suffix == ".safetensors" else {}
+        new = _new_managers(config_beside(path), row.config)
     except UserError as error:
         raise _error(study, row, str(error)) from None
     _refuse_lost_towers(study, row, trained)
-    return {"checkpoint": str(path), "digest": digest_checkpoint(path)} | _new_managers(config_beside(path), row.config)
+    return {"checkpoint": str(path), "digest": digest_checkpoint(path)} | new
 
 
 def _new_managers(parent: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[str, Any]:

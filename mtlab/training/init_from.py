@@ -16,7 +16,7 @@ from mtlab.disk_cache import file_digest, files_digest
 from mtlab.errors import UserError, one_line
 from mtlab.managers.base import Modality
 from mtlab.model.network import VisionLanguageModel
-from mtlab.runs import checkpoints
+from mtlab.runs import checkpoints, schemas
 from mtlab.runs.imported_checkpoint import is_imported_checkpoint, read_imported_checkpoint, weight_files
 from mtlab.towers.build import KINDS, TowerKind, tower_shape
 from mtlab.towers.loading.positions import resize_positions
@@ -120,10 +120,18 @@ def _offered(kind: TowerKind, config: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def config_beside(path: Path) -> dict[str, Any] | None:
-    """Return the configuration of the run that a checkpoint is of, None if it does not lie in a run's folder."""
+    """Return the configuration of the run that a checkpoint is of, None if it does not lie in a run's folder.
+
+    Raises:
+        UserError: the run's file is damaged.
+
+    """
     if not _is_of_run(path):
         return None
-    config: dict[str, Any] = files.read_json(path.parent.parent / "config.json")["config"]
+    file = path.parent.parent / "config.json"
+    stored = files.read_json(file)
+    schemas.check(stored, schemas.ConfigFile, file)
+    config: dict[str, Any] = stored["config"]
     return config
 
 

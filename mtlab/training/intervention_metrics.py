@@ -170,7 +170,7 @@ def _with_weights(
 
 
 def _uniform(encoder: Encoder, key: ManagerKey, **_: Any) -> Intervention:
-    return uniform_of(encoder.manager(*key), encoder.expert_rows(*key))
+    return uniform_of(encoder.manager(*key), encoder.rows_offered(*key))
 
 
 def _without(expert: int, encoder: Encoder, key: ManagerKey, **_: Any) -> Intervention:

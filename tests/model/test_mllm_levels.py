@@ -104,7 +104,7 @@ def test_interventions_name_the_levels_of_the_tower(folder: Path, manager: str) 
     assert not torch.allclose(under(without(2), 2, 4), same, atol=1e-2)
     if manager == "mean":
         encoder = encoder_of(model)
-        changes = {key: uniform_of(encoder.manager(*key), encoder.expert_rows(*key)) for key in keys}
+        changes = {key: uniform_of(encoder.manager(*key), encoder.rows_offered(*key)) for key in keys}
         torch.testing.assert_close(states(model, intervene=changes), same, atol=1e-5, rtol=1e-5)
 
 

@@ -111,6 +111,8 @@ class AttentionResidual(DepthSum):
         super().__init__(config, place)
         width, self.delta = place.width, config.mode.startswith("delta")
         self.raw_weights = self.delta or config.gate == "alpha" or config.gate_sources  # else parts of a softmax
+        if self.delta and not place.depth:
+            self.skips = {place.experts: 1.0}
         at = {number: index for index, number in enumerate(self.read)}
         self.parts = [(at[plus], None if minus is None else at[minus]) for plus, minus in self.sources(config, place)]
         spread = torch.zeros(len(self.parts), len(self.read))

@@ -277,7 +277,7 @@ class LanguageModelEncoder(Encoder):
         assert isinstance(manager, Manager)
         return manager
 
-    def expert_rows(self, modality: Modality, depth: int) -> Sequence[int]:  # noqa: ARG002
+    def rows_offered(self, modality: Modality, depth: int) -> Sequence[int]:  # noqa: ARG002
         """Return which of the vision tower's levels the experts of a manager are, from 0."""
         return self.offered[depth].rows
 
