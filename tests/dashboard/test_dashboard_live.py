@@ -4,6 +4,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stores import finish, log, mixed
@@ -74,6 +75,26 @@ def test_a_page_that_takes_longer_than_a_tick_is_seen(
     monkeypatch.setattr(layout, "REFRESH", 0.2)
     mixed(tmp_path / "runs")
     ready(visit(serve(tmp_path / "runs")), "Studies")
+
+
+def test_pages_go_on_after_the_server_was_away(
+    tmp_path: Path, serve: Serve, visit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "REFRESH", 0.5)
+    fabric = mixed(tmp_path / "runs")
+    page = visit(serve(tmp_path / "runs") + "/study/trial?tab=runs&state=running")
+    page.get_by_text("300 of 800").wait_for()
+    page.context.set_offline(True)
+    for _ in range(300):
+        if visit.complaints:
+            break
+        page.wait_for_timeout(200)
+    page.wait_for_timeout(1000)
+    page.context.set_offline(False)
+    log(fabric.store.run("adaptive-2/s1"), 600)
+    page.get_by_text("600 of 800").wait_for(timeout=20_000)
+    assert any("ERR_INTERNET_DISCONNECTED" in complaint for complaint in visit.complaints)
+    visit.complaints.clear()
 
 
 def test_zoom_and_scroll_survive_a_refresh(tmp_path: Path, serve: Serve, visit: Visit) -> None:

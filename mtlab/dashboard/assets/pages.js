@@ -154,6 +154,21 @@
     },
   });
 
+  // While a request goes on, the clock is stopped (`running` of the callback `show`). Where no whole answer comes, Dash
+  // leaves it stopped: the page would never look again.
+  const request = window.fetch;
+  window.fetch = async function (...asked) {
+    try {
+      const answer = await request(...asked);
+      await answer.clone().arrayBuffer();
+      return answer;
+    } catch (error) {
+      const { set_props } = window.dash_clientside;
+      if (set_props) set_props("clock", { disabled: false });
+      throw error;
+    }
+  };
+
   window.addEventListener("resize", function () {
     if (described === null || figureWidth() === width) return;
     width = figureWidth();
