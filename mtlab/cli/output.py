@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mtlab.errors import UserError
-from mtlab.files import DiskError, ReadOnlyError, json_text, write_text
+from mtlab.files import DiskError, ReadOnlyError, json_text
+from mtlab.output_file import write_output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,11 +55,19 @@ def wanted_format(given: str | None, out: Path | None, formats: Iterable[str], *
 
 def print_or_write(text: str, out: Path | None) -> None:
     """Print a text, or write it to a file."""
-    if out is None:
+    if out is None or _is_stdout(out):
         typer.echo(text, nl=not text.endswith("\n"))
     else:
-        write_text(out, text)
+        write_output(out, text)
         typer.echo(f"written to {out}")
+
+
+def _is_stdout(path: Path) -> bool:
+    """Return whether a path is where standard output goes, as /dev/stdout is."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except OSError:
+        return False
 
 
 def print_written_plan(command: str, file: str, overrides: Sequence[str], name: str, store: Store) -> None:

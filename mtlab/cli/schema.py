@@ -17,7 +17,7 @@ def schema(
 
     The first line of a file names it: # yaml-language-server: $schema=study.schema.json
     """
-    from mtlab.files import write_text
+    from mtlab.output_file import write_output
     from mtlab.workflow.study_schema import study_schema
     from mtlab.workflow.sweep_schema import sweep_schema
 
@@ -25,5 +25,5 @@ def schema(
     if out is None:
         typer.echo(text, nl=False)
         return
-    write_text(out, text)
+    write_output(out, text)
     typer.echo(f"written to {out}; the first line of a {kind} beside it: # yaml-language-server: $schema={out.name}")

@@ -21,10 +21,10 @@ from mtlab.config.schema import TrainConfig
 from mtlab.config.yaml import scalar
 from mtlab.data.base import DATASETS, Example, Split
 from mtlab.errors import UserError
-from mtlab.files import atomic_write
 from mtlab.inference.loading import build_model, restore
 from mtlab.matmul import fast_matmul
 from mtlab.model.forward import ForwardContext, Runtime
+from mtlab.output_file import output_file
 from mtlab.runs.find_run import FinishedRun, check_unchanged
 from mtlab.tasks.base import TASKS
 from mtlab.tasks.build import dataset_answers
@@ -175,7 +175,7 @@ class EvaluatedRun:
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
     """Write outcomes of examples in the format that the file's suffix names, see `SUFFIXES`."""
-    with atomic_write(path) as scratch:
+    with output_file(path) as scratch:
         if path.suffix == ".csv":
             table.write_csv(scratch)
         elif path.suffix == ".jsonl":

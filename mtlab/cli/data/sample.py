@@ -23,8 +23,8 @@ def sample(
     allow_pipe: PipeOption = False,
 ) -> None:
     """Draw a contact sheet: samples of shards with their texts and what is right of them, as a PNG."""
-    from mtlab import files
     from mtlab.data.shards.writing.contact_sheet import contact_sheet
+    from mtlab.output_file import output_file
 
     shards = open_shards(location, allow_pipe=allow_pipe)
     chosen = selection or next(iter(shards.index.parts))
@@ -32,6 +32,6 @@ def sample(
     if path.suffix.lower() != ".png":
         raise UserError("name a PNG file", file=path, key="--out")
     sheet = contact_sheet(shards, chosen, count, seed)
-    with files.atomic_write(path) as scratch:
+    with output_file(path) as scratch:
         sheet.save(scratch, "PNG")
     typer.echo(f"contact sheet: {path}")

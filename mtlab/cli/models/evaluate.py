@@ -69,7 +69,8 @@ def evaluate(
     mtlab eval runs/cells/CELL/s0 --data questions,folder=mine --out mine.csv ·
     mtlab eval vqa:adaptive:0 --split test --answers answers.json
     """
-    from mtlab.files import check_folder, write_json
+    from mtlab.files import check_folder, json_text, write_json
+    from mtlab.output_file import write_output
     from mtlab.runs.find_run import find_run
     from mtlab.runs.store import store_root
 
@@ -87,7 +88,7 @@ def evaluate(
     for_server = None if answers is None else evaluated.answer_file()
     summary, where = evaluated.summary() | {"outcomes": None}, ""
     if answers is not None:
-        write_json(answers, for_server)
+        write_output(answers, json_text(for_server))
         summary["answers"] = str(answers)
     if out is not None:
         write_table(evaluated.table(), out)

@@ -16,7 +16,7 @@ def new(
     out: Annotated[Path | None, typer.Option("--out", help="File to write.", show_default="./NAME.yaml")] = None,
 ) -> None:
     """Copy a shipped recipe into a study file of your own, comments kept, ready to be planned and changed."""
-    from mtlab.files import write_text
+    from mtlab.output_file import write_output
     from mtlab.runs.shell_command import shell_command
     from mtlab.runs.store import NAME, NAME_RULE
     from mtlab.studies.recipes import SWEEPS, copy_recipe, find_recipe
@@ -28,7 +28,7 @@ def new(
         raise UserError("expected a file that ends in .yaml", file=path)
     if path.exists():
         raise UserError("is there already: choose another NAME or --out", file=path)
-    write_text(path, copy_recipe(source, name))
+    write_output(path, copy_recipe(source, name))
     typer.echo(f"written to {path}, from {source}")
     steps = (("sweep", "plan"), ("sweep",)) if recipe.startswith(SWEEPS) else (("plan",), ("run",))
     first, then = (shell_command(*words, path) for words in steps)

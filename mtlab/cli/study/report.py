@@ -196,7 +196,8 @@ def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, ou
     """
     from rich.console import Console
 
-    from mtlab.files import ReadOnlyError, write_text
+    from mtlab.files import ReadOnlyError
+    from mtlab.output_file import write_output
     from mtlab.report.page.study_page import study_page
 
     if len(plans) > 1:
@@ -210,7 +211,7 @@ def write_page(store: Store, plans: Sequence[dict[str, Any]], by: str | None, ou
     with Console(stderr=True).status(f"drawing the figures of {plan['study']}"):
         text = study_page(store, plan)
     try:
-        write_text(path, text)
+        write_output(path, text)
     except ReadOnlyError as error:
         raise UserError(error.problem.replace("choose another folder", "--out names another file"), file=path) from None
     typer.echo(f"written to {path}: open it in a browser, it needs no network")
