@@ -108,12 +108,15 @@ def main() -> int:
         return 2
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except UserError as error:
         return _refuse(error)
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:  # `mtlab list | head`
-        sys.stderr.close()
+    except (BrokenPipeError, SystemExit) as stop:  # `mtlab list | head`, of which typer and rich make an exit
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        terminal.drop_output()
         return 0
     except typer.Exit as stop:
         return stop.exit_code

@@ -1,11 +1,13 @@
-"""The encoding of the terminal: letters that it lacks are written as ASCII, so that no output ever fails."""
+"""Standard output and error: letters that their encoding lacks are ASCII, and a reader may go away."""
 
 from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 import unicodedata
+from typing import Any
 
 _ASCII = {
     "±": "+-", "×": "x", "·": "-", "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "←": "<-", "≤": "<=", "≥": ">=",
@@ -20,6 +22,41 @@ def encode_everything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="mtlab")
+
+
+def outlive_readers() -> None:
+    """Drop what is written to a pipe that nobody reads any more, as `tee` is gone after Ctrl-C: the work goes on."""
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _outliving(sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _outliving(sys.stderr)
+
+
+def drop_output() -> None:
+    """Drop what standard output still holds, which nobody reads: at its end, Python would complain."""
+    if sys.stdout is sys.__stdout__:
+        _to_nowhere(sys.stdout.fileno())
+
+
+class _Pipe(io.FileIO):
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            _to_nowhere(self.fileno())
+            return super().write(data)
+
+
+def _outliving(stream: Any) -> io.TextIOWrapper:
+    stream.flush()
+    raw = io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=stream.line_buffering)
+
+
+def _to_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:

@@ -74,3 +74,39 @@ def test_an_error_of_the_disk_is_one_line_wherever_it_is_met(
         capsys.readouterr().err
         == f"error: {tmp_path}: cannot be written: is a folder (expected a file): move it away\n"
     )
+
+
+@pytest.mark.parametrize("command", [["list"], ["schema", "study"], ["plan", "FILE", "--json"]])
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, command: list[str]) -> None:
+    """As in `mtlab list | head -1`: rich and typer make an exit of it, each in its own way."""
+    file = write_study(tmp_path, "axes: {manager: [bridge, static]}\nseeds: 2")
+    words = [str(file) if word == "FILE" else word for word in command]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "mtlab", *words], stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ctrl_c_that_ends_the_reader_too_lets_the_run_end_with_a_checkpoint(tmp_path: Path) -> None:
+    """As in `mtlab run study.yaml | tee log`: both get the signal."""
+    length = "set: {train: {length: {steps: 200000}, eval_every: 100000, checkpoint_every: 50000}}"
+    file = write_study(tmp_path, f"{length}\naxes: {{manager: [static]}}\nseeds: 1")
+    store = tmp_path / "runs"
+    command = [sys.executable, "-m", "mtlab", "run", str(file), "--store", str(store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(600):
+            if any(each.stat().st_size for each in store.glob("cells/*/s0/metrics.jsonl")):
+                break
+            time.sleep(0.2)
+        process.stdout.close()
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on from here" in said
+    assert '"event": "end"' in next(store.glob("studies/*/launch.jsonl")).read_text()
+    assert list(store.glob("cells/*/s0/checkpoints/*"))

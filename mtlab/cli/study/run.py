@@ -25,6 +25,7 @@ from mtlab.cli.options import (
     make_policy,
 )
 from mtlab.cli.output import unless_quiet
+from mtlab.cli.terminal import outlive_readers
 
 if TYPE_CHECKING:
     from mtlab.launch.policy import LaunchPolicy
@@ -54,6 +55,7 @@ def run(
     from mtlab.runs.store import Store, store_root
     from mtlab.studies.spec import read_study
 
+    outlive_readers()
     policy = make_policy(retries, fail_fast=fail_fast, keep_going=keep_going)
     path = find_study_file(file)
     opened = Store.open(store_root(store), create=True)

@@ -23,6 +23,7 @@ from mtlab.cli.options import (
     make_policy,
 )
 from mtlab.cli.output import unless_quiet
+from mtlab.cli.terminal import outlive_readers
 from mtlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def run(
         name = read_sweep(path, overrides or ()).name
         words = ["sweep", "run", *repeated_words(context, opened)]
         raise typer.Exit(go_on_in_background(words, opened, name, ("sweep", "status", name), quiet=quiet))
+    outlive_readers()
     context.with_resource(unless_quiet(quiet))
     prepared = prepare_file(path, overrides or [], plugins=not no_plugins)
     prepared = check_runnable(prepared, launcher, typer.echo)
