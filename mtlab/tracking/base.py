@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from mtlab.config.hashing import digest
 from mtlab.config.registry import Registry
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ class Sink(ABC):
     def __init__(self, options: Any, folder: Path) -> None:
         self.options = options
         self.folder = folder
+
+    @property
+    def owner(self) -> str:
+        """What tells the runs of this study from those of other stores, in a place that several share."""
+        return digest([str(self.folder.absolute())])
 
     @property
     def live(self) -> bool:

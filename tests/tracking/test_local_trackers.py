@@ -23,7 +23,8 @@ from read_back import (
 from tracked_study import run_id
 
 from mtlab.runs.store import Store
-from mtlab.tracking.base import TrackedRun
+from mtlab.tracking.base import TRACKERS, TrackedRun
+from mtlab.tracking.settings import check_tracking
 from mtlab.tracking.trackers.mlflow import MLflowSink, MLflowTracker
 from mtlab.tracking.trackers.tensorboard import TensorBoardTracker
 
@@ -61,12 +62,41 @@ def test_tensorboard_reads_back_curves_configuration_layers_and_results(store: S
 
 def test_variants_whose_names_differ_in_unusual_letters_have_folders_of_their_own(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    for number, name in enumerate(("a/b, seed 0", "a:b, seed 0", "static, seed 0")):
+    long = "é" * 300
+    for number, name in enumerate(("a/b, seed 0", "a:b, seed 0", "static, seed 0", long)):
         tracker = TensorBoardTracker(tmp_path)
         tracker.start(TrackedRun(f"{number}" * 12, "study", name, "run"))
         tracker.close({}, {})
     folders = sorted(folder.name for folder in tmp_path.iterdir())
-    assert folders == ["a_b, seed 0 000000", "a_b, seed 0 111111", "static, seed 0"]
+    shortened = f"{'é' * 100} 333333"  # a file system takes 255 bytes
+    assert folders == ["a_b, seed 0 000000", "a_b, seed 0 111111", "static, seed 0", shortened]
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "trackio"])
+def test_stores_that_share_a_folder_keep_each_others_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    pytest.importorskip(kind)
+    folder = tmp_path / "shared"
+    monkeypatch.setenv("TRACKIO_DIR", str(folder))
+    about = TrackedRun("1" * 24, "study", "static, seed 0", "run")
+    for store in ("one", "other", "one"):
+        options = check_tracking({kind: {"folder": str(folder)}})[kind]
+        sink = TRACKERS.get(kind).cls(options, tmp_path / store / "studies" / "study")
+        sink.prepare()
+        tracker = sink.tracker()
+        tracker.start(about)
+        tracker.params({"train": {"lr": 0.1}})
+        tracker.log(0, {"val/accuracy": 0.5}, {})
+        assert sink.holds(tracker.close({}, {}))
+    if kind == "tensorboard":
+        names = [run.name for run in (folder / "study").iterdir()]
+    else:
+        import trackio
+
+        names = [run.name for run in trackio.Api().runs("study")]
+    own, other = sorted(names)
+    assert (own, other[:-6]) == ("static, seed 0", "static, seed 0 ")
 
 
 # MLflow

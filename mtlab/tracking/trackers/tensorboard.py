@@ -18,11 +18,14 @@ from typing import Any
 import yaml
 
 from mtlab import files
+from mtlab.config.hashing import digest
 from mtlab.config.load import flatten
 from mtlab.config.options import option
 from mtlab.tracking.base import Receipt, Sink, TrackedRun, TrackerFigure, TrackerMedia, TrackerTable, register_tracker
 from mtlab.tracking.final_numbers import final_numbers
 
+LONGEST = 200  #: bytes of a run's name in that of its folder; file systems take 255
+OWNER = "mtlab-store.txt"  #: in a run's folder: which store's it is, where several may share the place
 FOLDER = "tensorboard"  #: of event files, below the study's, unless the study names another
 
 
@@ -60,7 +63,7 @@ class TensorBoardSink(Sink):
 
     def tracker(self) -> TensorBoardTracker:
         """Make a tracker for a run."""
-        return TensorBoardTracker(self.root)
+        return TensorBoardTracker(self.root, None if self.options.folder is None else self.owner)
 
     def holds(self, receipt: Receipt) -> bool:
         """Return whether the event files of a run are still there."""
@@ -74,22 +77,29 @@ class TensorBoardSink(Sink):
 class TensorBoardTracker:
     """The TensorBoard tracker of one run, see `Tracker`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, owner: str | None = None) -> None:
         self.root = root
+        self.owner = owner  #: None: no other store writes here
+        self.folder = ""
         self.about: TrackedRun | None = None
         self.writer: Any = None
         self.next = self.last = 0
         self.time = 0.0  #: of the last step, in seconds since 1970
 
     def start(self, about: TrackedRun) -> None:
-        """Begin the event file of a run, in place of an earlier one."""
+        """Begin the event file of a run, in place of an earlier one, but never of another store's."""
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self.about, self.time = about, about.started or time.time()
-        folder = self.root / _folder_name(about)
+        self.folder = _folder_name(about)
+        if self.owner is not None and _owner(self.root / self.folder) not in (None, self.owner):
+            self.folder = f"{self.folder} {digest([self.owner, about.id])[:6]}"
+        folder = self.root / self.folder
         with files.explain_disk_errors(folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
+            if self.owner is not None:
+                files.write_text(folder / OWNER, self.owner)
             self.writer = EventFileWriter(str(folder), flush_secs=2)
 
     def params(self, values: Mapping[str, Any]) -> None:
@@ -140,7 +150,7 @@ class TensorBoardTracker:
         data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
         self._write_summary(_summary_pb(SESSION_END_INFO_TAG, data), self.last)
         self.writer.close()
-        return {"folder": _folder_name(self.about)}
+        return {"folder": self.folder}
 
     def _write(self, values: list[Any], step: int) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -155,8 +165,14 @@ class TensorBoardTracker:
 
 def _folder_name(about: TrackedRun) -> str:
     """Return a name for a run's folder, which TensorBoard shows: `static, seed 0`; with digits if it is changed."""
-    name = re.sub(r"[^\w ,.=+×-]", "_", about.name).strip(". ")
+    name = re.sub(r"[^\w ,.=+×-]", "_", about.name)
+    name = name.encode()[:LONGEST].decode(errors="ignore").strip(". ")
     return name if name == about.name else f"{name} {about.id[:6]}"
+
+
+def _owner(folder: Path) -> str | None:
+    """Return which store's run lies in a folder; None: nobody's, or one that does not say."""
+    return (folder / OWNER).read_text() if (folder / OWNER).is_file() else None
 
 
 def _scalar(name: str, value: float) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlab import files
+from mtlab.config.hashing import digest
 from mtlab.config.options import option
 from mtlab.errors import UserError
 from mtlab.tracking.base import Receipt, Sink, TrackedRun, TrackerMedia, TrackerTable, register_tracker
@@ -108,19 +109,24 @@ class TrackioTracker:
         self.about = about
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Start the run, in place of an earlier one."""
+        """Start the run, in place of an earlier one, but never of another store's."""
         import trackio
 
         assert self.about is not None
         project, name = self.sink.project, self._name(self.about)
-        for earlier in _runs(project):
-            if earlier.name == name:
-                earlier.delete()
+        owner = {} if self.sink.options.folder is None else {"store": self.sink.owner}
+        earlier = list(_runs(project))
+        stores = {(run.config or {}).get("store") for run in earlier if run.name == name}
+        if owner and stores - {None, self.sink.owner}:
+            name = f"{name} {digest([self.sink.owner, self.about.id])[:6]}"
+        for run in earlier:
+            if run.name == name:
+                run.delete()
         self.run = trackio.init(
             project=project,
             name=name,
             group=self.about.group or None,
-            config={"study": self.about.study, "kind": self.about.kind, "notes": self.about.notes, **values},
+            config={"study": self.about.study, "kind": self.about.kind, "notes": self.about.notes, **owner, **values},
             resume="never",
             embed=False,
             auto_log_gpu=False,

@@ -37,6 +37,7 @@ FOLDER = "wandb"  #: of offline runs, below the study's
 NAME = "wandb"
 OFFLINE_MODES = ("offline", "dryrun", "disabled")  #: values of `WANDB_MODE`
 PROJECT = "mtlab"
+REFUSED = ("previously created and deleted", "[409]")  #: what W&B says of one run, not of itself
 _FORBIDDEN = set("/\\#?%:")  #: in names of W&B projects
 
 
@@ -128,6 +129,7 @@ class WandbSink(Sink):
         Raises:
             UnreachableError: the server cannot be reached. W&B keeps the run's id in use, so another process must
                 write it offline.
+            UserError: W&B refuses this run alone.
 
         """
         import wandb
@@ -148,6 +150,11 @@ class WandbSink(Sink):
                 settings=_settings(wandb, self.options.mode),
             )
         except Exception as error:
+            if any(word in str(error) for word in REFUSED):
+                raise UserError(
+                    "W&B takes no run again that was deleted there: send the study to another project, "
+                    f"`mtlab track sync {about.study} --project NAME`"
+                ) from error
             if self.live:
                 raise UnreachableError(NAME, f"W&B {describe_error(error)}") from error
             raise
@@ -185,11 +192,13 @@ class WandbTracker:
         self.run.config.update(dict(values), allow_val_change=True)
 
     def log(self, step: int, metrics: Mapping[str, float], figures: Mapping[str, TrackerMedia]) -> None:
-        """Log a step at once, unless it was logged before."""
-        if step < self.next:
+        """Log a step at once, unless it was logged before; figures of such a step are logged after the last one."""
+        if step < self.next and not figures:
             return
-        self.run.log({STEP: step, **self._time(metrics), **metrics, **_to_wandb(figures)}, step=step, commit=True)
-        self.next = step + 1
+        values = metrics if step >= self.next else {}
+        step_there = max(step, self.next)
+        self.run.log({STEP: step, **self._time(metrics), **values, **_to_wandb(figures)}, step=step_there, commit=True)
+        self.next = step_there + 1
 
     def _time(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Return the time of a step as W&B names it: when the run was there, not when it is sent."""
