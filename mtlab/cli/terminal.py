@@ -35,7 +35,7 @@ def outlive_readers() -> None:
 def drop_output() -> None:
     """Drop what standard output still holds, which nobody reads: at its end, Python would complain."""
     if sys.stdout is sys.__stdout__:
-        _to_nowhere(sys.stdout.fileno())
+        _to_nowhere(1)
 
 
 class _Pipe(io.FileIO):

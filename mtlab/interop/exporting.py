@@ -38,7 +38,12 @@ class ExportSummary:
     notes: tuple[str, ...]  #: where code that loads it computes differently
 
 
-def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None) -> ExportSummary:
+Beside = Callable[[Path, ExportSummary], None]  #: takes the folder
+
+
+def export(
+    source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None, beside: Beside = lambda *_: None
+) -> ExportSummary:
     """Write a model in a published format, whole or not at all.
 
     Args:
@@ -46,6 +51,7 @@ def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None)
         dialect: "official" writes a `.ckpt` file, "huggingface" a folder for `from_pretrained`.
         out: the file or folder to write, which must not exist.
         log: called with a line before each step.
+        beside: writes more into a folder of Hugging Face's, before that takes its place.
 
     Raises:
         UserError: the format cannot hold the model, or `source` cannot be read.
@@ -58,6 +64,17 @@ def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None)
     with place_errors(file=source):
         layout, unmapped, exact = plan_layout(read, dialect)
         theirs = to_theirs(read.tensors, unmapped, weight_mappings(layout, read.task))
+    kinds = set(read.layout.heads) if read.layout is not None else set()
+    if not exact:
+        kinds |= set(HEADS[read.task])
+    there = {kind for kind in kinds if kind in layout.heads}
+    summary = ExportSummary(
+        family=FAMILIES[layout.family],
+        weights=len(theirs),
+        exact=exact and read.resized is None,
+        left_out=tuple(sorted(kinds - there - _absent_heads(read, kinds))),
+        notes=export_layout.notes(read, dialect),
+    )
     log(f"writing {out}")
     if dialect == "official":
         with files.atomic_write(out) as scratch:
@@ -70,17 +87,8 @@ def export(source: Path, dialect: Dialect, out: Path, log: Log = lambda _: None)
             if read.preprocessing is not None:
                 files.write_json(scratch / "preprocessor_config.json", huggingface.image_processor(read.preprocessing))
             huggingface.copy_tokeniser(read.text_folder, scratch)
-    kinds = set(read.layout.heads) if read.layout is not None else set()
-    if not exact:
-        kinds |= set(HEADS[read.task])
-    there = {kind for kind in kinds if kind in layout.heads}
-    return ExportSummary(
-        family=FAMILIES[layout.family],
-        weights=len(theirs),
-        exact=exact and read.resized is None,
-        left_out=tuple(sorted(kinds - there - _absent_heads(read, kinds))),
-        notes=export_layout.notes(read, dialect),
-    )
+            beside(scratch, summary)
+    return summary
 
 
 def plan_layout(read: ExportSource, dialect: Dialect) -> tuple[CheckpointLayout, dict[str, Tensor], bool]:

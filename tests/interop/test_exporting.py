@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import mtlab
+from mtlab.cli.models import export_checkpoint
 from mtlab.errors import UserError
 from mtlab.interop.export_layout import export_layout, notes
 from mtlab.interop.export_source import read_source
@@ -260,3 +261,18 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"best\.safetensors: the checkpoint is missing: `mtlab clean --yes` sets"):
         export(tmp_path, "official", tmp_path / "new.ckpt")
     assert (tmp_path / "there.ckpt").read_text() == "mine"
+
+
+def test_a_folder_whose_card_cannot_be_written_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> list[str]:
+        raise UserError("a run of its study is damaged")
+
+    bundle = next(name for name in folders() if name.startswith("hf_"))
+    import_checkpoint(hugging_face(bundle, tmp_path / "hf"), tmp_path / "ours", ImportOptions())
+    monkeypatch.setattr(export_checkpoint, "_write_card", refuse)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UserError, match="is damaged"):
+        export_checkpoint.export_model(tmp_path / "ours", "hf", tmp_path / "back", None, lambda _: None)
+    assert set(tmp_path.iterdir()) == before

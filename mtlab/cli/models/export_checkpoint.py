@@ -75,8 +75,13 @@ def export_model(
     if not source.exists() and ":" in str(source):
         study = str(source).partition(":")[0]
         source = find_run(str(source), store_root(store)).folder
-    done = write(source, "official" if to == "official" else "huggingface", out, log)
-    return done, _write_card(source, study, out, done, log) if to == "hf" else []
+    card: list[str] = []
+
+    def write_card_into(folder: Path, done: ExportSummary) -> None:
+        card.extend(_write_card(source, study, folder, done, log))
+
+    done = write(source, "official" if to == "official" else "huggingface", out, log, write_card_into)
+    return done, card
 
 
 def _write_card(
