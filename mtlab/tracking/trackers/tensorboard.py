@@ -172,7 +172,7 @@ def _folder_name(about: TrackedRun) -> str:
 
 def _owner(folder: Path) -> str | None:
     """Return which store's run lies in a folder; None: nobody's, or one that does not say."""
-    return (folder / OWNER).read_text() if (folder / OWNER).is_file() else None
+    return files.read_text(folder / OWNER) if (folder / OWNER).is_file() else None
 
 
 def _scalar(name: str, value: float) -> Any:
