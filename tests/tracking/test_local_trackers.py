@@ -76,9 +76,9 @@ def test_variants_whose_names_differ_in_unusual_letters_have_folders_of_their_ow
 def test_stores_that_share_a_folder_keep_each_others_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    pytest.importorskip(kind)
     folder = tmp_path / "shared"
-    monkeypatch.setenv("TRACKIO_DIR", str(folder))
+    monkeypatch.setenv("TRACKIO_DIR", str(folder))  # read when it is imported
+    pytest.importorskip(kind)
     about = TrackedRun("1" * 24, "study", "static, seed 0", "run")
     for store in ("one", "other", "one"):
         options = check_tracking({kind: {"folder": str(folder)}})[kind]
