@@ -124,11 +124,9 @@ def test_a_lock_from_before_a_restart_is_stale_at_once(run: Path) -> None:
 
 @pytest.mark.parametrize("other", [{"host": "far-away"}, {"machine": "another", "boot": "earlier"}])
 def test_a_holder_elsewhere_is_judged_by_its_beat(run: Path, other: dict[str, str]) -> None:
-    """Two machines may have one name."""
-    elsewhere = {**current_process().to_json(), **other, "pid": 1}
     watch = LockWatch(run, patience=0.2)
     for beat in range(5):
-        files.write_json(lock.lock_path(run), {**elsewhere, "beat": beat})
+        files.write_json(lock.lock_path(run), {**current_process().to_json(), **other, "pid": 1, "beat": beat})
         assert watch.observe() == ("live" if beat else "unsure")
         time.sleep(0.05)
     assert lock_state(run) == "unsure"
@@ -139,8 +137,7 @@ def test_a_holder_elsewhere_is_judged_by_its_beat(run: Path, other: dict[str, st
 
 
 def test_other_namespaces_on_this_host_are_judged_by_their_beat() -> None:
-    process = replace(current_process(), space="pid:[1]", pid=999_999_999)
-    assert process.alive() is None
+    assert replace(current_process(), space="pid:[1]", pid=999_999_999).alive() is None
 
 
 def test_clearing_leaves_a_lock_that_is_not_the_one_seen(run: Path) -> None:
