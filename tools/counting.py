@@ -5,19 +5,20 @@
 `python tools/counting.py tests` each row less each other, over seeds alone;
 `python tools/counting.py hard` what rows on hard questions have by rate, on validation data; and
 `python tools/counting.py longer` what they have after twice as many steps;
-`python tools/counting.py hard_tests` rows on hard questions less each other on fresh seeds, over seeds alone.
+`python tools/counting.py hard_tests` rows on hard questions less each other on fresh seeds, over seeds alone, and
+`python tools/counting.py again_tests` the same on another draw.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 from findings import read_table
-from mechanisms import METRIC, by_seed, less
+from mechanisms import METRIC, Scores, by_seed, less
 
 from mtlab.statistics.correction import holm
 
@@ -26,6 +27,7 @@ BRIDGES = "shapes_medium_count_bridges"  #: its runs, and those of two more brid
 FAMILIES = ("count", "colour", "comparison", "existence", "shape", "spatial")
 #: The same questions and seeds.
 HARD = ("shapes_hard", "shapes_hard_rate", "shapes_hard_others", "shapes_hard_others_rate")
+AGAIN = ("shapes_hard_again",)  #: another draw and other seeds
 HARD_ROWS = (
     "static",
     "mean",
@@ -104,15 +106,7 @@ def hard_tests() -> Iterator[str]:
 
     Then the two steps from the bridge to `static`, and the planned tests of the four tables corrected together.
     """
-    families = {family: f"{METRIC}/{family}" for family in FAMILIES}
-    of = {
-        metric: {label: found for study in HARD for label, found in by_seed(metric, study).items()}
-        for metric in (METRIC, *families.values(), "area")
-    }
-    of["without spatial"] = {
-        label: np.mean([of[metric][label] for family, metric in families.items() if family != "spatial"], axis=0)
-        for label in of[METRIC]
-    }
+    of = _scores(HARD)
     for metric, scores in of.items():
         for one, other in combinations(HARD_ROWS, 2):
             yield f"{metric}, {less(scores, one, other)}"
@@ -126,8 +120,29 @@ def hard_tests() -> Iterator[str]:
     yield "Holm over all: " + ", ".join(f"{row['label']} {p:.2g}" for row, p in together)
 
 
+def again_tests() -> Iterator[str]:
+    """Write rows on hard questions of the other draw less each other: in all, by family, without spatial, in area."""
+    for metric, scores in _scores(AGAIN).items():
+        for one, other in combinations(scores, 2):
+            yield f"{metric}, {less(scores, one, other)}"
+
+
+def _scores(studies: Sequence[str]) -> dict[str, Scores]:
+    """Return metric → row → scores by seed: in all, of each family, without spatial relations, and area."""
+    families = {family: f"{METRIC}/{family}" for family in FAMILIES}
+    of = {
+        metric: {label: found for study in studies for label, found in by_seed(metric, study).items()}
+        for metric in (METRIC, *families.values(), "area")
+    }
+    of["without spatial"] = {
+        label: np.mean([of[metric][label] for family, metric in families.items() if family != "spatial"], axis=0)
+        for label in of[METRIC]
+    }
+    return of
+
+
 if __name__ == "__main__":
-    tables = {each.__name__: each for each in (worth, bridges, hard, longer, tests, hard_tests)}
+    tables = {each.__name__: each for each in (worth, bridges, hard, longer, tests, hard_tests, again_tests)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=tables)
     print("\n".join(tables[parser.parse_args().table]()))

@@ -103,6 +103,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "shapes_hard_rate",
         "shapes_hard_others",
         "shapes_hard_others_rate",
+        "shapes_hard_again",
         "bridge_or_sum",
         "mmfuser_vit_again",
         "vit_until_decided",
@@ -166,6 +167,16 @@ def test_what_is_said_of_hard_questions_is_what_its_command_prints() -> None:
         ("count, bridge 1 3 4 less bridge: +2.30 ± 2.27", "It counts 2.3 ± 2.3 (s) better"),
         ("count, static less bridge 1 3 4: +4.05 ± 2.27", "4.1 ± 2.3 (s) worse than `static`"),
         ("without spatial, image level 4 less bridge: -0.72 ± 1.81", "it is 0.7 ± 1.8 (s) and 0.5 ± 2.2 (s) behind"),
+    )
+
+
+def test_what_is_said_of_another_draw_is_what_its_command_prints() -> None:
+    assert_published(
+        "\n".join(counting.again_tests()),
+        ("comparison, static less bridge: +4.92 ± 3.62", "in comparison 4.9 ± 3.6 (s)"),
+        ("without spatial, static less bridge: +2.42 ± 1.05", "without spatial relations 2.4 ± 1.1 (s)"),
+        ("spatial, static less bridge: +5.62 ± 8.54", "the difference is 5.6 ± 8.5 (s)"),
+        ("area, static less bridge: +2.98 ± 4.17", "(area +3.0 ± 4.2 (s))"),
     )
 
 
