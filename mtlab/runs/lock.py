@@ -2,8 +2,8 @@
 
 `lock.json` in the run directory names its holder and counts heartbeats. No wall clocks are compared: a lock is stale
 for an observer that sees the same bytes for `patience` seconds on its own monotonic clock, or at once when the holder's
-process is known to have ended (same host, same boot, same pid namespace), or has another file open than this: then the
-run was copied while it was trained. Acquiring and releasing happen under a file
+process is known to have ended (same machine and pid namespace, or before its last boot), or has another file open: then
+the run was copied while it was trained. Acquiring and releasing happen under a file
 lock on a guard file beside the run directory, so that of two that take over at once exactly one wins. The kernel drops
 the guard when its holder dies. The holder writes heartbeats in place, into the file that it created: a holder that was
 taken for dead and wakes up writes into a file that nobody reads any more, notices that, and ends. Until it has noticed,
