@@ -77,6 +77,7 @@ def to_array(image: PilImage, name: Path | str) -> NDArray[np.uint8]:
     from PIL.Image import Transpose
 
     try:
+        image.load()  # first: of a PNG, to ask for the orientation would do so, and hide what is wrong with the pixels
         turn = _TURNS.get(find_orientation(image))
         return np.array(_to_rgb(image if turn is None else image.transpose(Transpose[turn]), name), np.uint8)
     except UserError:

@@ -91,7 +91,7 @@ def test_what_lies_beside_a_recipe_is_found_from_elsewhere(monkeypatch: pytest.M
         (["mine", "--from", "zzzzzz"], "no recipe 'zzzzzz'; known: "),
         (["mine", "--out", "mine.txt"], "mine.txt: expected a file that ends in .yaml"),
         (["there"], "there.yaml: is there already"),
-        (["mine", "--out", "/dev/null/x.yaml"], "/dev/null: cannot be written"),
+        (["mine", "--out", "/dev/null/x.yaml"], "/dev/null/x.yaml: cannot be written"),
     ],
 )
 def test_wrong_input_writes_nothing(

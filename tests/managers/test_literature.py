@@ -12,7 +12,7 @@ from mtlab.contract.case import EXPERTS, LAYERS, WIDTH, draw_inputs, randomise
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS, Experts, Manager, Place
 from mtlab.managers.connectors.base import expert_groups
-from mtlab.managers.interventions import token_mean, uniform, without
+from mtlab.managers.interventions import token_mean, uniform_of, without
 from mtlab.towers.base import TokenGrid
 
 TOP = EXPERTS - 1  #: index of the top expert
@@ -93,7 +93,7 @@ def test_attention_residual_is_one_softmax_over_levels_and_states() -> None:
 def test_levels_without_any_weight_stay_finite_under_interventions() -> None:
     manager = randomise(make("attention_residual", 2, recency=500.0))
     given = draw_inputs(manager.place)
-    for intervention in (uniform, token_mean(), without(1)):
+    for intervention in (uniform_of(manager), token_mean(), without(1)):
         torch.testing.assert_close(manager(given, intervene=intervention).hidden, manager(given).hidden)
 
 

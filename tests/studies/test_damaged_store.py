@@ -321,6 +321,7 @@ def test_a_report_on_a_read_only_store_is_shown(
         real(path, text)
 
     monkeypatch.setattr(files, "write_text", read_only)
+    monkeypatch.setattr("mtlab.output_file.write_output", read_only)
     code, said, out = call("report", "demo")
     assert (code, "bridge" in out) == (0, True)
     assert said.startswith("note: not written: ")
