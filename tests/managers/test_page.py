@@ -173,10 +173,14 @@ def test_what_is_said_of_hard_questions_is_what_its_command_prints() -> None:
 def test_what_is_said_of_another_draw_is_what_its_command_prints() -> None:
     assert_published(
         "\n".join(counting.again_tests()),
-        ("comparison, static less bridge: +4.92 ± 3.62", "in comparison 4.9 ± 3.6 (s)"),
-        ("without spatial, static less bridge: +2.42 ± 1.05", "without spatial relations 2.4 ± 1.1 (s)"),
-        ("spatial, static less bridge: +5.62 ± 8.54", "the difference is 5.6 ± 8.5 (s)"),
-        ("area, static less bridge: +2.98 ± 4.17", "(area +3.0 ± 4.2 (s))"),
+        ("without spatial, static less bridge: +2.42 ± 1.05", "it is 2.4 ± 1.1 (s) ahead of the top three"),
+        ("without spatial, static less bridge 1 3 4: +1.38 ± 0.91", "and 1.4 ± 0.9 (s) of 1, 3, 4"),
+        ("spatial, static less bridge: +5.62 ± 8.54", "5.6 ± 8.5 (s) behind"),
+        ("area, static less bridge: +2.98 ± 4.17", "Area +3.0 ± 4.2 (s)"),
+        ("area, static less bridge 1 3 4: +3.58 ± 1.65", "and +3.6 ± 1.6 (s) (p = 0.008"),
+        ("accuracy, bridge less bridge 1 3 4: +2.97 ± 2.39", "is 3.0 ± 2.4 (s) behind that on the top three"),
+        ("without spatial, bridge less bridge 1 3 4: -1.03 ± 0.77", "it is 1.0 ± 0.8 (s) ahead"),
+        ("count, bridge less bridge 1 3 4: -3.50 ± 1.26", "counts 3.5 ± 1.3 (s) better"),
     )
 
 
