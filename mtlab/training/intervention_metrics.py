@@ -72,7 +72,7 @@ def measure_interventions(
         of_weights = {
             "by": "weights" if is_weighted else "input",
             "uniform": value(with_weights(_uniform)) if is_weighted else None,
-            "token_mean": value(with_weights(lambda *_, mask: token_mean(mask))) if is_weighted else None,
+            "token_mean": value(with_weights(_token_mean)) if is_weighted else None,
         }
         removed = {
             str(level): evaluated(
@@ -158,20 +158,24 @@ def _with_weights(
     model: TaskModel,
     runtime: Runtime,
     modality: Modality,
-    intervention: Callable[..., Intervention],
+    intervention: Callable[[Encoder, ManagerKey, torch.Tensor | None], Intervention],
 ) -> ForwardContext:
-    """Change the weights of all managers of a modality, by the encoder and a manager's key; `mask`: its real tokens."""
+    """Change the weights of all managers of a modality, by the encoder, a manager's key and the real tokens."""
 
     def everywhere(masks: Masks) -> dict[ManagerKey, Intervention]:
         keys = [key for key in model.encoder.keys() if key[0] == modality]  # noqa: SIM118 - no mapping
-        return {key: intervention(model.encoder, key, mask=masks[modality]) for key in keys}
+        return {key: intervention(model.encoder, key, masks[modality]) for key in keys}
 
     return ForwardContext(model, runtime, intervene=everywhere)
 
 
-def _uniform(encoder: Encoder, key: ManagerKey, **_: Any) -> Intervention:
+def _uniform(encoder: Encoder, key: ManagerKey, _mask: torch.Tensor | None) -> Intervention:
     return uniform_of(encoder.manager(*key), encoder.rows_offered(*key))
 
 
-def _without(expert: int, encoder: Encoder, key: ManagerKey, **_: Any) -> Intervention:
+def _token_mean(_encoder: Encoder, _key: ManagerKey, mask: torch.Tensor | None) -> Intervention:
+    return token_mean(mask)
+
+
+def _without(expert: int, encoder: Encoder, key: ManagerKey, _mask: torch.Tensor | None) -> Intervention:
     return without(expert, raw=encoder.manager(*key).raw_weights)
