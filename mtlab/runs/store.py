@@ -30,6 +30,7 @@ from mtlab.runs.lock import guard, lock_state
 from mtlab.runs.results import numeric_rows, read_result
 
 FORMAT = 1
+PLAN_FORMAT = 2  #: of `plan.json`
 FINAL = "-final"  #: ends the name of the study of a sweep's winners
 FINAL_FILE = "final.yaml"  #: in a sweep's folder: the study of its winners
 
@@ -289,7 +290,7 @@ class Store:
     def write_plan(self, name: str, plan: Mapping[str, Any]) -> Path:
         """Store the plan of a study; return its path. A study stays its first file's while that is there unchanged."""
         path = self.study(name) / "plan.json"
-        content = {"format": FORMAT, **plan}
+        content = {"format": PLAN_FORMAT, **plan}
         owner = (_read(path) or {}).get("spec_file")
         if owner not in (None, content.get("spec_file")) and _declares(Path(owner), self.study_text(name)):
             content["spec_file"] = owner  # this one was planned from a copy
@@ -326,10 +327,13 @@ def read_plan(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none.
-        UserError: it has changed since it was written, or is no plan.
+        UserError: it has changed since it was written, or is of another version of mtlab.
 
     """
-    return read_checked_json(path, PLAN_ANEW)
+    plan = read_checked_json(path, PLAN_ANEW)
+    if plan["format"] != PLAN_FORMAT:
+        raise UserError(f"has format {plan['format']}, this mtlab knows format {PLAN_FORMAT}: {PLAN_ANEW}", file=path)
+    return plan
 
 
 def is_sweep(plan: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from mtlab.resolution.checks import processes_problem
 from mtlab.resolution.interventions import intervention_passes
 from mtlab.resolution.metrics import direction, direction_problem, family_problem, is_metric, list_metrics
 from mtlab.resolution.training_code import training_code_digest
-from mtlab.runs.store import run_id
+from mtlab.runs.store import PLAN_FORMAT, run_id
 from mtlab.statistics.spending import spent_alpha
 from mtlab.statistics.stopping import StoppingRule
 from mtlab.studies.cell_cost import CostFunction, cell_cost
@@ -25,7 +25,7 @@ from mtlab.studies.published_entries import PublishedEntry, parse_entries, parse
 from mtlab.studies.spec import StudySpec
 from mtlab.tracking.settings import plain_tracking
 
-FORMAT = 1
+FORMAT = 1  #: of `config.json`
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
     keys, rows = plan.study.keys, [cell.row for cell in plan.cells]
     baseline = next((cell.id for cell in plan.cells if cell.row.baseline), None)
     return {
-        "format": FORMAT,
+        "format": PLAN_FORMAT,
         "study": plan.study.name,
         "spec_file": str(plan.study.path.resolve()),
         "overrides": list(plan.study.overrides),

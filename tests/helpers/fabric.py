@@ -143,7 +143,7 @@ class Fabric:
             for seed in range(seeds)
         ]
         metrics = {"choose": "val/accuracy", "verdict": "test/accuracy", "report": []}
-        plan = {"format": 1, "study": "trial", "spec_file": "trial.yaml", "why": "Which is best?", "design": "grid"}
+        plan = {"study": "trial", "spec_file": "trial.yaml", "why": "Which is best?", "design": "grid"}
         plan |= {"baseline": baseline, "seeds": list(range(seeds)), "metrics": metrics, "test": "paired_t_examples"}
         plan |= {
             "directions": DIRECTIONS,

@@ -59,7 +59,6 @@ def make_plan(rows: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] = (0, 
     metrics = {"choose": "val/accuracy", "verdict": "test/accuracy", "report": []}
     directions = {"val/accuracy": "max", "test/accuracy": "max"}
     return {
-        "format": 1,
         "study": study,
         "spec_file": study,
         "overrides": [],

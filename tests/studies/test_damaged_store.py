@@ -17,6 +17,7 @@ from tiny_study import write_study
 from mtlab import checksums, files
 from mtlab.cli import main
 from mtlab.runs import manifest
+from mtlab.runs.checked_json import write_checked_json
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
@@ -196,6 +197,18 @@ def test_a_damaged_plan_stops_no_other_study_and_clean_sets_it_aside(store: Stor
     )
     assert "1 of 1" in call("clean", "--only", "store", "--yes")[2]
     assert call("status")[:2] == (0, "")
+
+
+def test_a_plan_of_another_version_is_told_and_written_anew(store: Store, call: Call) -> None:
+    path = store.study("demo") / "plan.json"
+    older = {key: value for key, value in store.plan("demo").items() if key != "seeds"} | {"format": 1}
+    write_checked_json(path, older)
+    problem = f"error: {path}: has format 1, this mtlab knows format 2: `mtlab plan FILE` writes it anew "
+    code, said, _ = call("report", "demo")
+    assert (code, said.startswith(problem), said.count("\n")) == (2, True, 0), said
+    assert call("plan", str(store.root.parent / "demo.yaml"))[0] == 0
+    assert store.plan("demo")["format"] == 2
+    assert call("report", "demo")[0] == 0
 
 
 def test_a_damaged_plan_leaves_the_name_to_its_file(store: Store, call: Call) -> None:

@@ -195,7 +195,7 @@ def test_a_name_belongs_to_one_file(store: Store, tmp_path: Path) -> None:
     first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
     folder = store.claim_study("demo", first, "name: demo\n")
     store.write_plan("demo", {"spec_file": str(first), "runs": []})
-    assert store.plan("demo") == {"format": 1, "spec_file": str(first), "runs": []}
+    assert store.plan("demo") == {"format": 2, "spec_file": str(first), "runs": []}
     assert (folder / "spec.yaml").read_text() == "name: demo\n"
     store.claim_study("demo", first, "name: demo\nseeds: 2\n")  # the same file, edited
     with pytest.raises(UserError, match="choose another name, or pass --replace") as caught:
