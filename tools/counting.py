@@ -27,7 +27,7 @@ BRIDGES = "shapes_medium_count_bridges"  #: its runs, and those of two more brid
 FAMILIES = ("count", "colour", "comparison", "existence", "shape", "spatial")
 #: The same questions and seeds.
 HARD = ("shapes_hard", "shapes_hard_rate", "shapes_hard_others", "shapes_hard_others_rate")
-AGAIN = ("shapes_hard_again",)  #: another draw and other seeds
+AGAIN = ("shapes_hard_again", "shapes_hard_again_level")  #: another draw and other seeds
 HARD_ROWS = (
     "static",
     "mean",
@@ -121,10 +121,17 @@ def hard_tests() -> Iterator[str]:
 
 
 def again_tests() -> Iterator[str]:
-    """Write rows on hard questions of the other draw less each other: in all, by family, without spatial, in area."""
-    for metric, scores in _scores(AGAIN).items():
+    """Write rows on hard questions of the other draw less each other: in all, by family, without spatial, in area.
+
+    Then `static` less level 4 over the seeds of both draws.
+    """
+    of = _scores(AGAIN)
+    for metric, scores in of.items():
         for one, other in combinations(scores, 2):
             yield f"{metric}, {less(scores, one, other)}"
+    first, second = _scores(HARD)[METRIC], of[METRIC]
+    both = {label: np.concatenate([first[label], second[label]]) for label in ("static", "image level 4")}
+    yield f"both draws, {less(both, 'static', 'image level 4')}"
 
 
 def _scores(studies: Sequence[str]) -> dict[str, Scores]:

@@ -66,6 +66,7 @@ SHIPPED = {
     "shapes_hard_others": (HARD, "CNN, hard shapes, other rows"),
     "shapes_hard_others_rate": (HARD, "CNN, hard shapes, other levels, higher rate"),
     "shapes_hard_again": (HARD, "CNN, hard shapes, another draw"),
+    "shapes_hard_again_level": (HARD, "CNN, hard shapes, another draw, one level"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "sweep_clipart_vit": ("results-tables.md#clip-art-on-a-vit", "ViT, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),

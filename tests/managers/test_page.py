@@ -104,6 +104,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "shapes_hard_others",
         "shapes_hard_others_rate",
         "shapes_hard_again",
+        "shapes_hard_again_level",
         "bridge_or_sum",
         "mmfuser_vit_again",
         "vit_until_decided",
@@ -181,6 +182,12 @@ def test_what_is_said_of_another_draw_is_what_its_command_prints() -> None:
         ("accuracy, bridge less bridge 1 3 4: +2.97 ± 2.39", "is 3.0 ± 2.4 (s) behind that on the top three"),
         ("without spatial, bridge less bridge 1 3 4: -1.03 ± 0.77", "it is 1.0 ± 0.8 (s) ahead"),
         ("count, bridge less bridge 1 3 4: -3.50 ± 1.26", "counts 3.5 ± 1.3 (s) better"),
+        ("accuracy, bridge less image level 4: +0.51 ± 3.08 (p = 0.67)", "0.5 ± 3.1 (s) behind (p = 0.67;"),
+        ("accuracy, bridge 1 3 4 less image level 4: -2.46 ± 4.03", "2.5 ± 4.0 (s) ahead, which"),
+        ("spatial, bridge 1 3 4 less image level 4: -25.52 ± 10.74", "in spatial relations (25.5 ± 10.7 (s))"),
+        ("count, static less image level 4: +6.25 ± 4.93", "counting (6.3 ± 4.9 (s)) and"),
+        ("comparison, static less image level 4: +9.91 ± 10.08", "comparison (9.9 ± 10.1 (s)) again"),
+        ("both draws, static less image level 4: +3.60 ± 1.84", "of both draws it is 3.6 ± 1.8 (s) behind"),
     )
 
 
