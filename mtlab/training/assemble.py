@@ -122,7 +122,10 @@ def assemble(
         text_tower=towers.get("text"),
         vision_tower=towers.get("vision"),
     )
-    loaded = () if initial is None else _load(model, initial, config["init_from"].get(NEW_MANAGERS, ()))
+    loaded: Collection[str] = ()
+    if initial is not None:
+        loaded, lines = load_initial_weights(model, initial, config["init_from"].get(NEW_MANAGERS, ()))
+        print(*lines, sep="\n", flush=True)
     if model.encoder.standardise:  # by the levels of towers and gates as they are now; what was loaded stays
         kept = {name: buffer.clone() for name, buffer in model.named_buffers() if name in loaded}
         calibrate(model, dataset, sources, seed)
@@ -146,17 +149,6 @@ def assemble(
         levels=model.encoder.levels,
         cut_texts=cut,
     )
-
-
-def _load(model: TaskModel, initial: Path, new_managers: Collection[Modality]) -> Collection[str]:
-    """Load the weights that a run starts from, print what was loaded, and return the names of these."""
-    lines = load_initial_weights(model, initial, new_managers)
-    while True:
-        try:
-            print(next(lines), flush=True)
-        except StopIteration as end:
-            loaded: Collection[str] = end.value
-            return loaded
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,10 @@ def find_checkpoint(init_from: Mapping[str, Any], parents: list[Mapping[str, Any
 @torch.no_grad()
 def load_initial_weights(
     model: VisionLanguageModel, path: Path, new_managers: Collection[Modality] = ()
-) -> Generator[str, None, frozenset[str]]:
-    """Load the weights with the same name and shape; yield log lines of what was loaded and what was not.
+) -> tuple[frozenset[str], list[str]]:
+    """Load the weights with the same name and shape.
 
-    Returns the names of those that were loaded.
+    Returns their names, and lines for the log: what was loaded and what was not.
 
     Args:
         model: that starts from them.
@@ -83,26 +83,29 @@ def load_initial_weights(
         )
     for name in fitting:
         own[name].copy_(loaded[name])
-    yield f"{len(fitting)} of the model's {len(own)} tensors are from {path}"
+    lines = [f"{len(fitting)} of the model's {len(own)} tensors are from {path}"]
     for name, tensor in own.items():
         if name in loaded and name not in fitting:
-            yield f"  kept {name}: {tuple(tensor.shape)} here, {tuple(loaded[name].shape)} there"
+            lines.append(f"  kept {name}: {tuple(tensor.shape)} here, {tuple(loaded[name].shape)} there")
     if left:
-        yield f"  left {len(left)} weights of the managers of {' and '.join(new_managers)}: they are of other levels"
+        managers = " and ".join(new_managers)
+        lines.append(f"  left {len(left)} weights of the managers of {managers}: they are of other levels")
     missing = [name for name in own if name not in loaded and not name.startswith(new)]
     if heads := [name for name in missing if name.startswith(HEADS)]:
-        yield f"  new: {len(heads)} weights of the task's own heads, such as {heads[0]}"
-    yield from (f"  kept {name}: not there" for name in missing if not name.startswith(HEADS))
+        lines.append(f"  new: {len(heads)} weights of the task's own heads, such as {heads[0]}")
+    lines += [f"  kept {name}: not there" for name in missing if not name.startswith(HEADS)]
     unused = [name for name in loaded if name not in own]
     if others := [name for name in unused if name.startswith(HEADS)]:
-        yield f"  left {len(others)} weights of another task's heads, such as {others[0]}"
+        lines.append(f"  left {len(others)} weights of another task's heads, such as {others[0]}")
     unused = [name for name in unused if not name.startswith(HEADS)]
     for kind in ("text", "vision"):
         trained = kind in model.towers and any(p.requires_grad for p in model.towers[kind].parameters())
-        if not trained:  # or not there at all, as its levels come from the cache
-            unused = yield from _skip_frozen(f"towers.{kind}.", kind, unused)
-    yield from (f"  left {name}: not in this model" for name in unused)
-    return frozenset(fitting)
+        frozen = [] if trained else [name for name in unused if name.startswith(f"towers.{kind}.")]
+        if frozen:  # or not there at all, as its levels come from the cache
+            unused = [name for name in unused if name not in frozen]
+            lines.append(f"  left {len(frozen)} weights of the {kind} tower: it is frozen, and comes from its own file")
+    lines += [f"  left {name}: not in this model" for name in unused]
+    return frozenset(fitting), lines
 
 
 def other_levels(parent: Mapping[str, Any], config: Mapping[str, Any]) -> list[Modality]:
@@ -140,15 +143,6 @@ def _of_managers(model: VisionLanguageModel, modalities: Collection[Modality]) -
     managers = [manager for (modality, _), manager in model.encoder.managers() if modality in modalities]
     found = [f"{name}." for name, module in model.named_modules() if any(module is each for each in managers)]
     return (*found, *(["encoder.level_embeddings"] if "image" in modalities else []))
-
-
-def _skip_frozen(prefix: str, kind: str, unused: list[str]) -> Generator[str, None, list[str]]:
-    """Yield one log line for a frozen tower's weights, which come from its own file; return the other names."""
-    other = [name for name in unused if not name.startswith(prefix)]
-    if len(other) < len(unused):
-        count = len(unused) - len(other)
-        yield f"  left {count} weights of the {kind} tower: it is frozen, and comes from its own file"
-    return other
 
 
 def trained_towers(path: Path) -> dict[str, int | None]:

@@ -127,10 +127,10 @@ def test_a_damaged_parent_is_refused(make_run: RunMaker) -> None:
     train(run)
     flip(run / BEST, 0.9)
     with pytest.raises(UserError, match=r"has changed since .*`mtlab clean --yes` sets"):
-        list(load_initial_weights(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
+        load_initial_weights(torch.nn.Linear(1, 1), run / BEST)  # type: ignore[arg-type]
     (run / BEST).unlink()
     with pytest.raises(UserError, match="is lost: `mtlab clean --yes` sets"):
-        list(load_initial_weights(torch.nn.Linear(1, 1), run / BEST))  # type: ignore[arg-type]
+        load_initial_weights(torch.nn.Linear(1, 1), run / BEST)  # type: ignore[arg-type]
 
 
 def test_a_finished_run_is_on_the_disk_before_it_is_called_finished(
