@@ -65,7 +65,7 @@ SHIPPED = {
     "shapes_hard_rate": (HARD, "CNN, hard shapes, higher rate"),
     "shapes_hard_others": (HARD, "CNN, hard shapes, other rows"),
     "shapes_hard_others_rate": (HARD, "CNN, hard shapes, other levels, higher rate"),
-    "shapes_hard_again": (HARD, "CNN, hard shapes, another draw"),
+    "shapes_hard_again": (HARD, "CNN, hard shapes, another draw (bridge at 2e-3, on 1 3 4 at 1e-3)"),
     "shapes_hard_again_level": (HARD, "CNN, hard shapes, another draw, one level"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "sweep_clipart_vit": ("results-tables.md#clip-art-on-a-vit", "ViT, retrieval of clip art"),

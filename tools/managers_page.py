@@ -48,11 +48,12 @@ authors' code.
 levels: a bridge then lacks levels, and one such layer did as well as three. With three, no manager is shown to be
 better than a [`bridge`](#bridge) whose levels are searched on validation data
 ([how](your-own-manager.md#4-is-it-better-than-a-bridge)) on questions that need different levels; on a ViT some are
-shown to be worse. On hard questions about shapes `static` is shown to be better than a bridge on the top three
-levels, and than one on 1, 3, 4, on two draws of pictures; `mean` is not told apart from it (CNN, one draw). In
-counting on medium ones `mean` and `static` are better than a bridge on the top three levels, and so is a bridge on
-1, 3, 4 (CNN). [`adaptive`](#adaptive) learned sooner than `static` on questions that need different levels, and was
-not shown to end higher. This comes from small models; [results.md](results.md) has the tables and the limits.
+shown to be worse. On hard questions about shapes, where no bridge's levels were searched, `static` is shown to be
+better than a bridge on the top three levels and one on 1, 3, 4, on two draws of pictures (CNN; on the first, one of
+four comparisons is not shown if all are corrected together); `mean` is not told apart from it (one draw). In counting
+on medium ones `mean` and `static` are better than a bridge on the top three levels, and so is a bridge on 1, 3, 4
+(CNN). [`adaptive`](#adaptive) learned sooner than `static` on questions that need different levels, and was not shown
+to end higher. This comes from small models; [results.md](results.md) has the tables and the limits.
 
 *Reads*: what a token's input depends on, by gradients, in a small model of {levels} levels and {layers} cross-modal
 layers with the default options; ● marks a level, or the output of a layer below, counted from the lowest. Of the
