@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 import recordings
 from browser import chromium, visit  # noqa: F401 - fixtures
+from fabric import Fabric
 
+from mtlab.report.page.study_page import study_page
 from mtlab.runs.results import write_result
+from mtlab.runs.store import Store
 
 Maker = Callable[..., dict[str, Any]]
 CELLS = ("last", "bridge", "adaptive")
 CONFIG = {"manager": {"name": "last"}, "data": {"name": "shapes", "train": 64, "val": 16, "test": 16}}
 
 
-@pytest.fixture
-def recorded_study(fabric) -> Maker:  # type: ignore[no-untyped-def]
+def recorded_in(fabric: Fabric) -> Maker:
     """Make the study `trial`: three variants of two seeds, with all that runs record; return its plan."""
 
     def make(labels: dict[str, str] | None = None, *, record: bool = True, **changes: Any) -> dict[str, Any]:
@@ -48,3 +50,23 @@ def recorded_study(fabric) -> Maker:  # type: ignore[no-untyped-def]
         return plan
 
     return make
+
+
+@pytest.fixture
+def recorded_study(fabric: Fabric) -> Maker:
+    """Make the study in the test's own store, see `recorded_in`."""
+    return recorded_in(fabric)
+
+
+@pytest.fixture(scope="module")
+def recorded_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the page of a finished study, one of whose labels looks like markup; tests read it only."""
+    folder = tmp_path_factory.mktemp("page")
+    fabric = Fabric(Store.open(folder / "runs", create=True))
+    label = '<b>adaptive</b><img src="http://outside.example/x.png" onerror="console.error(1)">'
+    plan = recorded_in(fabric)({"adaptive": label})
+    path = folder / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTLAB_CACHE", str(folder / "cache"))
+        path.write_text(study_page(fabric.store, plan), encoding="utf-8")
+    return path

@@ -16,15 +16,6 @@ from mtlab.report.page.study_page import study_page
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def file(fabric, recorded_study, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
-    """Write the page of a finished study, one of whose labels looks like markup."""
-    path = tmp_path / "report.html"
-    label = '<b>adaptive</b><img src="http://outside.example/x.png" onerror="console.error(1)">'
-    path.write_text(study_page(fabric.store, recorded_study({"adaptive": label})), encoding="utf-8")
-    return path
-
-
 def scrolled(page: Any) -> None:
     """Let all figures come into sight."""
     for section in page.query_selector_all(".gallery"):
@@ -36,9 +27,9 @@ def caption(page: Any, name: str) -> str:
     return str(page.inner_text(f"#{name} figcaption"))
 
 
-def test_all_figures_are_drawn_in_both_themes_at_any_width(visit: Callable[..., Any], file: Path) -> None:
+def test_all_figures_are_drawn_in_both_themes_at_any_width(visit: Callable[..., Any], recorded_file: Path) -> None:
     for width, dark in ((1100, False), (380, True)):
-        page = visit(file, width=width, dark=dark)
+        page = visit(recorded_file, width=width, dark=dark)
         scrolled(page)
         drawn = page.query_selector_all(".gallery[data-drawn=yes] .plot svg.main-svg")
         assert len(drawn) >= 14
@@ -49,8 +40,8 @@ def test_all_figures_are_drawn_in_both_themes_at_any_width(visit: Callable[..., 
         assert tick == ("rgb(163, 172, 184)" if dark else "rgb(89, 98, 110)")
 
 
-def test_selectors_and_the_switch_show_other_figures(visit: Callable[..., Any], file: Path) -> None:
-    page = visit(file)
+def test_selectors_and_the_switch_show_other_figures(visit: Callable[..., Any], recorded_file: Path) -> None:
+    page = visit(recorded_file)
     scrolled(page)
     before = caption(page, "aggregation")
     assert before.startswith("Contribution:")
@@ -67,8 +58,8 @@ def test_selectors_and_the_switch_show_other_figures(visit: Callable[..., Any], 
     assert page.text_content("#curves .ytitle") == "train/loss"
 
 
-def test_words_and_patches_tell_their_parts_to_mouse_and_keys(visit: Callable[..., Any], file: Path) -> None:
-    page = visit(file)
+def test_words_and_patches_tell_their_parts_to_mouse_and_keys(visit: Callable[..., Any], recorded_file: Path) -> None:
+    page = visit(recorded_file)
     page.select_option("#tokens [data-choice=run]", label="last, seed 0")
     assert page.inner_text("#tokens .told").startswith("what colour is the ring ? colour, val/0/0")
     words = page.query_selector_all("#tokens .words .token")
@@ -92,8 +83,8 @@ def test_words_and_patches_tell_their_parts_to_mouse_and_keys(visit: Callable[..
     assert page.get_attribute("#tokens .pair img", "src").startswith("data:image/png")
 
 
-def test_it_can_be_used_by_keyboard_alone(visit: Callable[..., Any], file: Path) -> None:
-    page = visit(file)
+def test_it_can_be_used_by_keyboard_alone(visit: Callable[..., Any], recorded_file: Path) -> None:
+    page = visit(recorded_file)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "To the content"
     seen = []
@@ -106,8 +97,8 @@ def test_it_can_be_used_by_keyboard_alone(visit: Callable[..., Any], file: Path)
     page.wait_for_function("() => document.querySelector('#cost figcaption').textContent.includes('FLOPs')")
 
 
-def test_on_paper_the_main_figures_are_there_and_light(visit: Callable[..., Any], file: Path) -> None:
-    page = visit(file, dark=True)
+def test_on_paper_the_main_figures_are_there_and_light(visit: Callable[..., Any], recorded_file: Path) -> None:
+    page = visit(recorded_file, dark=True)
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     sheet = [each for each in page.query_selector_all(".gallery") if each.is_visible()]
@@ -127,8 +118,8 @@ def test_a_study_without_anything_draws_nothing_and_says_so(fabric, visit: Calla
     assert "No result yet" in page.inner_text(".verdict")
 
 
-def test_no_figure_is_cut_in_a_narrow_window_or_on_paper(visit: Callable[..., Any], file: Path) -> None:
-    page = visit(file, width=380)
+def test_no_figure_is_cut_in_a_narrow_window_or_on_paper(visit: Callable[..., Any], recorded_file: Path) -> None:
+    page = visit(recorded_file, width=380)
     scrolled(page)
     cut = "[...document.querySelectorAll('figure > div')].filter(box => box.scrollWidth > box.clientWidth + 1).length"
     assert page.evaluate(cut) == 0
@@ -145,8 +136,8 @@ def test_no_figure_is_cut_in_a_narrow_window_or_on_paper(visit: Callable[..., An
     assert 2 <= len(sheets) <= 8
 
 
-def test_the_numbers_that_are_shown_are_saved(visit: Callable[..., Any], file: Path) -> None:
-    page = visit(file)
+def test_the_numbers_that_are_shown_are_saved(visit: Callable[..., Any], recorded_file: Path) -> None:
+    page = visit(recorded_file)
     scrolled(page)
     page.select_option("#curves [data-choice=lines]", "seeds")
     with page.expect_download() as download:
@@ -162,8 +153,10 @@ def test_the_numbers_that_are_shown_are_saved(visit: Callable[..., Any], file: P
     assert re.search(r'^mean and interval,"bridge, seed 1",[\d.]+,bridge,,$', saved, re.MULTILINE)
 
 
-def test_numbers_that_are_saved_name_their_panels_and_are_those_shown(visit: Callable[..., Any], file: Path) -> None:
-    page = visit(file, width=380)  # panels lie below one another
+def test_numbers_that_are_saved_name_their_panels_and_are_those_shown(
+    visit: Callable[..., Any], recorded_file: Path
+) -> None:
+    page = visit(recorded_file, width=380)  # panels lie below one another
     scrolled(page)
     saved = {}
     for name in ("aggregation", "by-family", "cost", "agreement"):
@@ -182,8 +175,8 @@ def test_numbers_that_are_saved_name_their_panels_and_are_those_shown(visit: Cal
     assert {row["name"] for row in saved["agreement"]} == {"chance", "two seeds", "mean of pairs of seeds"}
 
 
-def test_steps_may_be_logarithmic(visit: Callable[..., Any], file: Path) -> None:
-    page = visit(file)
+def test_steps_may_be_logarithmic(visit: Callable[..., Any], recorded_file: Path) -> None:
+    page = visit(recorded_file)
     scrolled(page)
     kind = "document.querySelector('#curves .plot').layout.xaxis.type"
     assert page.evaluate(kind) == "linear"
@@ -193,8 +186,8 @@ def test_steps_may_be_logarithmic(visit: Callable[..., Any], file: Path) -> None
     assert page.evaluate(kind) == "log"
 
 
-def test_disagreements_are_filtered_and_paged(visit: Callable[..., Any], file: Path) -> None:
-    page = visit(file)
+def test_disagreements_are_filtered_and_paged(visit: Callable[..., Any], recorded_file: Path) -> None:
+    page = visit(recorded_file)
     block = page.locator("#pairs details").first
     block.locator("summary").click()
     shown = block.locator("tbody tr:not([hidden])")
