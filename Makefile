@@ -30,8 +30,10 @@ quickstart: $(VENV)/.quickstart
 test: lint types
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" --durations=10
 
+# Slow tests wait for other processes much of their time: three workers for two cores.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) * 3 // 2)')
 test-all: lint types
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations=40
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=40
 	$(BIN)/python benchmarks/guard.py
 
 # TIMES and INPUTS: how often each fault is played, and how many bad inputs of each kind are made.
