@@ -31,7 +31,7 @@ test: lint types
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" --durations=10
 
 # Slow tests wait for other processes much of their time: three workers for two cores.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(len(getattr(os, "sched_getaffinity", lambda _: "1234")(0)) * 3 // 2)')
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 3 / 2)
 test-all: lint types
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=40
 	$(BIN)/python benchmarks/guard.py
