@@ -21,6 +21,8 @@ from mtlab.report.figures.render import write_figures
 from mtlab.statistics.intervals import mean_interval
 
 MANAGERS = ("static", "adaptive")
+#: what each picture of the results draws in one colour
+COLOURS = theme.assign_styles(("one level", "mean", "bridge", "static", "adaptive"))
 
 
 class Comparison(NamedTuple):

@@ -26,7 +26,7 @@ def plan(
     no_plugins: PluginsOption = False,
     replace: ReplaceOption = False,
 ) -> None:
-    """Expand a study: every run with its id, axis values, parents, state and cost. Starts nothing.
+    """Expand a study: each variant with its id, missing runs, size and cost; every run with --json. Starts nothing.
 
     The plan is written to the store. One with other settings (KEY=VALUE) is a trial, and changes nothing there.
     """
