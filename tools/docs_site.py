@@ -23,7 +23,7 @@ PICTURES = ("docs/*.svg", "docs/*.png")
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 #: Section of the site → its pages, in order.
 SECTIONS = {
-    "Start": "README docs/concepts docs/comparison examples/README",
+    "Start": "README docs/concepts docs/glossary docs/comparison examples/README",
     "What was found": "docs/results docs/results-tables docs/results-history analysis/README",
     "Compare": "docs/studies docs/seeds docs/statistics docs/sweeps docs/recording docs/figures docs/inspect "
     "docs/dashboard docs/terminal docs/mistakes",

@@ -23,7 +23,7 @@ from mtlab.files import as_user_error
 
 app = typer.Typer(
     name="mtlab",
-    help="Experiments and ablations on how a cross-modal encoder draws on the layers of uni-modal experts.",
+    help="Experiments and ablations on how a cross-modal encoder draws on the layers of its pre-trained encoders.",
     epilog="First steps: mtlab plan quickstart · mtlab run quickstart · mtlab report quickstart",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
