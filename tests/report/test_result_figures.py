@@ -173,6 +173,32 @@ def test_curves_go_as_far_as_all_runs_of_a_variant(study: Study) -> None:
     assert list(lines(figure, "bridge")[0].x) == [10, 20, 30, 40, 50]
     assert lines(figure, "bridge")[0].y[0] == pytest.approx(11)  # points
     assert "logged: val/accuracy" in words(curves.plot_curves(histories, "val/los"))
+    caption = figure.layout.meta["caption"]
+    assert "Drawn only at steps that all runs of the variant logged: last (to step 20 of 50)." in caption
+    assert "steps that all" not in curves.plot_curves(histories, seeds=True).layout.meta["caption"]
+    assert "steps that all" not in curves.plot_curves(study.histories).layout.meta["caption"]
+
+
+def test_curves_count_the_runs_that_logged_the_metric_and_name_what_is_not_drawn() -> None:
+    def history(*steps: int, metric: str = "val/accuracy") -> list[dict[str, float]]:
+        return [{"step": step, "seconds": 1.0, metric: 0.5} for step in steps]
+
+    begun = history(20, metric="train/loss")
+    found = {
+        StudyRun("a", 0, "a/s0"): history(100, 200),
+        StudyRun("a", 1, "a/s1"): begun,
+        StudyRun("b", 0, "b/s0"): history(100, 200),
+        StudyRun("b", 1, "b/s1"): history(160, 320),
+        StudyRun("c", 0, "c/s0"): begun,
+    }
+    caption = curves.plot_curves(found).layout.meta["caption"]
+    assert "n = 1 to 2 seeds a variant" in caption
+    assert "Without val/accuracy: c. Without a step that all runs of the variant logged: b." in caption
+    assert "Drawn only" not in caption
+    each = curves.plot_curves(found, seeds=True).layout.meta["caption"]
+    assert each.endswith("n = 1 to 2 seeds a variant; on validation data. Without val/accuracy: c.")
+    of_b = {run: rows for run, rows in found.items() if run.label == "b"}
+    assert "No variant has a step at which all its runs logged val/accuracy" in words(curves.plot_curves(of_b))
 
 
 # Tokens

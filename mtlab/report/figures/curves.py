@@ -66,11 +66,18 @@ def plot_curves(
                 shown += [value for _, values in runs.values() for value in values]
         title_text = "" if several else axis_title(name)
         figure.update_yaxes(range=_with_margin(metric_range(shown, name)), title_text=title_text, col=column)
+    logged = {run: history for run, history in found.items() if any(name in row for name in metrics for row in history)}
+    if not drawn and logged:
+        return theme.empty(title, f"No variant has a step at which all its runs logged {metric}.")
     if not drawn:
-        logged = ", ".join(logged_metrics(found)) or "nothing"
-        return theme.empty(title, f"No run has logged {metric} yet; logged: {logged}.")
+        return theme.empty(
+            title, f"No run has logged {metric} yet; logged: {', '.join(logged_metrics(found)) or 'nothing'}."
+        )
     figure.update_xaxes(title_text="step of training", **(_LOG if log else _LINEAR))
-    caption = _caption(found, metrics, seeds=seeds, smooth=smooth) + panels.hide_beyond_limit(figure, names)
+    caption = (
+        f"{_caption(logged, metrics, seeds=seeds, smooth=smooth)}{_left_out(found, metrics, seeds=seeds)}"
+        f"{panels.hide_beyond_limit(figure, names)}"
+    )
     return theme.finish(figure, title, caption, height=380)
 
 
@@ -167,6 +174,30 @@ def _align(curves: Sequence[tuple[list[int], list[float]]]) -> tuple[list[int], 
     by_step = [dict(zip(*curve, strict=True)) for curve in curves]
     values = np.array([[each[step] for step in steps] for each in by_step], dtype=float)
     return (steps, values) if steps else None
+
+
+def _left_out(found: Mapping[StudyRun, MetricHistory], metrics: Sequence[str], *, seeds: bool) -> str:
+    """Name the variants that are drawn in part or not at all, in sentences; empty without any."""
+    sentences: dict[str, None] = {}
+    for metric in metrics:
+        silent, apart, cut = [], [], []
+        for variant in panels.variant_labels(found):
+            curves = _curves(panels.runs_of(found, variant), metric, smooth=False).values()
+            steps = [set(steps) for steps, _ in curves]
+            every, shared = set().union(*steps), set.intersection(*steps) if steps else set()
+            if not every:
+                silent.append(variant)
+            elif not shared:
+                apart.append(variant)
+            elif shared != every:
+                end = f" (to step {max(shared):,} of {max(every):,})" if max(shared) < max(every) else ""
+                cut.append(f"{variant}{end}")
+        sentences[panels.list_without(silent, metric)] = None
+        if not seeds:
+            sentences[panels.list_without(apart, "a step that all runs of the variant logged")] = None
+            if cut:
+                sentences[f" Drawn only at steps that all runs of the variant logged: {', '.join(cut)}."] = None
+    return "".join(sentences)
 
 
 def _caption(found: Mapping[StudyRun, MetricHistory], metrics: Sequence[str], *, seeds: bool, smooth: bool) -> str:
