@@ -35,7 +35,6 @@ processor = BridgeTowerProcessor.from_pretrained("FOLDER")
 """
 FIGURE = "layers.png"
 OTHER_RUN = WeightsOrigin("weights of a checkpoint or of other runs", None)
-_PIPELINES = {"question_answering": "visual-question-answering"}  #: task → the hub's word for it
 
 
 def write_card(
@@ -88,7 +87,7 @@ def _lines(
     config, result = (store.config(run.run) or {})["config"], store.result(run.run) or {}
     report = build_report(store, plan)
     origins = _origins(config)
-    yield _front_matter(config, origins, whole=not left_out)
+    yield _front_matter(origins)
     yield f"# {plan['study']}: {run.label}, seed {run.seed}\n\n{plan['why']}\n"
     yield from _model(config, result)
     yield LOADING
@@ -127,12 +126,10 @@ def _model(config: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str
     yield f"| training | {result.get('steps')} steps of {config['train']['batch']} examples, {best} |\n"
 
 
-def _front_matter(config: Mapping[str, Any], origins: Mapping[str, WeightsOrigin | None], *, whole: bool) -> str:
-    """Return what the hub reads; of a folder without the task's head, not what it is for."""
+def _front_matter(origins: Mapping[str, WeightsOrigin | None]) -> str:
+    """Return what the hub reads."""
     known: dict[str, Any] = hub_licence([origin for origin in origins.values() if origin is not None])
     known |= {"library_name": "transformers", "tags": ["bridgetower", "vision-language", "mtlab"]}
-    if whole and (pipeline := _PIPELINES.get(config["task"]["name"])) is not None:
-        known["pipeline_tag"] = pipeline
     return f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n"
 
 
