@@ -49,4 +49,12 @@ def test_replaced_weights_tell_what_choosing_is_worth(study: Study) -> None:
     (other,) = [each for each in lines(figure, "another seed's") if not each.showlegend and each.y != (None,)]
     assert (other.x[0], other.y) == (pytest.approx(100 * (0.7 - 0.4)), (first.label,))
     assert not lines(figure, "another seed's", 1, 2)
+    assert (
+        "lowest to highest seed; uniform: n = 3 seeds a variant; alike for all tokens: n = 3 seeds a variant; "
+        "another seed's: n = 1 seed; over all validation examples."
+    ) in figure.layout.meta["caption"]
+    measured = {run: each for run, each in study.worths.items() if run.seed < 2}
+    silent = {run: dataclasses.replace(study.worths[run], uniform={}, token_mean={}) for run in study.worths}
+    caption = replaced_weights.plot_replaced_weights({**silent, **measured}).layout.meta["caption"]
+    assert "Mean over seeds, line: lowest to highest seed; n = 2 seeds a variant;" in caption
     assert "was not measured" in words(replaced_weights.plot_replaced_weights({}))

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from mtlab.recording.reader import MODALITIES, Modality, Worth
 from mtlab.report.figures import dots, panels, theme
+from mtlab.report.figures.metric_axes import metric_scale
 from mtlab.report.figures.theme import Style
 from mtlab.report.recordings import StudyRun
 from mtlab.units import in_points
@@ -18,12 +19,12 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
     title = "What it is worth to choose: other weights instead of those learned"
     names = panels.variant_labels(worths)
     metric = next((each.metric for each in worths.values()), "val/accuracy")
-    scale, unit = (100, ", points") if in_points(metric) else (1, "")
+    scale = metric_scale(metric)
     measured = [m for m in MODALITIES if any(each.without.get(m) or each.swapped for each in worths.values())]
     modalities = measured or list(MODALITIES)
-    figure = panels.make_panels([""], modalities, x=f"lost{unit}", shared_y="rows")
+    figure = panels.make_panels([""], modalities, x=f"lost{', points' if in_points(metric) else ''}", shared_y="rows")
     shown: list[str] = []
-    legend: dict[str, str] = {}
+    counted: dict[str, dict[StudyRun, Worth]] = {}
     for column, modality in enumerate(modalities, 1):
         for variant in names:
             style = theme.find_style(styles, variant, names)
@@ -31,8 +32,8 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
                 losses = _losses(panels.runs_of(worths, variant), value, modality, scale)
                 if not losses:
                     continue
-                figure.add_traces(_traces(variant, name, symbol, losses, style), 1, column)
-                legend[name] = symbol
+                figure.add_traces(_traces(variant, name, symbol, list(losses.values()), style), 1, column)
+                counted.setdefault(name, {}).update({run: worths[run] for run in losses})
                 shown += [variant] if variant not in shown else []
     if not shown:
         return theme.empty(
@@ -40,8 +41,8 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
             "It was not measured. `mtlab intervene RUN` measures it; `record.interventions: true` does so in runs to "
             "come. Managers that are no mixture have no weights to replace.",
         )
-    for name, symbol in legend.items():
-        figure.add_trace(panels.legend_entry(name, theme.NEUTRAL, symbol), row=1, col=1)
+    for name in counted:
+        figure.add_trace(panels.legend_entry(name, theme.NEUTRAL, _SYMBOLS[name]), row=1, col=1)
     figure.add_vline(x=0, line_width=1, line_dash="dot")
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=[theme.axis_label(name) for name in shown][::-1]
@@ -50,10 +51,20 @@ def plot_replaced_weights(worths: Mapping[StudyRun, Worth], styles: Mapping[str,
     caption = (
         f"{metric} less that with all weights of a modality replaced: by uniform ones, by their mean over the tokens "
         "of each example, by those of a model of another seed (`mtlab intervene --swap`). At 0, the choice is worth "
-        f"nothing, or there is none. {panels.describe_means(worths, 'line: lowest to highest seed')}; over all "
-        f"validation examples.{panels.list_without(silent, 'measurements')}"
+        f"nothing, or there is none. {_describe_means(counted)}; over all validation examples."
+        f"{panels.list_without(silent, 'measurements')}"
     )
     return theme.finish(figure, title, caption, height=160 + dots.lines_height(shown, 34))
+
+
+def _describe_means(counted: Mapping[str, Mapping[StudyRun, Worth]]) -> str:
+    """Say of how many seeds means are shown, for each kind of mark where they have not the same runs."""
+    spread, kinds = "line: lowest to highest seed", list(counted.values())
+    every = {run: worth for found in kinds for run, worth in found.items()}
+    if len(panels.variant_labels(every)) == len(every) or all(len(found) == len(every) for found in kinds):
+        return panels.describe_means(every, spread)
+    seeds = "; ".join(f"{name}: {panels.describe_seeds(found)}" for name, found in counted.items())
+    return f"Mean over seeds, {spread}; {seeds}"
 
 
 def _swapped(worth: Worth, modality: Modality) -> float | None:
@@ -71,9 +82,11 @@ _VALUES: tuple[Callable[[Worth, Modality], float | None], ...] = (
 
 def _losses(
     runs: Mapping[StudyRun, Worth], value: Callable[[Worth, Modality], float | None], modality: Modality, scale: float
-) -> list[float]:
-    found = [(each.undisturbed, value(each, modality)) for each in runs.values()]
-    return [scale * (whole - other) for whole, other in found if whole is not None and other is not None]
+) -> dict[StudyRun, float]:
+    found = {run: (each.undisturbed, value(each, modality)) for run, each in runs.items()}
+    return {
+        run: scale * (whole - other) for run, (whole, other) in found.items() if whole is not None and other is not None
+    }
 
 
 def _traces(variant: str, name: str, symbol: str, losses: list[float], style: Style) -> list[go.Scatter]:
