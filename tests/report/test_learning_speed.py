@@ -199,6 +199,19 @@ def test_nothing_learns(fabric: Fabric) -> None:
     assert found.speed.target is None
     assert "no variant ends better" in speed_table.speed_caption(found)
     assert "| steps to" not in found.to_markdown()
+    caption = figures.plot_speed(found).layout.meta["caption"]
+    assert "Dotted line" not in caption
+    assert "riangle" not in caption
+
+
+def test_captions_explain_only_what_single_runs_have(fabric: Fabric) -> None:
+    found = report(fabric, {"bridge": ((0.2, 0.4, 0.5, 0.6),), "static": ((0.2, 0.7, 0.9, 0.9),)}, reach=50)
+    caption = figures.plot_speed(found).layout.meta["caption"]
+    assert "Steps to 50.0 (set by report.reach): the first validation that found it; validated every" in caption
+    assert caption.endswith("Dotted line: end of training.")
+    assert not [
+        words for words in ("mean over seeds", "interval", "ot within", "riangle", "Small dots") if words in caption
+    ]
 
 
 def test_runs_without_curves_have_no_speed(four: Fabric) -> None:
@@ -218,4 +231,9 @@ def test_the_figure_shows_every_seed_and_marks_those_that_never_got_there(fabric
     assert list(reached.x) == [600]
     assert list(never.x) == [800, 800]
     assert never.text == ("2 of 3",)
+    assert figure.layout.meta["caption"].endswith(
+        "geometric mean over seeds of the first validation that found it, with its 95% interval; validated every 200 "
+        "steps. Not within: runs that never got there. Small dots: single seeds. Dotted line: end of training, where "
+        "longer intervals are cut. Open triangles: not within."
+    )
     assert [each.marker.symbol for each in named["bridge", "x2"]] == [never.marker.symbol]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
@@ -42,11 +42,21 @@ def plot_speed(report: StudyReport, styles: Mapping[str, Style] | None = None) -
             figure.add_vline(x=length, line_width=1, line_dash="dot", row=1, col=2)
         figure.update_xaxes(range=[0, 1.04 * max(lengths)], row=1, col=2)
     dots.label_lines(figure, [row.label for row in rows])
-    several = max(len(row.areas) for row in rows) > 1
-    dotted = "Dotted line: end of training, where longer intervals are cut; open triangles: not within."
-    marks = f"{'Small dots: single seeds. ' if several else ''}{dotted}"
-    caption = f"{speed_table.speed_caption(report, marks=False)} {marks}"
+    caption = " ".join(
+        [speed_table.speed_caption(report, marks=False), *_explain_marks(rows, target=bool(speed.target))]
+    )
     return theme.finish(figure, title, caption, height=110 + dots.lines_height([row.label for row in rows]))
+
+
+def _explain_marks(rows: Sequence[SpeedRow], *, target: bool) -> Iterator[str]:
+    """Explain the marks that are drawn."""
+    if any(len(row.areas) > 1 for row in rows):
+        yield "Small dots: single seeds."
+    if target:
+        several = any(row.reached is not None and len(row.reached.by_seed) > 1 for row in rows)
+        yield f"Dotted line: end of training{', where longer intervals are cut' if several else ''}."
+    if target and any(row.reached is not None and row.reached.censored for row in rows):
+        yield "Open triangles: not within."
 
 
 def _areas(row: SpeedRow, place: int, style: Style, metric: str) -> list[go.Scatter]:

@@ -84,11 +84,15 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
     if speed.target is None:
         sentences.append(f"No steps to a target: {speed.why_no_target}.")
     else:
+        first = "the first validation that found it"
+        several = any(row.reached is not None and len(row.reached.by_seed) > 1 for row in speed.rows)
+        found = f"geometric mean over seeds of {first}, with its {level} interval" if several else first
         sentences.append(
             f"Steps to {numbers.format_score(speed.target.value, speed.metric)}{_origin(speed.target, speed.metric)}: "
-            f"geometric mean over seeds of the first validation that found it, with its {level} interval; validated "
-            f"every {every} steps. Not within: runs that never got there."
+            f"{found}; validated every {every} steps."
         )
+        if any(row.reached is not None and row.reached.censored for row in speed.rows):
+            sentences.append("Not within: runs that never got there.")
     return " ".join(sentences)
 
 
