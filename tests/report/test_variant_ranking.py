@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -125,6 +126,13 @@ def test_the_figure_has_a_bar_for_each_group(four):
     ranking = ranked(four, four.plan(CELLS))
     bars = [trace for trace in plot_ranking(ranking).data if trace.xaxis == "x2"]
     assert [tuple(bar.y) for bar in bars] == list(ranking.groups) == [(0,), (1, 2), (3,)]
+
+
+def test_a_figure_of_many_variants_has_low_lines(four):
+    ranking = ranked(four, four.plan(CELLS))
+    lines = [replace(one, row=replace(one.row, label=f"v{at}")) for at, one in enumerate(ranking.variants * 7)]
+    heights = [plot_ranking(replace(ranking, variants=lines[:n])).layout.meta["height"] for n in (4, 10, 11, 28)]
+    assert heights == [130 + 4 * 38, 130 + 10 * 38, 130 + 11 * 24, 130 + 28 * 24]
 
 
 def test_the_command_prints_and_writes_it(four, monkeypatch, capsys, tmp_path):

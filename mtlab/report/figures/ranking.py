@@ -15,6 +15,9 @@ from mtlab.report.formats.ranking_table import caption
 from mtlab.statistics.letter_display import letter
 from mtlab.units import in_points
 
+FEW = 10  #: variants with lines of the usual height
+LOW_LINE = 24  #: pixels of a line for each of more variants: no dots of single seeds lie below their means
+
 
 def plot_ranking(ranking: Ranking, styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Plot means and intervals in the order of the ranking, and beside them a bar over the variants of each group."""
@@ -40,7 +43,8 @@ def plot_ranking(ranking: Ranking, styles: Mapping[str, Style] | None = None) ->
         tickvals=list(range(len(ticks))), ticktext=ticks, range=[-0.7, len(ticks) - 0.3], showgrid=False, row=1, col=2
     )
     dots.label_lines(figure, names)
-    return theme.finish(figure, title, caption(ranking), height=130 + dots.lines_height(names))
+    least = LOW_LINE if len(names) > FEW else dots.LINE_HEIGHT
+    return theme.finish(figure, title, caption(ranking), height=130 + dots.lines_height(names, least))
 
 
 def _bar(at: int, group: tuple[int, ...], labels: list[str]) -> go.Scatter:
