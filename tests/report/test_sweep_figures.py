@@ -93,6 +93,7 @@ def test_the_best_so_far_never_falls_and_ends_at_the_best(searched: Callable[[st
         assert known[-1] == pytest.approx(100 * each.best.values[0])  # type: ignore[union-attr]
         assert len(line.x) == len(each.trials) == len(done.x) + len(pruned.x)
     assert "Trials: " in figure.layout.meta["caption"]
+    assert (figure.layout.xaxis.dtick, figure.layout.xaxis.tickformat) == (1, "d")  # no trial 0.2
 
 
 def test_importances_name_their_evaluator_and_sum_to_one(searched: Callable[[str], Searched]) -> None:

@@ -12,6 +12,8 @@ from mtlab.report.figures.sweep import search_trials
 from mtlab.report.figures.theme import Style, with_opacity
 from mtlab.sweeps.stored import StoredSearch
 
+FEW = 12  #: trials that have a tick each; more have whole numbers anyhow
+
 
 def plot_best_so_far(searches: Sequence[StoredSearch], styles: Mapping[str, Style] | None = None) -> go.Figure:
     """Plot the best value so far of each variant, and its trials as points: crosses were pruned."""
@@ -61,6 +63,8 @@ def plot_best_so_far(searches: Sequence[StoredSearch], styles: Mapping[str, Styl
                     hovertemplate="%{fullData.name}, trial %{x}: %{y:.4g}<extra></extra>",
                 )
             )
+    few = max(len(found.trials) for found in searches) <= FEW
+    figure.update_xaxes(tickformat="d", dtick=1 if few else None)
     counts = search_trials.describe_trial_counts(searches)
     caption = (
         f"Lines: the best value of all trials so far. Points: single trials; crosses were stopped early and stand at "
