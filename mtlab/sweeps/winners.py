@@ -54,8 +54,58 @@ def winners(searches: Sequence[StoredSearch], retrain: str = "best") -> list[Win
     return chosen
 
 
+def group_winners(plan: Mapping[str, Any], chosen: Sequence[Winner]) -> dict[str, list[Winner]]:
+    """Group winners into the rows of their ablation, by label: those with the same settings are one row."""
+    groups: list[list[Winner]] = []
+    shared = plan["recipe"]["set"]
+    for winner in chosen:
+        for group in groups:  # the cells of equal settings differ where a version was raised between the searches
+            if winner.cell == group[0].cell or winner.settings(shared) == group[0].settings(shared):
+                group.append(winner)
+                break
+        else:
+            groups.append([winner])
+    return {" = ".join(winner.label for winner in group): group for group in groups}
+
+
+def describe_groups(rows: Mapping[str, Sequence[Winner]]) -> list[str]:
+    """Say of each row with several winners whose they are, and which comparisons that leaves out."""
+    told = [
+        f"{' and '.join(winner.label for winner in group)} won with the same settings: they are one row"
+        for group in rows.values()
+        if len(group) > 1
+    ]
+    compared = _compared(rows)
+    left_out = [
+        f"{label} is not compared with {target}: a row is compared with one other"
+        for label, targets in _targets(rows).items()
+        for target in dict.fromkeys(targets)
+        if compared is not None and target not in (label, compared[label])
+    ]
+    return [*told, *left_out]
+
+
+def _targets(rows: Mapping[str, Sequence[Winner]]) -> dict[str, list[str | None]]:
+    """Return the rows that the winners of each row would be compared with; None: that variant has several winners."""
+    row_of = {winner.label: label for label, group in rows.items() for winner in group}
+    return {label: [row_of.get(winner.variant["compare_to"]) for winner in group] for label, group in rows.items()}
+
+
+def _compared(rows: Mapping[str, Sequence[Winner]]) -> dict[str, str] | None:
+    """Return the row that each is compared with, itself for a baseline; None where nothing can be compared."""
+    targets = _targets(rows)
+    if any(target is None for each in targets.values() for target in each):
+        return None
+    found: dict[str, str] = {}
+    for label, each in targets.items():
+        others = [target for target in each if target is not None and target != label]
+        needed = label in each and any(label in theirs for other, theirs in targets.items() if other != label)
+        found[label] = label if needed or not others else others[0]
+    return found
+
+
 def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: str, final: FinalRules) -> dict[str, Any]:
-    """Return the ablation of winners: one axis, on which each is a value with all of its settings.
+    """Return the ablation of winners: one axis, whose values are their settings in full; see `group_winners`.
 
     Args:
         plan: the sweep's stored plan.
@@ -64,27 +114,31 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
         final: its seeds and its evaluation data.
 
     """
-    given = plan["recipe"]
+    given, rows = plan["recipe"], group_winners(plan, chosen)
+    firsts, compared = [group[0] for group in rows.values()], _compared(rows)
     folder = Path(given["plugin_folder"])  # of the sweep's file
     shared = _starting_from(given["set"], folder)
-    written = [_starting_from(winner.settings(given["set"]), folder) for winner in chosen]
-    touched = dict.fromkeys(path for winner in chosen for path in {**winner.variant["settings"], **winner.params})
+    written = [_starting_from(winner.settings(given["set"]), folder) for winner in firsts]
+    touched = dict.fromkeys(path for winner in firsts for path in {**winner.variant["settings"], **winner.params})
     paths = list(dict.fromkeys(node if (node := path.partition(".")[0]) in NODES else whole(path) for path in touched))
     paths = [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
     columns = {
-        path: [_setting(each, winner, path) for each, winner in zip(written, chosen, strict=True)] for path in paths
+        path: [_setting(each, winner, path) for each, winner in zip(written, firsts, strict=True)] for path in paths
     }
-    labels = [winner.label for winner in chosen]
-    against = [winner.variant["compare_to"] for winner in chosen]
+    against = list((compared or {}).values())
+    nothing = compared is None or all(label == target for label, target in compared.items())
+    seeds = final.study_seeds
+    if final.sequential is not None and nothing:  # there is nothing to decide
+        seeds = list(final.sequential.seeds[: final.sequential.min])
     verdict = verdict_of_winners(final, given["metrics"]["verdict"])
     study = {
         "kind": "ablation",
         "name": name,
         "why": f"{plan['why']} Tuned against tuned, after the sweep {plan['study']}.".strip(),
         "set": _without(shared, paths),
-        "axes": {AXIS: {"zip": columns, "labels": labels}},
-        "baseline": {AXIS: against[0] if len(set(against)) == 1 else against} if set(against) <= set(labels) else None,
-        "seeds": final.study_seeds,
+        "axes": {AXIS: {"zip": columns, "labels": list(rows)}},
+        "baseline": {AXIS: against[0] if len(set(against)) == 1 else against} if against else None,
+        "seeds": seeds,
         "metrics": given["metrics"] | {"verdict": verdict},
         "report": given["report"],
     }
@@ -116,11 +170,12 @@ def to_yaml(study: Mapping[str, Any], plan: Mapping[str, Any], chosen: Sequence[
     """Write the ablation as YAML, with a comment on its origin."""
     trials = ", ".join(f"{winner.label} trial {winner.number}" for winner in chosen)
     head = f"# The tuned variants of the sweep {plan['study']} ({trials}), on seeds that no trial has used.\n"
-    return head + yaml.dump(study)
+    notes = "".join(f"# {line}.\n" for line in describe_groups(group_winners(plan, chosen)))
+    return head + notes + yaml.dump(study)
 
 
-def write_final_study(sweep: str, final: FinalRules, store: Store) -> Path:
-    """Write the ablation of a stored sweep's winners into its folder; return the file.
+def write_final_study(sweep: str, final: FinalRules, store: Store) -> tuple[Path, list[str]]:
+    """Write the ablation of a stored sweep's winners into its folder; return the file, and see `describe_groups`.
 
     Raises:
         UserError: a variant has no finished trial that keeps all constraints.
@@ -132,7 +187,7 @@ def write_final_study(sweep: str, final: FinalRules, store: Store) -> Path:
     path = store.study(sweep) / FINAL_FILE
     study = winners_study(plan, chosen, name=final_name(sweep), final=final)
     write_text(path, to_yaml(study, plan, chosen))
-    return path
+    return path, describe_groups(group_winners(plan, chosen))
 
 
 def _setting(written: Mapping[str, Any], winner: Winner, path: str) -> Any:

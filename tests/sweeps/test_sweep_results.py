@@ -55,12 +55,12 @@ def described(opened: Opened) -> sweep_report.SweepReport:
         return sweep_report.build_sweep_report(opened.store, plan, found)
 
 
-def winning(opened: Opened, folder: Path, name: str = "x", retrain: str = "best") -> Path:
+def winning(opened: Opened, folder: Path, name: str = "x", retrain: str = "best", seeds: Any = 3) -> Path:
     plan = opened.store.plan("hunt")
     with reading(opened.store, plan) as (_, found):
         chosen = winners(found, retrain)
     path = folder / f"{name}.yaml"
-    path.write_text(to_yaml(winners_study(plan, chosen, name=name, final=FinalRules(seeds=3)), plan, chosen))
+    path.write_text(to_yaml(winners_study(plan, chosen, name=name, final=FinalRules(seeds=seeds)), plan, chosen))
     return path
 
 
@@ -94,6 +94,24 @@ def test_winners_of_a_grid_are_compared_as_the_cells_of_an_ablation(tmp_path: Pa
         "static · cross_layers 2": "bridge · cross_layers 2",
     }
     assert [row.baseline for row in described(opened).rows] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("first", ["", "bridge, "])
+def test_variants_that_win_with_the_same_settings_are_one_row(tmp_path: Path, first: str) -> None:
+    text = f"over: {{manager: [{first}static, {{name: static, weight: scalar, label: scalar}}]}}"
+    start = (
+        "manager.weight: scalar, manager.start: uniform, manager.temperature: 1.0, manager.noise: 0.0, train.lr: 1e-3"
+    )
+    text += (
+        f"\nbaseline: {{manager: {'bridge' if first else 'static'}}}\nstart_from: {{{start}}}\nbudget: {{trials: 1}}"
+    )
+    opened = searched(tmp_path, f"{text}\nspace: {{manager: default, train.lr: {{choice: [1e-3, 2e-3]}}}}")
+    path = winning(opened, tmp_path, seeds={"until": "decided", "min": 2, "max": 4})
+    assert "# static and scalar won with the same settings: they are one row.\n" in path.read_text()
+    made = make_plan(read_study(path), free)
+    rows = [(cell.row.label, cell.row.compare_to) for cell in made.cells]
+    assert rows == ([("bridge", None), ("static = scalar", 0)] if first else [("static = scalar", None)])
+    assert len(made.study.seeds) == (4 if first else 2), "of one row nothing is to be decided"
 
 
 def test_a_winner_keeps_a_searched_null(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def best(
     from mtlab.runs.store import NAME, NAME_RULE, Store, store_root
     from mtlab.sweeps.spec import FinalRules
     from mtlab.sweeps.stored import check_is_sweep, open_sweep
-    from mtlab.sweeps.winners import to_yaml, winners, winners_study
+    from mtlab.sweeps.winners import describe_groups, group_winners, to_yaml, winners, winners_study
 
     opened = Store.open(store_root(store))
     stored = opened.plan(stored_sweep_name(file, opened))
@@ -65,6 +65,8 @@ def best(
     if as_ is not None:
         study = winners_study(stored, chosen, name=as_.stem, final=final)
         write_text(as_, to_yaml(study, stored, chosen))
+        for note in describe_groups(group_winners(stored, chosen)):
+            typer.echo(f"note: {note}", err=True)
         typer.echo(f"written to {as_}", err=as_json)
         if stored["recipe"]["plugins"]:
             folder = stored["recipe"]["plugin_folder"]

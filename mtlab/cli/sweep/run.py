@@ -145,10 +145,12 @@ def _retrain(
     final = prepared.sweep.final
     assert final is not None
     try:
-        path = write_final_study(prepared.sweep.name, final, store)
+        path, notes = write_final_study(prepared.sweep.name, final, store)
     except UserError as error:
         typer.echo(f"nothing is retrained: {error}", err=True)
         return 1
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
     typer.echo(f"retraining the best of each variant on {final.seeds_words}: {path}")
     study = StudyCommand(
         file=str(path),
