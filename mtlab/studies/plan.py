@@ -72,11 +72,13 @@ def make_plan(study: StudySpec, price: CostFunction = cell_cost) -> Plan:
     """
     cells = make_cells(study, price)
     refuse_duplicates(study, cells)
+    cells = _compared_with_others(cells)
     check_metrics(study, cells, study.keys.metrics.verdict)
     _refuse_uneven(study, cells)
     if study.sequential is not None and all(cell.row.compare_to is None or _is_blind(cell) for cell in cells):
         raise study.error(
-            "nothing is compared, so nothing can be decided: add `baseline` (axis → value), or variants that see both",
+            "nothing is compared, so nothing can be decided: add `baseline` (axis → value), or variants that see both "
+            "and are other cells than it",
             "seeds.until",
         )
     known = parse_entries(study, [cell.row for cell in cells])
@@ -101,8 +103,11 @@ def with_asked_seeds(plan: Plan, seeds_of: Mapping[str, int]) -> Plan:
     """
     seeds, rules = plan.study.seeds, plan.study.sequential
     least = len(seeds) if rules is None else rules.min
-    runs = [run for cell in plan.cells for run in runs_of([cell], seeds[: seeds_of.get(cell.id, least)])]
-    return replace(plan, runs=tuple({run.id: run for run in runs}.values()))
+    asked: dict[str, Run] = {}
+    for cell in plan.cells:
+        for run in runs_of([cell], seeds[: seeds_of.get(cell.id, least)]):
+            asked.setdefault(run.id, run)  # of two rows that are one cell, the first gives the label
+    return replace(plan, runs=tuple(asked.values()))
 
 
 def runs_of(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[Run, ...]:
@@ -296,6 +301,19 @@ def refuse_duplicates(study: StudySpec, cells: Sequence[Cell]) -> None:
                 f"{other.row.label!r} and {cell.row.label!r} are the same cell: they differ in nothing that counts"
             )
             raise study.error(problem, "axes")
+
+
+def _compared_with_others(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Compare no row with itself: at equal steps and at equal FLOPs one may be the same cell as its baseline."""
+    found = []
+    for cell in cells:
+        against = None if cell.row.compare_to is None else cells[cell.row.compare_to]
+        if against is not None and against.id == cell.id:
+            note = f"the same cell as {against.row.label}: not compared"
+            found.append(replace(cell, row=replace(cell.row, compare_to=None, note=note)))
+        else:
+            found.append(cell)
+    return tuple(found)
 
 
 def _labels_but_length(cell: Cell) -> dict[str, str]:

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from mtlab.errors import UserError
+from mtlab.runs.store import Store
+from mtlab.studies.looks import planned_pairs
 from mtlab.studies.plan import Plan, make_plan, to_json
+from mtlab.studies.plan_status import asked_plan
 from mtlab.studies.spec import read_study
 
 STUDY = """
@@ -18,15 +21,15 @@ set:
   data: {name: shapes, train: 64, val: 16, test: 16}
   model: {width: 16, heads: 2, cross_layers: 1}
   train: {batch: 8}
-baseline: {manager: bridge}
-seeds: 2
 """
+COMPARED = "baseline: {manager: bridge}\nseeds: 2\n"
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Any:
     def make(text: str) -> Plan:
-        (tmp_path / "study.yaml").write_text(f"{STUDY}{text}\n")
+        missing = [line for line in COMPARED.splitlines() if line.partition(" ")[0] not in text]
+        (tmp_path / "study.yaml").write_text("\n".join([STUDY, text, *missing, ""]))
         return make_plan(read_study(tmp_path / "study.yaml"))
 
     return make
@@ -67,6 +70,22 @@ def test_flops_that_one_variant_needs_for_the_steps_are_one_cell_run_once(plan: 
     assert plan(f"{axis(flops)}\nbudget: {{max_runs: 6}}").runs
     with pytest.raises(UserError, match="6 runs"):
         plan(f"{axis(flops)}\nbudget: {{max_runs: 5}}")
+
+
+def test_a_row_that_is_the_same_cell_as_its_baseline_is_not_compared_with_itself(plan: Any, tmp_path: Path) -> None:
+    flops = next(run["cost"]["flops"] for run in to_json(plan(axis(1e8)))["runs"] if "bridge" in run["label"])
+    baseline = "baseline: {manager: bridge, train.length: equal steps}"
+    data = to_json(plan(f"{axis(flops)}\n{baseline}"))
+    first, same, *_ = data["rows"]
+    assert same["cell"] == first["cell"]
+    assert (same["compare_to"], same["note"]) == (None, "the same cell as bridge · length equal steps: not compared")
+    assert len(planned_pairs(data)) == 2, "the other manager at both lengths"
+    until = "seeds: {until: decided, min: 2, max: 3}"
+    sequential = plan(f"{axis(flops)}\n{baseline}\n{until}")
+    asked, _ = asked_plan(sequential, Store.open(tmp_path / "runs", create=True))
+    assert {run.cell.row.label for run in asked.runs if run.cell.id == first["cell"]} == {first["label"]}
+    with pytest.raises(UserError, match=r"seeds\.until: nothing is compared"):
+        plan(f"{axis(flops).replace(', static', '')}\n{baseline}\n{until}")
 
 
 def test_other_twins_are_refused_still(plan: Any) -> None:
