@@ -1,8 +1,8 @@
 """Composing a YAML file with its bases and the overrides of the command line.
 
 Precedence, lowest first: defaults, `base` from left to right, the file itself, the command line. Mappings merge, lists
-replace. Two things are replaced whole, as half of one makes no sense with half of another: a node whose `name`
-changes, and `train.length`.
+replace. Two things are replaced whole, as half of one makes no sense with half of another: what has a `name` that
+changes, or of `init_from` another study or checkpoint, and `train.length`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from mtlab.config import yaml
 from mtlab.config.conditions import CONDITIONS, spell_out
 from mtlab.config.credentials import find_credentials
-from mtlab.config.schema import NAMED, TWO_TOWERS, WHOLE
+from mtlab.config.schema import NAMED, NAMED_BY, UNNAMED, WHOLE
 from mtlab.errors import UserError, nearest
 
 COMMAND_LINE = "command line"  #: stands for the file of an override
@@ -174,22 +174,32 @@ def _names_first(overrides: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     for key, value in given:
         if lengths and key.startswith("set.train.length.") and value is None and key not in lengths:
             continue
-        place, node = len(ordered), key.removesuffix(".name")
-        if node in {f"set.{each}" for each in NAMED} and _gives_name(node, key, value):
+        place, node = len(ordered), _named_node(key, value)
+        if node is not None:
             below = [at for at, (other, _) in enumerate(ordered) if other == node or other.startswith(f"{node}.")]
-            naming = [at for at in below if _gives_name(node, *ordered[at])]
+            naming = [at for at in below if _named_node(*ordered[at]) == node]
             place = next((at for at in below if at > max(naming, default=-1)), place)
         if isinstance(value, Mapping) and key == node and place < len(ordered):  # its options stay where they are
-            ordered.insert(place, (f"{node}.name", value["name"]))
+            for name in _name(node.removeprefix("set."), value):
+                ordered.insert(place, (f"{node}.{name}", value[name]))
             place = len(ordered)
         ordered.insert(place, (key, value))
     return ordered
 
 
-def _gives_name(node: str, key: str, value: Any) -> bool:
-    """Return whether an override of a node, or of what is in it, names the node."""
-    named = isinstance(value, str) or (isinstance(value, Mapping) and "name" in value)
-    return key == f"{node}.name" or (key == node and named)
+def _named_node(key: str, value: Any) -> str | None:
+    """Return the node that an override of it, or of what is in it, names; None if it names none."""
+    above, _, last = key.rpartition(".")
+    if last in NAMED_BY.get(above.removeprefix("set."), ()):
+        return above
+    names = NAMED_BY.get(key.removeprefix("set."), ())
+    named = any(name in value for name in names) if isinstance(value, Mapping) else "name" in names
+    return key if named and isinstance(value, str | Mapping) else None
+
+
+def _name(setting: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what names a node, and with what its options go; nothing where it has none."""
+    return {key: node[key] for key in NAMED_BY.get(setting, ()) if key in node}
 
 
 def _nest_override(data: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -319,7 +329,7 @@ def _merge_in(
         if setting in NAMED and isinstance(value, str) and dotted != setting:
             value = {"name": value}  # noqa: PLW2901 - the short form of a node
         old = low.get(key)
-        if setting in NAMED and isinstance(old, str) and isinstance(value, Mapping):
+        if "name" in NAMED_BY.get(setting, ()) and isinstance(old, str) and isinstance(value, Mapping):
             old = low[key] = {"name": old}
         elif prefix in ("axes", "over", "space") and isinstance(value, Mapping):
             old = low[key] = _of_kind(old, value)
@@ -348,10 +358,10 @@ def _of_kind(old: Any, new: Mapping[str, Any]) -> Any:
 def _replaces(setting: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     if setting in WHOLE:
         return True
-    if setting not in NAMED or "name" not in new:
+    if not (named := _name(setting, new)):
         return False
-    unnamed = TWO_TOWERS if setting == "model" else new["name"]
-    return bool(new["name"] != old.get("name", unnamed))
+    unnamed = {"name": UNNAMED[setting]} if setting in UNNAMED else named
+    return named != (_name(setting, old) or unnamed)
 
 
 def nest(path: str, value: Any) -> dict[str, Any]:

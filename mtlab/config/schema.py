@@ -22,6 +22,12 @@ NODES = ("manager", "text", "vision", "task", "data")  #: `{name: …, options�
 NAMED = (*NODES, "model")  #: sections whose name may be written alone, and whose options go with it
 WHOLE = ("train.length",)  #: mappings that replace, never merge
 TWO_TOWERS, MULTIMODAL = "two_towers", "mllm"  #: names of the section `model`; the first is the default
+#: What has options that go with its name, keys of a study or sweep included → the keys that name it.
+NAMED_BY: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys((*NAMED, "train.augment", "sampler", "pruner", "launcher"), ("name",)),
+    "init_from": ("study", "checkpoint"),
+}
+UNNAMED: Mapping[str, str] = {"model": TWO_TOWERS, "sampler": "tpe"}  #: the names of those that need none
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.config.check import check_config, to_plain
 from mtlab.config.options import option
+from mtlab.config.schema import UNNAMED
 from mtlab.errors import UserError, missing_extra, nearest
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def parse_sampler(given: Any, *, objectives: int) -> Sampler:
             take so many objectives.
 
     """
-    name, options = _parse("sampler", SAMPLERS, given, default="tpe")
+    name, options = _parse("sampler", SAMPLERS, given, default=UNNAMED["sampler"])
     if name == "cmaes" and find_spec("cmaes") is None:
         raise missing_extra("cmaes", "cmaes", of="the sampler cmaes")
     if name == "cmaes" and objectives > 1:

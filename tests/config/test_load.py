@@ -92,6 +92,18 @@ def test_an_override_that_names_a_node_wipes_none_of_its_options(tmp_path: Path)
     assert compose(path, options).data["set"]["manager"] == {"name": "sparse", "temperature": 3}
     again = compose(path, ["train.length.steps=3", "train.length.steps="]).data["set"]["train"]
     assert again["length"] == {"steps": None}
+    cluster = ["study.launcher.partition=p", "study.launcher.name=slurm"]
+    parent = ["study.init_from.seed=1", "study.init_from.study=A"]
+    path.write_text("name: s\nlauncher: {name: local, at_once: 2}\ninit_from: {study: B, match: x}")
+    for given in (
+        cluster,
+        cluster[::-1],
+        [cluster[0], "study.launcher=slurm"],
+        [cluster[0], "study.launcher={name: slurm}"],
+    ):
+        assert compose(path, given).data["launcher"] == {"name": "slurm", "partition": "p"}
+    for given in (parent, parent[::-1], [parent[0], "study.init_from={study: A}"]):
+        assert compose(path, given).data["init_from"] == {"study": "A", "seed": 1}
     whole = "vision={name: tiny_cnn, image_size: 32}"  # the last one wins, as it has options of its own
     assert compose(path, ["vision.image_size=64", whole]).data["set"]["vision"]["image_size"] == 32
 
@@ -116,6 +128,34 @@ def test_what_merges_and_what_is_replaced_whole() -> None:
     assert merge(low, {"manager": {"name": "bridge"}})["manager"] == {"name": "bridge"}
     assert merge(low, {"train": {"length": {"flops": 1e9}}})["train"] == {"length": {"flops": 1e9}, "lr": 1}
     assert low["manager"] == {"name": "static", "weight": "scalar"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "both"),
+    [
+        ("sampler: {name: tpe, n_startup_trials: 3}", "sampler: {name: gp}", {"name": "gp"}),
+        ("sampler: {n_startup_trials: 3}", "sampler: {name: gp}", {"name": "gp"}),
+        ("sampler: {n_startup_trials: 3}", "sampler: {name: tpe}", {"name": "tpe", "n_startup_trials": 3}),
+        ("pruner: {name: median, n_min_trials: 3}", "pruner: {name: hyperband}", {"name": "hyperband"}),
+        ("launcher: {name: slurm, partition: p}", "launcher: {name: local}", {"name": "local"}),
+        ("launcher: slurm", "launcher: {partition: p}", {"name": "slurm", "partition": "p"}),
+        ("init_from: {study: A, match: x}", "init_from: {study: B}", {"study": "B"}),
+        ("init_from: {study: A, match: x}", "init_from: {checkpoint: c}", {"checkpoint": "c"}),
+        ("init_from: {study: A, match: x}", "init_from: {seed: 1}", {"study": "A", "match": "x", "seed": 1}),
+    ],
+)
+def test_options_go_with_their_name_outside_of_the_nodes_too(low: str, high: str, both: object, tmp_path: Path) -> None:
+    write(tmp_path, low=low, study=f"base: low\n{high}")
+    assert list(compose(tmp_path / "study.yaml").data.values()) == [both]
+
+
+def test_another_transform_of_images_starts_anew() -> None:
+    low = {"train": {"augment": {"name": "clip_randaug", "level": 4}}}
+    assert merge(low, {"train": {"augment": {"name": "blip_randaug"}}})["train"] == {
+        "augment": {"name": "blip_randaug"}
+    }
+    same = merge(low, {"train": {"augment": {"name": "clip_randaug", "draws": 1}}})
+    assert same["train"]["augment"] == {"name": "clip_randaug", "level": 4, "draws": 1}
 
 
 def test_a_circle_of_bases_is_told(tmp_path: Path) -> None:
