@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mtlab.config.check import hints
 from mtlab.config.nodes import lookup_entry, lookup_options
+from mtlab.config.options import option_of
 from mtlab.config.registry import Entry, Registry
-from mtlab.config.schema import MODELS, NODES, RunConfig
+from mtlab.config.schema import MODELS, NAMED, NODES, RunConfig
 
 
 def registry(node: str) -> Registry[Any]:
@@ -56,27 +57,38 @@ def node_options(node: str, config: Mapping[str, Any]) -> Any:
 
 def known_paths() -> set[str]:
     """Return every dotted path that some cell can have: sections, nodes, and the options of all registered classes."""
-    paths: set[str] = set()
+    return {path for path, _ in _settings()}
+
+
+def paths_without_effect() -> set[str]:
+    """Return the dotted paths of settings that can change no result, so that they are no part of a cell's id."""
+    settings = [*_settings()]
+    return {path for path, effect in settings if not effect} - {path for path, effect in settings if effect}
+
+
+def _settings() -> Iterator[tuple[str, bool]]:
+    """Yield each path that some cell can have, and whether the setting can change a result."""
     for field in dataclasses.fields(RunConfig):
-        paths.add(field.name)
+        effect = option_of(field).identity
+        yield field.name, effect
+        schemas: list[Any]
         if field.name in NODES:
-            paths.add(f"{field.name}.name")
-            for entry in registry(field.name):
-                paths |= {f"{field.name}.{option}" for option in _option_paths(entry.config)}
+            schemas = [entry.config for entry in registry(field.name)]
         elif field.name == "model":
-            paths |= {f"model.{option}" for schema in MODELS.values() for option in ("name", *_option_paths(schema))}
+            schemas = [*MODELS.values()]
         else:
             hint = hints(RunConfig)[field.name]
-            if dataclasses.is_dataclass(hint):
-                paths |= {f"{field.name}.{option}" for option in _option_paths(hint)}
-    return paths
+            schemas = [hint] if dataclasses.is_dataclass(hint) else []
+        if field.name in NAMED:
+            yield f"{field.name}.name", effect
+        for schema in schemas:
+            yield from _options(schema, field.name, effect=effect)
 
 
-def _option_paths(schema: Any) -> set[str]:
-    paths: set[str] = set()
+def _options(schema: Any, above: str, *, effect: bool) -> Iterator[tuple[str, bool]]:
     types = hints(schema)
     for field in dataclasses.fields(schema):
-        paths.add(field.name)
+        path, changes = f"{above}.{field.name}", effect and option_of(field).identity
+        yield path, changes
         if dataclasses.is_dataclass(types[field.name]):
-            paths |= {f"{field.name}.{inner}" for inner in _option_paths(types[field.name])}
-    return paths
+            yield from _options(types[field.name], path, effect=changes)

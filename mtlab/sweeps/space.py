@@ -10,8 +10,9 @@ A choice may be any value of a configuration; Optuna is given its label where it
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ from mtlab.config.conditions import CONDITIONS
 from mtlab.config.hashing import canonical_json
 from mtlab.errors import UserError, place_errors
 from mtlab.managers.search_space import ends
-from mtlab.studies.axes import equal, holds, parse_condition, plain_label
+from mtlab.studies.axes import equal, holds, lookup, parse_condition, plain_label, with_settings
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -189,16 +190,38 @@ def parse_space(given: Any) -> dict[str, Any]:
     return found
 
 
-def overlap(path: str, other: str) -> bool:
-    """Are two paths the same, or one within the other?"""
-    return path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
-
-
 def encode_point(space: Mapping[str, SearchParameter], values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Encode the values of a point, path by path, see `SearchParameter.encode`."""
     for path, value in values.items():
         with place_errors(key=path):
             yield path, space[path].encode(value)
+
+
+def default_point(
+    space: Iterable[SearchParameter],
+    config: Mapping[str, Any],
+    resolve: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> tuple[dict[str, Any], list[str]]:
+    """Encode the settings that a resolved configuration has; also say which lie outside of their range.
+
+    A choice is what gives the setting its value once it is resolved: `static` may stand for a node with its defaults.
+    """
+    point: dict[str, Any] = {}
+    problems: list[str] = []
+    for each in space:
+        value = lookup(config, each.path)
+        if value is None and None not in each.values:
+            continue
+        for choice in each.values if each.kind == "choice" else ():
+            with contextlib.suppress(UserError):  # it does not go with the other settings
+                if lookup(resolve(with_settings(config, {each.path: choice})), each.path) == value:
+                    value = choice
+                    break
+        try:
+            point[each.path] = each.encode(value)
+        except UserError as error:
+            problems.append(f"{each.path} {error.problem}")
+    return point, problems
 
 
 def _family(value: Any) -> str:

@@ -5,7 +5,7 @@ Errors that a search would meet later are raised at plan time: each end of a ran
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,25 +14,24 @@ from mtlab.errors import UserError, nearest
 from mtlab.resolution.checks import processes_problem
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.resolution.metrics import direction, direction_problem, family_problem, is_metric, list_metrics
-from mtlab.resolution.nodes import known_paths, node_entry
-from mtlab.resolution.resolve import resolve_cell
+from mtlab.resolution.nodes import known_paths, node_entry, paths_without_effect
+from mtlab.resolution.resolve import resolve, resolve_cell
 from mtlab.runs.results import is_test
-from mtlab.studies.axes import holds, lookup, plain_label, scope, with_settings
+from mtlab.studies.axes import holds, plain_label, scope, with_settings
 from mtlab.studies.cell_cost import CostFunction, cell_cost
-from mtlab.studies.cell_rules import narrowed, one_by_one, overwritten
+from mtlab.studies.cell_rules import narrowed, one_by_one, overwritten, touches
 from mtlab.studies.cells import Cell, ParentStudies, make_cell, make_cells
 from mtlab.studies.expand import StudyRow, shared_settings
 from mtlab.studies.plan import Plan, check_metrics, refuse_duplicates, runs_of, uneven_problem
 from mtlab.studies.seeds import parse_seeds
 from mtlab.studies.spec import RunLimits
-from mtlab.sweeps.space import DEFAULT, SearchParameter, encode_point, overlap, parse_parameter
+from mtlab.sweeps.space import DEFAULT, SearchParameter, default_point, encode_point, parse_parameter
 from mtlab.sweeps.spec import Objective, Sweep, rules_to_json, verdict_of_winners
 
 UNSEARCHED = {
     "metrics": "metrics decide what is compared: they cannot be searched",
     "data": "the data decide what is measured: they cannot be searched",
     "task.name": "the task decides what is measured: it cannot be searched",
-    "record": "it changes no result: there is nothing to search",
 }
 
 
@@ -162,7 +161,7 @@ def _no_family(metric: str, cells: Sequence[Cell]) -> str | None:
 
 
 def _check_paths(sweep: Sweep) -> None:
-    known = known_paths()
+    known, without_effect = known_paths(), paths_without_effect()
 
     def check(path: str, key: str) -> None:
         if path == "seed":
@@ -177,6 +176,8 @@ def _check_paths(sweep: Sweep) -> None:
         for unsearched, why in UNSEARCHED.items():
             if path == unsearched or path.startswith(f"{unsearched}."):
                 raise sweep.error(why, key)
+        if path in without_effect:
+            raise sweep.error("it changes no result: there is nothing to search", key)
         inner = next((other for other in earlier if other.startswith(f"{path}.")), None)
         if inner is not None and written != DEFAULT:  # which leaves out what is searched already
             raise sweep.error(f"replaces {inner}, which is searched before it: put {path} first", key)
@@ -216,7 +217,7 @@ def _decides(path: str, sweep: Sweep, condition: str) -> bool:
     """Can a parameter at `path` change the setting that a condition refers to?"""
     if sweep.space[path] == DEFAULT:
         return condition.startswith("manager.") and condition != "manager.name"
-    return overlap(condition, scope(path))
+    return touches(condition, scope(path))
 
 
 def _refuse_set(sweep: Sweep) -> None:
@@ -234,7 +235,7 @@ def _space(sweep: Sweep, cell: Cell) -> tuple[SearchParameter, ...]:
     listed = [each for written in sweep.space.values() for each in (own if written == DEFAULT else [written])]
     found: list[SearchParameter] = []
     for each in listed:
-        searched = {path for path in each.conditions if any(overlap(path, scope(other.path)) for other in found)}
+        searched = {path for path in each.conditions if any(touches(path, scope(other.path)) for other in found)}
         if not _possible(each, searched, cell.row.config):
             continue
         if not each.own:
@@ -321,8 +322,8 @@ def _refuse_uneven(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -
         return
     if cell.parent is not None and (problem := uneven_problem(processes, cell.parent)):
         raise sweep.error(f"{problem}, from which {cell.row.label} starts", "resources.processes")
-    deciding = [each for each in space if any(overlap(each.path, path) for path in ("train.batch", "task"))]
-    drawn = next((each for each in deciding if overlap(each.path, "train.batch") and not each.conditions), None)
+    deciding = [each for each in space if any(touches(each.path, path) for path in ("train.batch", "task"))]
+    drawn = next((each for each in deciding if touches(each.path, "train.batch") and not each.conditions), None)
     # Where a batch size is drawn, the variant's own is never used.
     if drawn is None and (problem := processes_problem(processes, cell.config)):
         raise sweep.error(f"{problem} ({cell.row.label})", "resources.processes")
@@ -344,7 +345,7 @@ def _enabled(sweep: Sweep, cell: Cell, each: SearchParameter, earlier: Sequence[
     """Return the variant's settings, changed so that the conditions of a parameter are met."""
     candidates: list[Mapping[str, Any]] = [cell.row.config]
     for other in earlier:
-        if any(overlap(path, scope(other.path)) for path in each.conditions):
+        if any(touches(path, scope(other.path)) for path in each.conditions):
             changed = [with_settings(config, {other.path: value}) for config in candidates for value in other.values]
             candidates += [config for config in map(_filled, changed) if config is not None]
     for config in candidates:
@@ -375,7 +376,9 @@ def _points(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -> tuple
     by_path = {each.path: each for each in space}
     for index, point in enumerate(sweep.start_from):
         if point == DEFAULT:
-            points.append(dict(_default_point(cell, space, remarks)))
+            found, problems = default_point(space, cell.row.config, resolve)
+            points.append(found)
+            remarks += [f"{cell.row.label}: start_from default: {each}; it is drawn" for each in problems]
             continue
         try:
             given = {path: value for path, value in point.items() if path in by_path}
@@ -384,15 +387,3 @@ def _points(sweep: Sweep, cell: Cell, space: Sequence[SearchParameter]) -> tuple
             key = f"start_from[{index}]" if isinstance(sweep.keys.start_from, list) else "start_from"
             raise sweep.error(error.problem, f"{key}.{error.key}") from None
     return tuple(points), tuple(remarks)
-
-
-def _default_point(cell: Cell, space: Sequence[SearchParameter], remarks: list[str]) -> Iterator[tuple[str, Any]]:
-    """Encode the variant's own settings; what lies outside of its range is left to the sampler."""
-    for each in space:
-        value = lookup(cell.row.config, each.path)
-        if value is None and None not in each.values:
-            continue
-        try:
-            yield each.path, each.encode(value)
-        except UserError as error:
-            remarks.append(f"{cell.row.label}: start_from default: {each.path} {error.problem}; it is drawn")

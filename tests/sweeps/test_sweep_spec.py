@@ -224,6 +224,10 @@ BAD = {
     f"{LR}\nconstraints: {{cost/params: 5}}": "constraints.cost/params: expected {max: …} or {min: …}, found 5",
     f"{LR}\nconstraints: {{cost/param: {{max: 5}}}}": "constraints.cost/param: its task has no such metric",
     f"{LR}\nconstraints: {{cost/params: {{max: 5, min: 6}}}}": "constraints.cost/params: nothing is ≤ 5 and ≥ 6",
+    **{
+        f"space: {{{path}: {{choice: [1, 2]}}}}": f"space.{path}: it changes no result: there is nothing to search"
+        for path in ("record", "record.examples", "train.threads", "train.micro_batch", "train.device", "cache.levels")
+    },
     # Seeds, sampler, pruner, budget, start points
     f"{LR}\nseeds: 0": "seeds.n: 0 is out of range: must be at least 1",
     f"{LR}\nseeds: [0, 1]": "seeds: expected a number or {n, reduce}",
@@ -315,6 +319,21 @@ def test_what_a_start_point_cannot_take_over_is_drawn_and_told(tmp_path: Path) -
     (variant,) = prepared(tmp_path, text).variants
     assert variant.start_points == ({"train.warmup": 0.1},)
     assert variant.remarks == ("base: start_from default: train.lr 0.001 lies outside of 0.01 to 0.1; it is drawn",)
+
+
+def test_a_start_point_finds_the_default_among_nodes_and_lengths(tmp_path: Path) -> None:
+    manager, further = "{name: adaptive, weight: vector}", "{name: adaptive, weight: scalar}"
+    lengths = "train.length: {choice: [{steps: 10}, {steps: 6}]}, vision.layers: {choice: [top2, all]}"
+    for written, name in ((manager, "name adaptive, weight vector"), ("adaptive", "adaptive")):
+        space = f"space: {{manager: {{choice: [static, {further}, {written}]}}, {lengths}}}"
+        (variant,) = prepared(tmp_path, f"{space}\nstart_from: default").variants
+        assert variant.remarks == ()
+        assert variant.start_points == ({"manager": name, "train.length": "steps 6", "vision.layers": "all"},)
+    (lacking,) = prepared(
+        tmp_path, f"space: {{manager: {{choice: [static, {further}]}}}}\nstart_from: default"
+    ).variants
+    assert lacking.start_points == ({},)
+    assert lacking.remarks[0].startswith("base: start_from default: manager name adaptive, weight vector")
 
 
 def test_a_base_may_have_conditions_for_variants_that_this_file_leaves_out(tmp_path: Path) -> None:
