@@ -11,6 +11,7 @@ from mtlab.errors import nearest
 from mtlab.resolution.metrics import is_metric
 from mtlab.resolution.nodes import known_paths
 from mtlab.studies.axes import has_value
+from mtlab.studies.cell_rules import narrowed
 from mtlab.studies.expand import StudyRow
 from mtlab.studies.spec import StudySpec
 from mtlab.units import in_points
@@ -61,16 +62,18 @@ def parse_entries(study: StudySpec, rows: Sequence[StudyRow]) -> tuple[Published
         return ()
     if not isinstance(given, list):
         raise study.error(f"expected metric → value, or a list of entries, found {given!r}", "published")
-    found = tuple(_entry(study, rows, entry, f"published[{index}]") for index, entry in enumerate(given))
-    for index, result in enumerate(found):
-        for other in found[:index]:
+    parsed = [_entry(study, rows, entry, f"published[{index}]") for index, entry in enumerate(given)]
+    found = {index: entry for index, entry in enumerate(parsed) if entry is not None}
+    for index, result in found.items():
+        for other in (found[earlier] for earlier in found if earlier < index):
             twice = sorted({*result.values, *result.also} & {*other.values, *other.also})
             if (result.row, result.label, result.source) == (other.row, other.label, other.source) and twice:
                 raise study.error(f"{twice[0]} of {result.label!r} is given twice", f"published[{index}]")
-    return found
+    return tuple(found.values())
 
 
-def _entry(study: StudySpec, rows: Sequence[StudyRow], entry: Any, key: str) -> PublishedEntry:
+def _entry(study: StudySpec, rows: Sequence[StudyRow], entry: Any, key: str) -> PublishedEntry | None:
+    """Return one entry; None if the command line leaves out, or splits, the row that it is of."""
     if not isinstance(entry, Mapping):
         raise study.error(f"expected {{match or label, metrics, source}}, found {entry!r}", key)
     metrics = [name for name in entry if "/" in name]
@@ -82,6 +85,8 @@ def _entry(study: StudySpec, rows: Sequence[StudyRow], entry: Any, key: str) -> 
     if ("match" in entry) == ("label" in entry):
         raise study.error("needs one of match (a row of this study), label (a method that is none)", key)
     row = _matched(study, rows, entry["match"], f"{key}.match") if "match" in entry else None
+    if "match" in entry and row is None:
+        return None
     label = rows[row].label if row is not None else _line(study, entry["label"], f"{key}.label")
     if row is None and label in [each.label for each in rows]:
         raise study.error(f"{label!r} is a row of this study: name it by match", f"{key}.label")
@@ -103,21 +108,28 @@ def _entry(study: StudySpec, rows: Sequence[StudyRow], entry: Any, key: str) -> 
     )
 
 
-def _matched(study: StudySpec, rows: Sequence[StudyRow], wanted: Any, key: str) -> int:
-    """Return the index of the one row with this label, or with these values of axes and settings."""
+def _matched(study: StudySpec, rows: Sequence[StudyRow], wanted: Any, key: str) -> int | None:
+    """Return the index of the one row with this label, or with these values of axes and settings.
+
+    None if it is another number of rows, and the command line changes which there are.
+    """
     if isinstance(wanted, str):
         labels = [row.label for row in rows]
+        if wanted not in labels and narrowed(study, ()):
+            return None
         if wanted not in labels:
             raise study.error(f"no row is called {wanted!r}; {nearest(wanted, labels)}", key)
         return labels.index(wanted)
     if not isinstance(wanted, Mapping) or not wanted:
         raise study.error(f"expected a row's label, or axis → value, found {wanted!r}", key)
+    found = [index for index, row in enumerate(rows) if all(_has(rows, row, *item) for item in wanted.items())]
+    if len(found) != 1 and narrowed(study, wanted):
+        return None
     axes = {axis for row in rows for axis in row.values}
     known = known_paths()
     for name in wanted:
         if name not in axes and name not in known:
             raise study.error(f"neither an axis nor a setting; {nearest(name, axes | known)}", f"{key}.{name}")
-    found = [index for index, row in enumerate(rows) if all(_has(rows, row, *item) for item in wanted.items())]
     if len(found) != 1:
         candidates = ", ".join(repr(rows[index].label) for index in found or range(len(rows)))
         problem = (

@@ -81,6 +81,27 @@ def test_what_is_published_changes_no_run_and_the_plan_says_of_which_cell_it_is(
 
 
 @pytest.mark.parametrize(
+    "override",
+    [
+        "study.axes.manager=[last, {name: static, label: vector, weight: vector}]",  # leaves the row out
+        "study.axes.train.lr=[1e-3, 2e-3]",  # makes two rows of each
+        "study.exclude=[{manager: scalar}]",
+    ],
+)
+def test_a_row_that_the_command_line_leaves_out_or_splits_has_no_published_result(
+    tmp_path: Path, override: str
+) -> None:
+    for match in ("scalar · cross_layers 1", "{manager: scalar, model.cross_layers: 1}"):
+        entry = f"{{match: {match}, test/accuracy: 1, source: x}}"
+        (tmp_path / "study.yaml").write_text(
+            f"{STUDY}published: [{entry}, {{label: A, test/accuracy: 2, source: y}}]\n"
+        )
+        for overrides, labels in (([override], ["A"]), ([], ["scalar · cross_layers 1", "A"])):
+            study = read_study(tmp_path / "study.yaml", overrides)
+            assert [found.label for found in parse_entries(study, expand(study))] == labels
+
+
+@pytest.mark.parametrize(
     ("published", "told"),
     [
         ("74", "published: expected metric → value, or a list of entries, found 74"),
