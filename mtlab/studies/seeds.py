@@ -46,6 +46,13 @@ class SequentialSeeds:
         return tuple(range(self.first, self.first + self.max))
 
 
+def seed_count(given: Any) -> int | None:
+    """Return a number of seeds, which may be written as 1e1; None if it is no whole number."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not float(given).is_integer():
+        return None
+    return int(given)
+
+
 def parse_seeds(given: Any) -> tuple[tuple[int, ...], SequentialSeeds | None]:
     """Parse the key: the seeds, and where they are as many as needed, the rules.
 
@@ -56,14 +63,12 @@ def parse_seeds(given: Any) -> tuple[tuple[int, ...], SequentialSeeds | None]:
     if isinstance(given, Mapping):
         rules = _sequential(given)
         return rules.seeds, rules
-    if isinstance(given, float) and given.is_integer():  # 1e1
-        given = int(given)
-    if isinstance(given, int) and not isinstance(given, bool):
-        if given < 1:
-            raise UserError(f"{given} seeds: at least 1 is needed", key="seeds")
-        if given > MOST:
-            raise UserError(f"{given} seeds: at most {MOST} can be asked for; a list names certain ones", key="seeds")
-        return tuple(range(given)), None
+    if (count := seed_count(given)) is not None:
+        if count < 1:
+            raise UserError(f"{count} seeds: at least 1 is needed", key="seeds")
+        if count > MOST:
+            raise UserError(f"{count} seeds: at most {MOST} can be asked for; a list names certain ones", key="seeds")
+        return tuple(range(count)), None
     if not isinstance(given, list) or not given:
         raise UserError(f"expected a number, a list of numbers, or {{until: {UNTIL}, …}}; found {given!r}", key="seeds")
     known: set[int] = set()

@@ -22,7 +22,7 @@ from mtlab.config.options import option
 from mtlab.config.schema import Mode
 from mtlab.errors import UserError, nearest
 from mtlab.runs.results import is_test
-from mtlab.studies.seeds import MOST, UNTIL, SequentialSeeds, equivalence_margin, parse_seeds
+from mtlab.studies.seeds import MOST, UNTIL, SequentialSeeds, equivalence_margin, parse_seeds, seed_count
 from mtlab.studies.spec import Metrics, ReportRules, Resources, StudyKeys, StudySpec, check_places, make_study
 from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
 from mtlab.sweeps.space import DEFAULT, parse_space
@@ -237,9 +237,9 @@ def _as_ablation(source: ComposedFile, data: Mapping[str, Any], seeds: int, over
 def _seeds(given: Any) -> SeedRules:
     if isinstance(given, Mapping):
         return check_config(SeedRules, given)
-    if isinstance(given, bool) or not isinstance(given, int):
+    if (count := seed_count(given)) is None:
         raise UserError(f"expected a number or {{n, reduce}}, found {given!r}")
-    return check_config(SeedRules, {"n": given})
+    return check_config(SeedRules, {"n": count})
 
 
 def _final(source: ComposedFile, given: Any) -> FinalRules | None:
@@ -249,10 +249,12 @@ def _final(source: ComposedFile, given: Any) -> FinalRules | None:
         raise source.error(f"expected none or {{retrain, seeds, evaluate}}, found {given!r}", "finally")
     final = _read_key(source, "finally", lambda: check_config(FinalRules, given))
     if not isinstance(final.seeds, Mapping):
-        if isinstance(final.seeds, bool) or not isinstance(final.seeds, int) or not 1 <= final.seeds <= MOST:
+        count = seed_count(final.seeds)
+        if count is None or not 1 <= count <= MOST:
             problem = f"expected a number from 1 to {MOST:,}, or {{until: {UNTIL}, …}}, found {final.seeds!r}"
             raise source.error(problem, "finally.seeds")
-    elif _read_key(source, "finally", lambda: parse_seeds(final.study_seeds))[0][0] < FIRST_FINAL_SEED:
+        return dataclasses.replace(final, seeds=count)
+    if _read_key(source, "finally", lambda: parse_seeds(final.study_seeds))[0][0] < FIRST_FINAL_SEED:
         raise source.error(f"fresh seeds start at {FIRST_FINAL_SEED}", "finally.seeds.first")
     return final
 

@@ -378,6 +378,12 @@ def test_a_space_reads_as_it_is_written(tmp_path: Path) -> None:
         assert plain_label(each.to_json())
 
 
+def test_numbers_of_seeds_are_written_as_in_a_study(tmp_path: Path) -> None:
+    sweep = prepared(tmp_path, f"{LR}\nseeds: 1e1\nfinally: {{seeds: 1e1}}").sweep
+    assert sweep.final is not None
+    assert (sweep.seeds.n, sweep.final.study_seeds) == (10, [*range(1000, 1010)])
+
+
 def test_steps_are_the_numbers_that_one_would_write() -> None:
     """0.1 × 3 is 0.30000000000000004 in floats, and so would be another cell."""
     drawn = parse_parameter("train.weight_decay", {"float": [0.0, 0.7], "step": 0.1})
