@@ -103,7 +103,10 @@ def _checked(node: Mapping[str, Any]) -> Settings:
     with place_errors(key="launcher"):
         settings = check_config(LAUNCHERS[str(node["name"])], node)
     if isinstance(settings, SlurmSettings):
-        for key in settings.extra:
+        for key, value in settings.extra.items():
+            if value is not None and value is not True and (value is False or not isinstance(value, str | int | float)):
+                problem = f"expected a text, a number, or true for an option without a value; found {value!r}"
+                raise UserError(problem, key=f"launcher.extra.{key}")
             if key.replace("_", "-") in RESERVED_OPTIONS:
                 instead = RESERVED_OPTIONS[key.replace("_", "-")]
                 advice = f": say {instead}" if instead else ""
@@ -166,7 +169,7 @@ def slurm_options(settings: SlurmSettings, resources: Resources) -> dict[str, An
         "mem": f"{math.ceil(1024 * resources.memory_gb)}M" if resources.memory_gb else None,
         "gpus_per_node": resources.gpus or None,
         "setup": settings.setup or None,
-        "extra": {key.replace("_", "-"): value for key, value in settings.extra.items()},
+        "extra": {key.replace("_", "-"): value for key, value in settings.extra.items() if value is not None},
     }
 
 

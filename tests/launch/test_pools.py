@@ -38,6 +38,9 @@ Program = Callable[[str, str], Path]
 # Settings
 
 
+NO_VALUE = "expected a text, a number, or true for an option without a value"
+
+
 def test_a_launcher_is_a_name_or_a_mapping() -> None:
     assert launcher_settings("local") == LocalSettings()
     assert launcher_settings("slurm") == SlurmSettings()
@@ -61,6 +64,8 @@ def test_a_launcher_is_a_name_or_a_mapping() -> None:
             {"name": "slurm", "extra": {"time": "1:00:00"}},
             "launcher.extra.time: mtlab sets this option itself: say resources.hours",
         ),
+        ({"name": "slurm", "extra": {"qos": [1, 2]}}, f"launcher.extra.qos: {NO_VALUE}; found [1, 2]"),
+        ({"name": "slurm", "extra": {"exclusive": False}}, f"launcher.extra.exclusive: {NO_VALUE}; found False"),
         ({"name": "local", "partition": "gpu"}, "launcher.partition: unknown key; known: at_once, name"),
     ],
 )
@@ -71,7 +76,7 @@ def test_wrong_settings_are_told_with_what_would_be_right(given: Any, line: str)
 
 
 def test_resources_in_the_words_of_sbatch() -> None:
-    settings = SlurmSettings(partition="gpu", setup=["module load cuda"], extra={"mail_type": "END"})
+    settings = SlurmSettings(partition="gpu", setup=["module load cuda"], extra={"mail_type": "END", "qos": None})
     assert slurm_options(settings, Resources(gpus=2, memory_gb=1.5, hours=0.51)) == {
         "partition": "gpu",
         "account": None,
