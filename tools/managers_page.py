@@ -44,8 +44,10 @@ of which is c, it makes the input of its layer. [concepts.md](concepts.md) shows
 [your-own-manager.md](your-own-manager.md) describes the interface, [fidelity.md](fidelity.md) the comparison with the
 authors' code.
 
-**Which to start with.** With one or two cross-modal layers take [`static`](#static) or [`mean`](#mean) over all
-levels: a bridge then lacks levels, and one such layer did as well as three. With three, no manager is shown to be
+**Which to start with.** With one cross-modal layer take [`static`](#static) or [`mean`](#mean), with
+two
+`static` or [`adaptive`](#adaptive), over all levels: a bridge then lacks levels, and one layer of `static` is not shown
+to be behind three. With three, no manager is shown to be
 better than a [`bridge`](#bridge) whose levels are searched on validation data
 ([how](your-own-manager.md#4-is-it-better-than-a-bridge)) on questions that need different levels; on a ViT some are
 shown to be worse. On hard questions about shapes, where no bridge's levels were searched, `static` is shown to be
