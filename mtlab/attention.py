@@ -5,6 +5,7 @@ Shapes: B examples, L own tokens, M tokens of the other modality, D width, H hea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
+        self.recomputed = False  #: whether activations are computed again in the backward pass, not to keep them
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -38,7 +40,8 @@ class Attention(nn.Module):
         """Attend from `queries` [B, L, D] to `context` [B, M, D] where `mask` [B, M] is True; return [B, L, D]."""
         query = self._split(self.query(queries))
         key, value = (self._split(part) for part in self.key_value(context).chunk(2, -1))
-        attended = attend(query, key, value, mask, self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        attended = attend(query, key, value, mask, dropout, recomputed=self.recomputed)
         projected: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return F.dropout(projected, self.dropout, self.training)
 
@@ -57,15 +60,18 @@ class Attention(nn.Module):
         return states.view(*states.shape[:-1], self.heads, -1).transpose(1, 2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, *, recomputed: bool = False
+) -> Tensor:
     """Attend by H heads, each [B, H, L or M, D / H], where `mask` [B, M] is True, with dropout on the weights.
 
     By torch's fused kernel, except with dropout on a CPU, where it has none: its fallback computes in float32 whatever
-    the input, checks for rows without a single key, and scales queries and keys separately.
+    the input, checks for rows without a single key, and scales queries and keys separately. `recomputed`: as of
+    `fused_attention`.
     """
     mask = mask[:, None, None, :] if mask is not None else None
     if not dropout:
-        return fused_attention(query, key, value, mask)
+        return fused_attention(query, key, value, mask, recomputed=recomputed)
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     logits = (query / query.shape[-1] ** 0.5) @ key.transpose(2, 3)
@@ -75,7 +81,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
 
 
 def fused_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scale: float | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    scale: float | None = None,
+    recomputed: bool = False,
 ) -> Tensor:
     """Attend by torch's fused kernel, in narrow heads as fast within `fast_matmul` as without.
 
@@ -88,6 +100,7 @@ def fused_attention(
         value: [..., M, V].
         mask: True where to attend, or added to the logits, [..., L or 1, M]; None: everywhere.
         scale: what the logits are multiplied by; None: 1 / √D.
+        recomputed: attend again in the backward pass instead of keeping what it needs, within `checkpoint`.
 
     Returns:
         [..., L, V]
@@ -97,7 +110,7 @@ def fused_attention(
     small = query.shape[-2] * key.shape[-2] * query.shape[-1] <= SMALL_PRODUCT
     if small or not concerned or torch.get_float32_matmul_precision() == "highest":
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
-    attended: Tensor = _DefaultAttention.apply(query, key, value, mask, scale)  # type: ignore[no-untyped-call]  # torch
+    attended: Tensor = _DefaultAttention.apply(query, key, value, mask, scale, recomputed)  # type: ignore[no-untyped-call]  # torch
     return attended
 
 
@@ -107,18 +120,31 @@ class _DefaultAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         """Attend; arguments as of `fused_attention`."""
-        *tensors, scale = inputs
-        ctx.own = [each if each is None else each.detach().requires_grad_(each.requires_grad) for each in tensors]
-        query, key, value, mask = ctx.own
-        with default_matmul(), torch.enable_grad():
-            attended = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
-        ctx.attended = attended
+        *tensors, ctx.scale, recomputed = inputs
+        own, attended = _attend_by_default(tensors, ctx.needs_input_grad, ctx.scale)
+        ctx.kept = None if recomputed else (own, attended)
+        if recomputed:
+            ctx.save_for_backward(*tensors)  # whose bytes `checkpoint` drops, unlike attributes'
         return attended.detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """Return the gradients of query, key, value and mask."""
-        wanted = [each for each in ctx.own if each is not None and each.requires_grad]
+        own, attended = ctx.kept or _attend_by_default(ctx.saved_tensors, ctx.needs_input_grad, ctx.scale)
+        wanted = [each for each in own if each is not None and each.requires_grad]
         with default_matmul():
-            found = iter(torch.autograd.grad(ctx.attended, wanted, gradients))
-        return *(next(found) if each is not None and each.requires_grad else None for each in ctx.own), None
+            found = iter(torch.autograd.grad(attended, wanted, gradients))
+        return *(next(found) if each is not None and each.requires_grad else None for each in own), None, None
+
+
+def _attend_by_default(
+    tensors: Sequence[Any], differentiable: Sequence[bool], scale: float | None
+) -> tuple[Sequence[Any], Tensor]:
+    """Attend within `default_matmul`; return copies of the inputs without a past, and the output, with their graph."""
+    own: list[Any] = [
+        each if each is None else each.detach().requires_grad_(wanted)
+        for each, wanted in zip(tensors, differentiable, strict=False)  # whose last ones are no tensors'
+    ]
+    query, key, value, mask = own
+    with default_matmul(), torch.enable_grad():
+        return own, F.scaled_dot_product_attention(query, key, value, mask, scale=scale)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mtlab.attention import Attention
 from mtlab.errors import place_errors
 from mtlab.managers.base import Intervention, Modality
 from mtlab.model.base import CrossModalOutput, Encoder, ManagerKey
@@ -82,6 +83,9 @@ class VisionLanguageModel(nn.Module):
 
         """
         self.encoder.recompute = True
+        for module in self.encoder.modules():
+            if isinstance(module, Attention):
+                module.recomputed = True
         for tower in self.running_towers.values():
             if tower.config.trainable:
                 with place_errors(key="train.checkpoint_activations"):

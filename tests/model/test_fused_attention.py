@@ -20,7 +20,8 @@ def _precision(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.usefixtures("_precision")
 @pytest.mark.parametrize("tokens", [3, 40])
 @pytest.mark.parametrize("masked", ["not", "where", "added"])
-def test_it_is_torchs_attention(tokens: int, masked: str) -> None:
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_it_is_torchs_attention(tokens: int, masked: str, *, recomputed: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = [(2, 4, tokens, 8), (2, 4, 30, 8), (2, 4, 30, 8)]
     ours = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
@@ -31,7 +32,7 @@ def test_it_is_torchs_attention(tokens: int, masked: str) -> None:
     if masked == "added":
         bias = torch.randn(2, 1, 1, 30, generator=generator)
         masks = [bias.clone().requires_grad_(), bias.clone().requires_grad_()]
-    found = fused_attention(*ours, masks[0], scale=0.5)
+    found = fused_attention(*ours, masks[0], scale=0.5, recomputed=recomputed)
     weights = torch.randn(found.shape, generator=generator)
     (found * weights).sum().backward()
     with default_matmul():

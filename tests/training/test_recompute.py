@@ -7,6 +7,8 @@ import torch
 from tiny_runs import tiny_config
 
 from mtlab.errors import UserError
+from mtlab.matmul import onednn_matmul
+from mtlab.model.encoder import CrossModalEncoder
 from mtlab.resolution.identity import cell_identity
 from mtlab.studies.budget.memory import training_memory
 from mtlab.training.assemble import AssembledRun, assemble
@@ -57,6 +59,23 @@ def test_batch_norms_take_the_statistics_of_a_batch_once() -> None:
     assert kept
     for name, held in kept.items():
         assert torch.equal(anew_too[name], held), name
+
+
+def test_layers_run_twice_also_where_attention_takes_its_products_by_itself() -> None:
+    """Without dropout, within oneDNN, see `fused_attention`: it kept its inputs, and ran its layer again for them."""
+    images = {"name": "tiny_vision", "depth": 2, "width": 16, "heads": 2, "image_size": 32, "patch": 4}
+    found, calls = [], [0, 0]
+    for anew in (False, True):
+        trained = run(anew=anew, data={"name": "shapes", "train": 32}, vision=images, model={"dropout": 0.0})
+        assert isinstance(trained.model.encoder, CrossModalEncoder)
+        layer = trained.model.encoder.layer("image", 1)
+        layer.register_forward_pre_hook(lambda *_, anew=anew: calls.__setitem__(anew, calls[anew] + 1))
+        with onednn_matmul():
+            found.append(gradients(trained))
+    micro_batches = 2
+    assert calls == [micro_batches, 2 * micro_batches]
+    for name, gradient in found[0].items():
+        assert torch.equal(found[1][name], gradient), name
 
 
 @pytest.mark.slow
