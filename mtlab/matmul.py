@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ def onednn_matmul() -> Iterator[None]:
     """
     before = torch.get_float32_matmul_precision()
     with _precision("medium"):
-        if matmul_error() > 1e-6:
+        if not _is_exact():
             torch.set_float32_matmul_precision(before)
         yield
 
@@ -77,6 +78,12 @@ def _precision(wanted: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+@functools.cache  # measured once in a process, within `onednn_matmul`
+def _is_exact() -> bool:
+    return matmul_error() < 1e-6
+
+
+@functools.cache
 def _is_mkl_slow() -> bool:
     known = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
     family = re.search(r"^cpu family\s*: (\d+)$", known, re.MULTILINE)

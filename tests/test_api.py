@@ -53,6 +53,8 @@ def test_the_same_settings_and_seed_give_the_same_model_however_they_are_written
     pooled = [model.encode([IMAGE], ["a cat"]).pooled for model in models]
     assert all(torch.equal(each, pooled[0]) for each in pooled)
     assert not torch.equal(mtlab.build(TINY, seed=1).encode([IMAGE], ["a cat"]).pooled, pooled[0])
+    numpys = mtlab.build({**TINY, "base": None}, None, seed=np.int64(0))
+    assert torch.equal(numpys.encode([IMAGE], ["a cat"]).pooled, pooled[0])
     assert all(not module.training for model in models for module in model.network.modules())
 
 
@@ -139,6 +141,14 @@ def test_texts_of_a_batch_do_not_change_each_other() -> None:
         (lambda _: mtlab.build("quickstrat"), "no recipe of that name; did you mean 'quickstart'?"),
         (lambda _: mtlab.build(TINY, ["study.seeds=3"]), "is a key of a study"),
         (lambda _: mtlab.build(TINY, device="tpu"), "'tpu'"),
+        (lambda _: mtlab.build({**TINY, "base": 3}), "base: expected files or names of recipes, found 3"),
+        (lambda _: mtlab.build({**TINY, 1: 2}), "config: expected the name of a setting, found 1"),
+        (lambda _: mtlab.build(None), "config: expected settings, or the name or file of a study, found None"),
+        (lambda _: mtlab.build(TINY, seed="a"), "seed: expected a whole number from 0 to"),
+        (lambda _: mtlab.build(TINY, seed=-1), "found -1"),
+        (lambda _: mtlab.build(TINY, device=None), "None is no device"),
+        (lambda _: mtlab.load(3), "run: expected a path or a name, found 3"),
+        (lambda _: mtlab.load("a", store=3), "store: expected a path or a name, found 3"),
         (lambda _: mtlab.load("nothing"), "no store here"),
         (lambda _: mtlab.frame("/nowhere"), "no store here"),
     ],

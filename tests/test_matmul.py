@@ -14,9 +14,13 @@ from mtlab.towers.build import build_tower
 
 @pytest.fixture(autouse=True)
 def _default() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
+    before, measured = torch.get_float32_matmul_precision(), (matmul._is_exact, matmul._is_mkl_slow)
     torch.set_float32_matmul_precision("highest")
+    for each in measured:
+        each.cache_clear()
     yield
+    for each in measured:
+        each.cache_clear()
     torch.set_float32_matmul_precision(before)
 
 

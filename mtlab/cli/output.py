@@ -189,8 +189,8 @@ def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Show the progress of one task, see `progress_bars`; yield its callback, which takes done and total."""
+def progress_bar(description: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show the progress of one task, see `progress_bars`; yield its callback, which takes done, and total or None."""
     with progress_bars() as update:
         yield partial(update, description)
 

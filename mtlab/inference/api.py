@@ -8,11 +8,13 @@ Example:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtlab.config.load import compose, find_study_file, merge, nest, parse_override
+from mtlab.config.options import MAX_SEED
 from mtlab.config.plugins import import_plugins
 from mtlab.errors import UserError
 from mtlab.inference.encoding import Model
@@ -41,6 +43,7 @@ def build(
         UserError: the configuration is invalid, or weights or data are missing.
 
     """
+    seed = _check_seed(seed)
     resolved = resolve(_read_settings(config, overrides))
     return build_model(resolved, dataset_answers(resolved), seed=seed, device=device)
 
@@ -58,6 +61,9 @@ def load(run: str | Path, *, store: Path | str | None = None, device: str = "cpu
         UserError: there is no such run, it is not finished, or its data, weights or plug-ins are missing.
 
     """
+    for key, value in {"run": run, "store": "" if store is None else store}.items():
+        if not isinstance(value, str | Path):
+            raise UserError(f"expected a path or a name, found {value!r}", key=key)
     if is_imported_checkpoint(Path(run).expanduser()):
         return load_imported(Path(run).expanduser(), device)
     return load_run(find_run(run, store_root(store)), device=device, plugins=plugins)
@@ -75,15 +81,32 @@ def load_run(
     return model
 
 
+def _check_seed(given: Any) -> int:
+    """Return a seed as an int: NumPy's integers are none."""
+    try:
+        seed = operator.index(given)
+    except TypeError:
+        seed = -1
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"expected a whole number from 0 to {MAX_SEED:,}, found {given!r}", key="seed")
+    return seed
+
+
 def _read_settings(config: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Merge base files, settings and overrides, without filling in defaults."""
     written: dict[str, Any] = {}
-    overrides = [overrides] if isinstance(overrides, str) else overrides
-    if not isinstance(config, Mapping):
+    overrides = [overrides] if isinstance(overrides, str) else overrides or ()
+    if isinstance(config, str | Path):
         return _read_study_settings(config, overrides)
+    if not isinstance(config, Mapping):
+        raise UserError(f"expected settings, or the name or file of a study, found {config!r}", key="config")
+    if wrong := [key for key in config if not isinstance(key, str)]:
+        raise UserError(f"expected the name of a setting, found {wrong[0]!r}", key="config")
     given = {key: value for key, value in config.items() if key != "base"}
-    bases = config.get("base", [])
-    for base in [bases] if isinstance(bases, str | Path) else bases:
+    bases = config.get("base") or []
+    for base in bases if isinstance(bases, list | tuple) else [bases]:
+        if not isinstance(base, str | Path):
+            raise UserError(f"expected files or names of recipes, found {base!r}", key="base")
         written = merge(written, _read_study_settings(base))
     for key, value in given.items():
         written = merge(written, nest(key, value))

@@ -136,7 +136,9 @@ class Model:
             with self.autocast():
                 return encoder.decode(encoder.generate(*levels))
         if not self.network.task.answering:
-            raise UserError("this model answers no questions; `match` scores pairs of an image and a text")
+            matches = getattr(self.network.task, "itm", None) is not None
+            advice = "; `match` scores pairs of an image and a text" if matches else ""
+            raise UserError(f"this model answers no questions{advice}")
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
         _check_counts(images, texts)

@@ -36,7 +36,8 @@ from mtlab.training.sources import cached_towers, make_sources, towers_to_run
 if TYPE_CHECKING:
     import polars as pl
 
-Progress = Callable[[int, int], None]  #: examples done, examples in all
+#: forward passes begun, and None; or of a task that runs each example once examples done, and in all
+Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def evaluate_run(
         run: the run; its plug-ins must be imported already.
         request: the task, data and split.
         device: as `train.device`.
-        progress: called with the numbers of examples done and in all.
+        progress: called before each forward pass, see `Progress`.
 
     Raises:
         UserError: data or weights are missing or have changed, the head does not fit the task, or model and data
@@ -263,12 +264,12 @@ def evaluate_run(
         device=str(runtime.device),
     ).loader(mapped)
     loader.batch([0])  # a tower that cannot read these data says so before the first pass
-    size, done = evaluation_batch_size(train), 0
+    size, done, one_pass = evaluation_batch_size(train), 0, model.network.task.one_pass
 
     def before_batch() -> None:
         nonlocal done
-        progress(min(done, len(mapped)), len(mapped))
-        done += size
+        progress(min(done, len(mapped)) if one_pass else done, len(mapped) if one_pass else None)
+        done += size if one_pass else 1
 
     with fast_matmul():
         evaluation = evaluate(ForwardContext(model.network, runtime), loader, size, before_batch)

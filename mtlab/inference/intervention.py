@@ -164,7 +164,7 @@ def measure(
         seeds: other finished seeds of its cell, whose weights it is to use.
         standard: measure uniform weights, weights averaged over tokens, and each expert removed.
         device: as `train.device`.
-        progress: called before each pass over the validation data.
+        progress: called before the first pass over the validation data, and after each.
 
     Returns:
         All results of the run so far: `STANDARD` → as in a `result.json`; `swap/SEED` → `{"metric": …, "text":
@@ -184,39 +184,38 @@ def measure(
     run = load_run(found, device=device)
     modalities = _weighted_modalities(run)
     exchanged = exchangeable(run.model.encoder, modalities)
-    size = -(-len(run.loader) // run.batch)
     passes = (_passes(run, modalities) if standard else 0) + len(seeds) * (len(exchanged) + (len(exchanged) == 2))
     done = 0
+    progress(done, passes)
 
-    def before_batch() -> None:
+    def passed() -> None:
         nonlocal done
-        progress(done // size, passes)
         done += 1
+        progress(done, passes)
 
     result = known_results(found)
     with fast_matmul():
         if standard:
             result[STANDARD] = intervention_metrics.measure_interventions(
-                run.model, run.loader, run.batch, run.runtime, run.levels, modalities, before_batch
+                run.model, run.loader, run.batch, run.runtime, run.levels, modalities, passed=passed
             )
             _write_result(store, path, STANDARD, result[STANDARD])
         for seed, other in zip(seeds, others, strict=True):
             key = swap_key(seed)
-            result[key] = _swap(run, load_run(other, device=device), exchanged, before_batch)
+            result[key] = _swap(run, load_run(other, device=device), exchanged, passed)
             _write_result(store, path, key, result[key])
-    progress(passes, passes)
     return result
 
 
-def _swap(
-    run: LoadedRun, other: LoadedRun, weighted: set[Modality], before_batch: Callable[[], None]
-) -> dict[str, Any]:
+def _swap(run: LoadedRun, other: LoadedRun, weighted: set[Modality], passed: Callable[[], None]) -> dict[str, Any]:
     def value(*modalities: Modality) -> float | None:
         if not weighted.issuperset(modalities):
             return None
         context = intervention_metrics.swapped_context(run.model, other.model, run.runtime, modalities)
         context = replace(context, reads="primary")
-        return float(evaluate(context, run.loader, run.batch, before_batch).outcomes.mean())
+        mean = float(evaluate(context, run.loader, run.batch).outcomes.mean())
+        passed()
+        return mean
 
     metric = f"val/{next(iter(run.model.task.metrics))}"
     return {"metric": metric, "text": value("text"), "image": value("image"), "both": value(*MODALITIES)}

@@ -76,6 +76,7 @@ class Task(Head):
     classes: ClassVar[Sequence[str] | None] = None  #: the answers in their order, where the task fixes them
     answers_by: ClassVar[Sequence[str]] = ("head",)  #: what `model.answers` of a language model may be
     answering: ClassVar[bool] = True  #: is it trained and evaluated by `answer`? Else it has forward passes of its own
+    one_pass: ClassVar[bool] = True  #: does an evaluation run each example once?
     language_model: ClassVar[bool] = False  #: is it a task of `model: mllm` alone?
 
     def __init__(self, config: Any, width: int, answers: int) -> None:  # noqa: ARG002 - subclasses size the head by them

@@ -33,6 +33,7 @@ class Captioning(Task):
             16, "captions of which the likeliest is chosen, one of them the image's own", minimum=2
         )
 
+    one_pass = False  # images, and captions of others for each
     metrics: ClassVar[Directions] = {"accuracy": "max"}
     without_families = frozenset({"exact"})
     needs = "captions"

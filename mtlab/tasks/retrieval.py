@@ -41,6 +41,7 @@ class Retrieval(Task):
             minimum=10,
         )
 
+    one_pass = False  # texts, images, and pairs of them
     metrics: ClassVar[Directions] = dict.fromkeys(("recall", *recall.RECALLS, recall.BY_CONTRAST), "max")
     without_families = frozenset({*recall.RECALLS, recall.BY_CONTRAST})
     needs = "captions"

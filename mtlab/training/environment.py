@@ -53,7 +53,7 @@ def choose_device(wanted: str, number: int = 0, processes: int = 1) -> torch.dev
         )
     try:
         chosen = torch.device(wanted)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise UserError(f"{wanted!r} is no device (expected auto, cpu, cuda or cuda:N)", key="train.device") from None
     if chosen.type not in ("cpu", "cuda"):
         raise UserError(f"{wanted!r} is not supported (expected auto, cpu, cuda or cuda:N)", key="train.device")

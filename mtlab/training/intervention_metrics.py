@@ -37,6 +37,7 @@ def measure_interventions(
     weighted: set[Modality],
     between: Callable[[], None] = lambda: None,
     group: ProcessGroup = SINGLE_PROCESS,
+    passed: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure a trained model on validation data under each intervention.
 
@@ -49,6 +50,7 @@ def measure_interventions(
         weighted: the modalities whose managers all have weights.
         between: called before each batch.
         group: the processes that share the validation examples.
+        passed: called after each pass over them.
 
     Returns:
         `{"metric": …, MODALITY: {"by": "weights" | "input", "uniform": value | None, "token_mean": value | None,
@@ -59,7 +61,9 @@ def measure_interventions(
     """
 
     def evaluated(context: ForwardContext) -> Evaluation:
-        return evaluate(replace(context, group=group, reads="primary"), loader, batch, between)
+        evaluation = evaluate(replace(context, group=group, reads="primary"), loader, batch, between)
+        passed()
+        return evaluation
 
     def value(context: ForwardContext) -> float:
         return float(evaluated(context).outcomes.mean())

@@ -62,7 +62,8 @@ def train(run_dir: Path, *, plugins: bool = True) -> int:
 
     """
     if (run_dir / "result.json").exists():
-        if LAUNCHER not in os.environ:  # a launcher would append it to the log of the finished run
+        # A launcher would append it to the log of the finished run; of several processes one says it.
+        if LAUNCHER not in os.environ and os.environ.get("RANK", "0") == "0":
             print(f"{run_dir} is finished already")
         return 0
     try:

@@ -9,6 +9,10 @@ import toys  # noqa: F401 - registers the data sets
 from calling import Told, here
 from trained_here import trained_store
 
+from mtlab.inference.evaluation import evaluate_run, parse_request
+from mtlab.inference.intervention import measure
+from mtlab.runs.find_run import find_run
+
 STUDY = """
 kind: ablation
 name: toys
@@ -66,6 +70,23 @@ def test_ranks_are_listed_for_every_caption_and_picture(told: Told, store: Path)
     assert (images["rank"] <= 1).mean() == pytest.approx(summary["metrics"]["val/IR@1"])
     code, out, _ = told("eval", "toys:ranking")
     assert "IR@10 " in " ".join(out.split())
+
+
+def test_passes_are_counted_and_only_a_task_that_runs_each_example_once_knows_of_how_many(store: Path) -> None:
+    for variant, whole in (("ranking", None), ("words", 24)):
+        run, steps = find_run(f"toys:{variant}:0", store), list[tuple[int, int | None]]()
+        request = parse_request(run, None, None, "val")
+        evaluate_run(run, request)  # which may fill the expert cache, and tell of that
+        evaluate_run(run, request, progress=lambda *step, to=steps: to.append(step))
+        assert {of for _, of in steps} == {whole}
+        done = [each for each, _ in steps]
+        assert done == sorted(set(done))
+        assert done[0] == 0
+        assert whole is None or done[-1] < whole
+        steps.clear()
+        measure(run, [], standard=True, progress=lambda *step, to=steps: to.append(step))
+        assert [each for each, _ in steps] == list(range(steps[0][1] + 1))
+        assert {of for _, of in steps} == {len(steps) - 1}
 
 
 def test_pretraining_is_judged(told: Told, tmp_path: Path) -> None:
