@@ -51,6 +51,9 @@ def test_text_is_readable(template: go.layout.Template) -> None:
     ground = template.layout.paper_bgcolor
     assert contrast(template.layout.font.color, ground) > 7
     assert contrast(template.layout.xaxis.tickfont.color, ground) > 4.5
+    modebar = template.layout.modebar  # it lies over the titles of panels
+    assert modebar.bgcolor == "rgba(0,0,0,0)"
+    assert contrast(modebar.color, ground) > 4.5
 
 
 @pytest.mark.parametrize("template", [theme.LIGHT, theme.DARK], ids=["light", "dark"])

@@ -307,6 +307,7 @@ def _template(
                 "font": {"size": 12},
                 "title": {"font": {"size": 12}},
             },
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": faint, "activecolor": ink},  # else it hides titles
             "hoverlabel": {"font": {"family": FONT, "size": 12}},
             "annotationdefaults": {"font": {"size": 12, "color": ink}, "arrowcolor": faint},
             "shapedefaults": {"line": {"color": faint, "width": 1}},
