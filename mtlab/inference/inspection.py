@@ -20,7 +20,6 @@ from mtlab.recording.reader import Missing, RecordedExample, Tokens
 from mtlab.recording.run_dataset import ImageArray
 from mtlab.recording.token_levels import token_levels
 from mtlab.runs.find_run import FinishedRun, find_run
-from mtlab.runs.imported_checkpoint import is_imported_checkpoint
 
 if TYPE_CHECKING:
     from mtlab.inference.encoding import Model
@@ -69,7 +68,7 @@ def inspect(
 
     """
     folder = Path(target).expanduser()
-    if is_imported_checkpoint(folder):
+    if (folder / "origin.json").is_file():
         if pair is None:
             raise UserError(
                 "an imported checkpoint has no examples of its own: give --image FILE and --text SENTENCE", file=folder
