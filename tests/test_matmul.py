@@ -14,14 +14,31 @@ from mtlab.towers.build import build_tower
 
 @pytest.fixture(autouse=True)
 def _default() -> Iterator[None]:
-    before, measured = torch.get_float32_matmul_precision(), (matmul._is_exact, matmul._is_mkl_slow)
+    """Reset the setting, and what was measured of the processor, which tests pretend to be another."""
+    known = (matmul._is_exact, matmul._is_mkl_slow)
+    before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
-    for each in measured:
+    for each in known:
         each.cache_clear()
     yield
-    for each in measured:
-        each.cache_clear()
     torch.set_float32_matmul_precision(before)
+    for each in known:
+        each.cache_clear()
+
+
+def test_the_processor_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a model would do so at each call."""
+    measured: list[float] = []
+    (tmp_path / "cpuinfo").write_text("vendor_id\t: AuthenticAMD\ncpu family\t: 26\n")
+    monkeypatch.setattr(matmul, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(matmul, "matmul_error", lambda: measured.append(1e-7) or 1e-7)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    for _ in range(3):
+        with matmul.fast_matmul():
+            assert torch.get_float32_matmul_precision() == "medium"
+        (tmp_path / "cpuinfo").write_text("")
+    assert len(measured) == 1
 
 
 def test_fast_products_are_exact_and_left_behind() -> None:
