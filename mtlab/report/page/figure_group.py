@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report.figures import theme
@@ -28,6 +29,30 @@ class FigureChoice:
     start: str | None = None  #: the option to start with, if it has a figure; else the first that has one
     view: bool = False  #: another view of the same numbers: `mtlab figures` writes the first one, unless told by name
     layouts: Mapping[str, Mapping[str, Any]] | None = None  #: value → what it changes in the layout of any figure
+
+
+class FiguresOnDemand(Mapping[tuple[str, ...], "go.Figure"]):
+    """Figures that are drawn when they are asked for: a name or a list of names needs not all of them."""
+
+    def __init__(self, choices: Sequence[FigureChoice], draw: Callable[..., go.Figure]) -> None:
+        """Take what draws a figure from one value of each choice without `layouts`."""
+        options = [choice.options for choice in choices if choice.layouts is None]
+        self._keys = dict.fromkeys(product(*options))
+        self._draw = draw
+        self._drawn: dict[tuple[str, ...], go.Figure] = {}
+
+    def __getitem__(self, key: tuple[str, ...]) -> go.Figure:
+        if key not in self._keys:
+            raise KeyError(key)
+        if key not in self._drawn:
+            self._drawn[key] = self._draw(*key)
+        return self._drawn[key]
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 @dataclass(frozen=True)

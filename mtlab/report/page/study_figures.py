@@ -21,7 +21,7 @@ from mtlab.report.figures.layers import (
     worth,
 )
 from mtlab.report.figures.ranking import plot_ranking
-from mtlab.report.page.figure_group import KIND, FigureChoice, FigureGroup
+from mtlab.report.page.figure_group import KIND, FigureChoice, FigureGroup, FiguresOnDemand
 from mtlab.runs.find_run import labels_by_cell
 
 if TYPE_CHECKING:
@@ -49,10 +49,13 @@ def result_figures(study: StudyResults) -> list[FigureGroup]:
     """Plot the results of the table."""
     costs = FigureChoice("cost", "Cost", dict(cost.COSTS.items()))
     return [
-        FigureGroup(
-            "comparison", "Estimates and differences", {(): estimates.plot_estimates(study.report, study.styles)}
+        _group(
+            "comparison",
+            "Estimates and differences",
+            [],
+            lambda: estimates.plot_estimates(study.report, study.styles),
         ),
-        FigureGroup("by-family", "By family of questions", {(): estimates.plot_families(study.report)}),
+        _group("by-family", "By family of questions", [], lambda: estimates.plot_families(study.report)),
         _group("cost", "Cost against quality", [costs], lambda of: cost.plot_cost(study.report, of, study.styles)),
         *ranking_figures(study),
     ]
@@ -63,10 +66,12 @@ def ranking_figures(study: StudyResults) -> list[FigureGroup]:
     if not RANKED[0] <= len(study.variants) <= RANKED[1]:
         return []
     try:
-        figure = plot_ranking(study.ranking, study.styles)
+        ranking = study.ranking
     except UserError:
         return []
-    return [FigureGroup("ranking", "Ranking: which variants were told apart", {(): figure})]
+    return [
+        _group("ranking", "Ranking: which variants were told apart", [], lambda: plot_ranking(ranking, study.styles))
+    ]
 
 
 def layer_figures(study: StudyResults) -> list[FigureGroup]:
@@ -97,15 +102,17 @@ def layer_figures(study: StudyResults) -> list[FigureGroup]:
             [_variants(study, panels.variant_labels(found)), KINDS],
             lambda variant, kind: aggregation.plot_heatmaps(panels.runs_of(found, variant), kind),
         ),
-        FigureGroup(
+        _group(
             "worth",
             "What levels are given, and what they are worth",
-            {(): worth.plot_worth(found, study.worths.found, styles)},
+            [],
+            lambda: worth.plot_worth(found, study.worths.found, styles),
         ),
-        FigureGroup(
+        _group(
             "replaced",
             "What it is worth to choose",
-            {(): replaced_weights.plot_replaced_weights(study.worths.found, styles)},
+            [],
+            lambda: replaced_weights.plot_replaced_weights(study.worths.found, styles),
         ),
         _group(
             "agreement",
@@ -160,7 +167,7 @@ def training_figures(study: StudyResults) -> list[FigureGroup]:
     )
     variants = _variants(study, panels.variant_labels(traces))
     return [
-        FigureGroup("speed", "Learning speed", {(): speed.plot_speed(study.report, study.styles)}),
+        _group("speed", "Learning speed", [], lambda: speed.plot_speed(study.report, study.styles)),
         _group(
             "curves",
             "Learning curves",
@@ -206,7 +213,7 @@ def model_figures(study: StudyResults) -> list[FigureGroup]:
             [variants, attentions],
             lambda variant, of: training_signals.plot_attention(found, variant, of),
         ),
-        FigureGroup("temperatures", "Temperatures", {(): training_signals.plot_temperatures(found, study.styles)}),
+        _group("temperatures", "Temperatures", [], lambda: training_signals.plot_temperatures(found, study.styles)),
     ]
 
 
@@ -250,8 +257,5 @@ def _variants(study: StudyResults, names: Iterable[str]) -> FigureChoice:
 
 
 def _group(name: str, title: str, choices: list[FigureChoice], draw: Callable[..., go.Figure]) -> FigureGroup:
-    """Plot a figure for every combination of the choices."""
-    keys: list[tuple[str, ...]] = [()]
-    for choice in (choice for choice in choices if choice.layouts is None):
-        keys = [(*key, value) for key in keys for value in choice.options]
-    return FigureGroup(name, title, {key: draw(*key) for key in keys}, tuple(choices))
+    """Make a figure for every combination of the choices, drawn when it is asked for."""
+    return FigureGroup(name, title, FiguresOnDemand(choices, draw), tuple(choices))

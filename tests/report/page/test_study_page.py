@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from mtlab.cli import main
+from mtlab.report.figures import theme
+from mtlab.report.page import study_figures
 from mtlab.report.page.study_page import study_page
+from mtlab.report.study import StudyResults
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
 
@@ -90,6 +93,23 @@ def test_the_page_is_one_file_with_everything_and_made_without_torch(fabric, rec
     assert list(found["aggregation"]["figures"]) == ['["contributions"]', '["weights"]']
     pairs = found["difference"]["choices"][0]["options"]
     assert pairs[:3] == ["last less bridge", "adaptive less bridge", "adaptive less last"]
+
+
+def test_a_figure_is_drawn_once_and_when_it_is_asked_for(  # type: ignore[no-untyped-def]
+    fabric, recorded_study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles, finish = [], theme.finish
+    monkeypatch.setattr(theme, "finish", lambda figure, title, *rest, **named: (
+        titles.append(title) or finish(figure, title, *rest, **named)
+    ))  # fmt: skip
+    groups = study_figures.all_figures(StudyResults(fabric.store, recorded_study()))
+    found = {group.id: group for group in groups}
+    assert {"comparison", "ranking", "curves", "temperatures"} <= found.keys()
+    assert titles == []
+    assert found["speed"].first is found["speed"].figures[()]
+    assert titles == ["trial: learning speed"]
+    with pytest.raises(KeyError):
+        found["cost"].figures["no cost",]
 
 
 def test_nothing_from_the_yaml_becomes_markup(fabric, recorded_study) -> None:  # type: ignore[no-untyped-def]
