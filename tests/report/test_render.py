@@ -15,9 +15,11 @@ from pathlib import Path
 import plotly.graph_objects as go
 import psutil
 import pytest
+from fabric import Fabric
 from patience import wait_for
 from PIL import Image
 
+from mtlab.cli import main
 from mtlab.errors import UserError
 from mtlab.report.figures import render, theme
 
@@ -51,6 +53,33 @@ def test_a_notebook_runs_a_loop_already(tmp_path: Path) -> None:
 def test_another_ending_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.gif: \.gif: expected one of \.png, \.svg, \.pdf"):
         render.write_figures({tmp_path / "a.gif": made()})
+
+
+@pytest.mark.parametrize("font", ["Nimbus 9", "Absent 9"])
+def test_a_font_that_the_browser_lacks_is_told(
+    four: Fabric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], font: str
+) -> None:
+    drawn: list[str] = []
+
+    def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
+        """Draw texts as a browser does: in the first of their fonts that is there."""
+        fonts = [(figure.layout.annotations[0].font, figure.layout.template.layout.font) for figure, _ in figures]
+        families = [own.family or general.family for own, general in fonts]
+        drawn.extend(families)
+        return [family.replace("'Absent 9', ", "").partition(",")[0].encode() for family in families]
+
+    monkeypatch.setattr(render, "render_images", render_images)
+    four.store.write_plan("trial", four.plan(["last", "bridge"]))
+    words = ["figures", "trial", "comparison", "--font", font, "--dark", "--store", four.store.root, "--out", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["mtlab", *map(str, words)])
+    assert main() == 0
+    told = capsys.readouterr().err
+    assert told == (
+        ""
+        if font == "Nimbus 9"
+        else "--font Absent 9: the browser that draws the figures has no such font, and takes another\n"
+    )
+    assert drawn[-1] == f"'{font}'"
 
 
 def test_a_missing_package_is_told_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

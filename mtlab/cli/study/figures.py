@@ -84,12 +84,17 @@ def figures(
             typer.echo(f"{path.stem}: {figure.layout.meta.get('why', 'there is nothing to draw')}", err=True)
     ready = {path: figure for path, figure in found.items() if figure.data}
     for path, figure in ready.items():
-        styled = figure if font is None and font_size is None else theme.set_fonts(figure, font, font_size)
+        coloured = theme.dark(figure) if dark else figure
+        styled = coloured if font is None and font_size is None else theme.set_fonts(coloured, font, font_size)
         sized = theme.resize(arrange(styled, pixels), pixels)
         ready[path] = theme.bare(sized) if bare else sized
     if ready:
         typer.echo(f"drawing {format_span([len(ready)], 'figure')}")
-    render.write_figures({path: theme.dark(figure) if dark else figure for path, figure in ready.items()})
+        if font is not None and not render.is_font_installed(font):
+            typer.echo(
+                f"--font {font}: the browser that draws the figures has no such font, and takes another", err=True
+            )
+    render.write_figures(ready)
     for path in ready:
         typer.echo(f"written to {path}")
     if not ready:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab import files
 from mtlab.errors import UserError, missing_extra
+from mtlab.report.figures import theme
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -62,6 +63,25 @@ def render_images(figures: list[tuple[go.Figure, str]]) -> list[bytes]:
         if type(error).__name__ == "BrowserFailedError":
             raise UserError(f"pictures of figures need Chrome or Chromium, which {_end_at_start()}") from None
         raise
+
+
+def is_font_installed(family: str) -> bool:
+    """Return whether the browser has a font: if so, a text looks alike whatever would come in the font's place.
+
+    Raises:
+        UserError: see `render_images`.
+
+    """
+    import plotly.graph_objects as go
+
+    figures = []
+    for other in ("serif", "monospace"):
+        figure = go.Figure(layout={"width": 200, "height": 60, "xaxis_visible": False, "yaxis_visible": False})
+        font = {"family": f"{theme.quote_family(family)}, {other}", "size": 20}
+        figure.add_annotation(text="miwlR0@", font=font, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+        figures.append((figure, "png"))
+    first, second = render_images(figures)
+    return first == second
 
 
 def close_browser() -> None:

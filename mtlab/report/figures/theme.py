@@ -170,8 +170,19 @@ def set_fonts(figure: go.Figure, family: str | None = None, size: float | None =
 
     """
     scale = 1.0 if size is None else size * 96 / 72 / _TEXT
-    changed = go.Figure(_change_fonts(figure.to_plotly_json(), family, scale))
+    quoted = None if family is None else quote_family(family)
+    changed = go.Figure(_change_fonts(figure.to_plotly_json(), quoted, scale))
     return changed.update_layout(meta={**figure.layout.meta, "font_scale": scale})
+
+
+def quote_family(name: str) -> str:
+    """Write the name of a font as CSS takes it, which takes no word that begins with a digit without quotes.
+
+    >>> quote_family("Source Sans 3"), quote_family("Arial, sans-serif")
+    ("'Source Sans 3'", 'Arial, sans-serif')
+    """
+    plain = "'" not in name and '"' not in name and "," not in name
+    return f"'{name}'" if plain and not all(word.isidentifier() for word in name.split()) else name
 
 
 def _change_fonts(part: Any, family: str | None, scale: float, *, font: bool = False) -> Any:
