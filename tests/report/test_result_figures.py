@@ -197,6 +197,8 @@ def test_curves_count_the_runs_that_logged_the_metric_and_name_what_is_not_drawn
     assert "Drawn only" not in caption
     each = curves.plot_curves(found, seeds=True).layout.meta["caption"]
     assert each.endswith("n = 1 to 2 seeds a variant; on validation data. Without val/accuracy: c.")
+    of_a = {run: rows for run, rows in found.items() if run.label == "a"}
+    assert curves.plot_curves(of_a).layout.meta["caption"] == "One run; on validation data."
     of_b = {run: rows for run, rows in found.items() if run.label == "b"}
     assert "No variant has a step at which all its runs logged val/accuracy" in words(curves.plot_curves(of_b))
 
