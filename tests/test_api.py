@@ -209,6 +209,15 @@ def test_pairs_of_images_are_answered_in_tuples() -> None:
         model.match(left, texts)
 
 
+def test_matching_is_named_only_where_it_is_possible() -> None:
+    for objectives, instead in ((["mlm"], "`encode` gives its states"), (["mlm", "itm"], "`match` scores")):
+        model = mtlab.build(
+            TINY | CHOSEN | {"task": {"name": "pretraining", "objectives": objectives}, "data": "toy_captions"}
+        )
+        with pytest.raises(UserError, match=f"answers no questions; {instead}"):
+            model.answer([picture(0)], ["a red plain picture"])
+
+
 def test_texts_and_images_are_matched() -> None:
     model = mtlab.build(TINY | CHOSEN | {"task": {"name": "retrieval", "contrastive_width": 8}, "data": "toy_captions"})
     found = model.match([picture(0), picture(1)], ["a red plain picture", "something else"])

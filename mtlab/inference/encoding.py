@@ -137,8 +137,8 @@ class Model:
                 return encoder.decode(encoder.generate(*levels))
         if not self.network.task.answering:
             matches = getattr(self.network.task, "itm", None) is not None
-            advice = "; `match` scores pairs of an image and a text" if matches else ""
-            raise UserError(f"this model answers no questions{advice}")
+            instead = "`match` scores pairs of an image and a text" if matches else "`encode` gives its states"
+            raise UserError(f"this model answers no questions; {instead}")
         if not self.answers:
             raise UserError("this model does not know the names of its answers: use `network` for its logits")
         _check_counts(images, texts)

@@ -101,13 +101,19 @@ def test_nothing_is_recorded_that_is_switched_off(make_run: RunMaker) -> None:
     assert json.loads((folder / "result.json").read_text())["interventions"] is None
 
 
-def test_a_finished_run_is_never_touched(make_run: RunMaker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_never_touched(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make_run()
     train(folder)
     before = bytes_of(folder)
-    assert train(folder) == 0
-    assert bytes_of(folder) == before
-    assert "finished already" in capsys.readouterr().out
+    for rank, told in ((None, 1), ("0", 1), ("1", 0)):  # of several processes, one tells
+        capsys.readouterr()
+        if rank is not None:
+            monkeypatch.setenv("RANK", rank)
+        assert train(folder) == 0
+        assert bytes_of(folder) == before
+        assert capsys.readouterr().out.count("finished already") == told
 
 
 def test_a_worker_whose_run_was_taken_over_does_not_finish_it(
