@@ -48,9 +48,8 @@ class SequentialSeeds:
 
 def seed_count(given: Any) -> int | None:
     """Return a number of seeds, which may be written as 1e1; None if it is no whole number."""
-    if isinstance(given, bool) or not isinstance(given, int | float) or not float(given).is_integer():
-        return None
-    return int(given)
+    whole = isinstance(given, float) and given.is_integer()
+    return int(given) if whole or (isinstance(given, int) and not isinstance(given, bool)) else None
 
 
 def parse_seeds(given: Any) -> tuple[tuple[int, ...], SequentialSeeds | None]:
