@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from standin import make_plan, until_decided
 from tiny_study import write_study
 
 from mtlab import checksums, files
@@ -20,6 +21,7 @@ from mtlab.runs import manifest
 from mtlab.runs.checked_json import write_checked_json
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
+from mtlab.studies.looks import record_path
 
 Call = Callable[..., tuple[int, str, str]]
 ROWS = [{"step": step, "seconds": 1.0, "val/accuracy": 0.1 * step} for step in (3, 6)]
@@ -197,6 +199,18 @@ def test_a_damaged_plan_stops_no_other_study_and_clean_sets_it_aside(store: Stor
     )
     assert "1 of 1" in call("clean", "--only", "store", "--yes")[2]
     assert call("status")[:2] == (0, "")
+
+
+def test_a_damaged_record_of_looks_stops_no_other_study(store: Store, call: Call) -> None:
+    plan, _ = until_decided(make_plan({"one": {}, "two": {}}, (0,), "looked"), "one", (2, 3), 0.5)
+    store.write_plan("looked", plan)
+    path = record_path(store, plan)
+    path.parent.mkdir()
+    path.write_text("{")
+    code, said, out = call("status")
+    assert (code, out) == (0, "demo: 4 runs, 2 done, 1 interrupted, 1 failed")
+    assert said.startswith(f"damaged: {path}: is not JSON")
+    assert said.endswith("remove it, and `mtlab run` decides anew")
 
 
 def test_a_plan_of_another_version_is_told_and_written_anew(store: Store, call: Call) -> None:

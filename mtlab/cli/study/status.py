@@ -46,7 +46,7 @@ def status(
         raise UserError("--watch and --json contradict each other: give one", file="command line")
     opened = Store.open(store_root(store))
     names = opened.study_names() if file is None else [stored_study_name(file, opened)]
-    damaged = _damaged_plans(opened, names) if file is None else {}
+    damaged = _damaged_studies(opened, names) if file is None else {}
     names = [name for name in names if name not in damaged]
     for error in damaged.values():
         typer.echo(f"damaged: {error}", err=True)
@@ -114,12 +114,14 @@ def _goes_on(store: Store, study: str, states: Set[str]) -> bool:
     return bool(launchers.here or launchers.elsewhere or not begun or not states <= ENDED | {"new", "interrupted"})
 
 
-def _damaged_plans(store: Store, names: Sequence[str]) -> dict[str, UserError]:
-    """Return what is wrong with the plans of studies that cannot be read: the others are shown without them."""
+def _damaged_studies(store: Store, names: Sequence[str]) -> dict[str, UserError]:
+    """Return what is wrong with the plans and looks of studies that cannot be read: the others are shown without."""
+    from mtlab.studies.looks import read_looks
+
     damaged = {}
     for name in names:
         try:
-            store.plan(name)
+            read_looks(store, store.plan(name))
         except UserError as error:
             damaged[name] = error
     return damaged
