@@ -100,15 +100,23 @@ def stop_launchers(launchers: Iterable[Process]) -> None:
         time.sleep(POLL)
 
 
-def cancel_jobs(store: Store, study: str) -> int:
-    """Cancel the jobs that launchers of a study which are gone have left in Slurm's queue; return their number.
+def cancel_jobs(store: Store, study: str, *, force: bool = False) -> int:
+    """Cancel the jobs that launchers which are gone have left in Slurm's queue; return their number.
+
+    That of a run may be of another study, which has the same cell: where its launcher lives, it goes on.
+
+    Args:
+        store: the run store.
+        study: its name, or that of a sweep.
+        force: those of launchers on other hosts, too, which may live.
 
     Raises:
         SlurmError: the queue does not answer.
 
     """
     runs = {run["id"] for name in launched_studies(store, study) for run in store.plan(name)["runs"]}
-    known = {job[0] for run in runs if (job := read_job(store.run(run))) is not None}
+    left = [job for run in runs if (job := read_job(store.run(run))) is not None]
+    known = {number for number, launcher in left if (alive := launcher.alive()) is False or (force and alive is None)}
     active = [number for number, info in query_jobs(known).items() if info.active] if known else []
     if active:
         cancel(active)

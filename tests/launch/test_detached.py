@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from calling import here, mtlab_at
 from patience import wait_for
 from tiny_study import write_study
 
+from mtlab import files
 from mtlab.processes import current_process
 from mtlab.runs.store import Store
 from mtlab.workflow.detached import find_launchers
@@ -85,10 +85,13 @@ def left(tmp_path: Path) -> Store:
     file = write_study(tmp_path, "axes: {manager: [bridge]}\nseeds: 1", "left")
     plan = {"study": "left", "runs": [{"id": "cell/s0", "parents": []}], "spec_file": str(file)}
     store.write_plan("left", plan)
-    folder = store.run("cell/s0") / "slurm"
-    folder.mkdir(parents=True)
-    (folder / "job.json").write_text(json.dumps({"job": 4711, "launcher": current_process().to_json()}))
+    submitted(store, start=1)  # another process has its number now
     return store
+
+
+def submitted(store: Store, **changes: object) -> None:
+    launcher = current_process().to_json() | changes
+    files.write_json(store.run("cell/s0") / "slurm" / "job.json", {"job": 4711, "launcher": launcher})
 
 
 def launched(store: Store, **changes: object) -> None:
@@ -102,7 +105,7 @@ def test_jobs_of_a_launcher_that_is_gone_are_cancelled(
 ) -> None:
     program("squeue", "echo '4711|RUNNING|0:0|1:00|1:00:00|'")
     calls = program("scancel", "exit 0")
-    launched(left, start=1)  # another process has its number now
+    launched(left, start=1)
     code, out, _ = here(monkeypatch, capsys, "cancel")("left", "--store", left.root)
     assert (code, out) == (0, "1 job of left cancelled: workers write their state\n")
     assert calls.read_text().split()[-1] == "4711"
@@ -114,6 +117,7 @@ def test_a_launcher_on_another_host_is_not_worked_against(
     program("squeue", "echo '4711|PENDING|0:0|0:00|1:00:00|'")
     calls = program("scancel", "exit 0")
     launched(left, host="login2", pid=17)
+    submitted(left, host="login2", pid=17)
     call = here(monkeypatch, capsys, "cancel")
     code, _, err = call("left", "--store", left.root)
     assert (code, calls.read_text()) == (2, "")
@@ -122,6 +126,25 @@ def test_a_launcher_on_another_host_is_not_worked_against(
     assert "4711" in calls.read_text()
     left.log_launch("left", {"event": "end", "host": "login2", "launcher": 17})
     assert find_launchers(left, "left").elsewhere == ()
+
+
+@pytest.mark.parametrize(("host", "forced"), [({}, False), ({"host": "login2"}, True)], ids=["here", "elsewhere"])
+def test_a_job_that_another_study_has_submitted_is_left_to_it(
+    host: dict[str, str],
+    forced: bool,
+    left: Store,
+    program: Program,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    program("squeue", "echo '4711|RUNNING|0:0|1:00|1:00:00|'")
+    calls = program("scancel", "exit 0")
+    launched(left, start=1)  # that of this study is gone
+    submitted(left, **host)  # that of the other one goes on
+    call = here(monkeypatch, capsys, "cancel")
+    assert call("left", "--store", left.root)[:2] == (0, "nothing of left runs that can be cancelled from here\n")
+    call("left", "--store", left.root, "--force")
+    assert ("4711" in calls.read_text()) is forced
 
 
 def test_the_background_is_given_every_option_of_the_command(

@@ -42,7 +42,7 @@ def cancel(
         where = ", ".join(map(str, found.elsewhere))
         raise UserError(f"{name} may be run by {where}: cancel it there; or, if that has ended, --force")
     try:
-        jobs = cancel_jobs(opened, name)
+        jobs = cancel_jobs(opened, name, force=force)
     except SlurmError as error:
         raise UserError(f"Slurm does not answer: {error}") from None
     if jobs:
