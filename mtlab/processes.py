@@ -93,13 +93,21 @@ class Process:
         return None
 
     def kill(self) -> None:
-        """Kill it if it is known to run here, and wait for its end; never another process that has its pid by now."""
-        self.send(signal.SIGKILL, seconds=5.0)
+        """Kill it if it is known to run here, and wait for its end; never another process that has its pid by now.
+
+        One of another user goes on, as one of another host does.
+        """
+        with suppress(PermissionError):
+            self.send(signal.SIGKILL, seconds=5.0)
 
     def send(self, number: signal.Signals, *, seconds: float = 0.0) -> bool:
         """Send it a signal if it is known to run here, and wait some seconds for its end; return whether it was sent.
 
         Never another process that has its pid by now, nor this one.
+
+        Raises:
+            PermissionError: it is of another user.
+
         """
         if self.pid == os.getpid() or not self.alive():
             return False

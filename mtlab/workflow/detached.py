@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from mtlab.errors import UserError
 from mtlab.files import read_jsonl
 from mtlab.launch.slurm.job import read_job
 from mtlab.launch.slurm.queue import cancel, query_jobs
@@ -94,8 +95,18 @@ def _is_sweep(store: Store, study: str) -> bool:
 
 
 def stop_launchers(launchers: Iterable[Process]) -> None:
-    """Ask launchers of this machine to stop, as Ctrl-C does, and wait until they have: workers save their state."""
-    asked = [process for process in launchers if process.send(signal.SIGTERM)]
+    """Ask launchers of this machine to stop, as Ctrl-C does, and wait until they have: workers save their state.
+
+    Raises:
+        UserError: one is of another user.
+
+    """
+    asked = []
+    for process in launchers:
+        try:
+            asked += [process] if process.send(signal.SIGTERM) else []
+        except PermissionError:
+            raise UserError(f"{process} is another user's, who can stop it") from None
     while any(process.alive() for process in asked):
         time.sleep(POLL)
 

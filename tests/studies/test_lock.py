@@ -381,20 +381,3 @@ def test_a_disk_that_is_gone_at_the_end_keeps_a_lock_that_is_stale(
 
 def _vanish(*_: object) -> NoReturn:
     raise OSError(errno.ENOTCONN, "gone")
-
-
-def test_what_a_process_has_open_is_not_known_where_it_may_not_be_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As of a process with capabilities that its user does not have: its descriptors are listed, and hidden."""
-    path = tmp_path / "lock.json"
-    with path.open("w"):
-        assert current_process().has_open(path) is True
-        monkeypatch.setattr(os.path, "samestat", _forbid)
-        assert current_process().has_open(path) is None
-    monkeypatch.undo()
-    assert current_process().has_open(path) is False
-
-
-def _forbid(*_: object) -> bool:
-    raise PermissionError
