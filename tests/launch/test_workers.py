@@ -33,3 +33,26 @@ def test_the_real_worker_is_this_python_and_looks_for_modules_where_we_do(monkey
     for here in ("", str(Path.cwd())):
         monkeypatch.setattr(sys, "path", [here, *sys.path])
         assert worker_command(Path("x")) == [sys.executable, "-m", "mtlab", "train", "x"]
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, 64),
+        ({"cpu.max": "max 100000\n"}, 64),
+        ({"cpu.max": "350000 100000\n"}, 4),
+        ({"cpu.max": "9900000 100000\n"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+    ],
+)
+def test_a_container_has_as_many_cpus_as_its_limit_is_worth(
+    files: dict[str, str], cpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of `docker run --cpus`, or `resources.limits.cpu` of Kubernetes, which leave all CPUs of the host visible."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64))
+    monkeypatch.setattr("mtlab.launch.local.pool.CGROUP", tmp_path)
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert usable_cpus() == cpus

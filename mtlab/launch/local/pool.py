@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import sys
@@ -19,13 +20,22 @@ from mtlab.launch.workers import Command, open_log, threads_of, worker_command, 
 from mtlab.processes import LAUNCHER
 
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+CGROUP = Path("/sys/fs/cgroup")  #: where a container finds its limits
 
 
 def usable_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of CPUs that this process may use, or the time of so many, where its container is limited."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cpus, _quota() or cpus)
+
+
+def _quota() -> int | None:
+    """Return how many CPUs the time of this process's container is worth, rounded up; None without a limit."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroups of version 2, and 1
+        with suppress(OSError, ValueError):  # `max`: no limit
+            quota, period = map(int, " ".join((CGROUP / name).read_text() for name in names).split())
+            return math.ceil(quota / period) if quota > 0 else None
+    return None
 
 
 def takes_gpu(config: Mapping[str, Any]) -> bool:
