@@ -85,6 +85,16 @@ def test_logs_are_printed_and_followed_while_the_run_is_held(
     assert told("logs", "study:bridge:0", "-f", "-n", 1)[1] == "three\nfünf\n"
 
 
+def test_the_log_of_a_run_whose_worker_has_not_begun_is_followed(
+    store: Store, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher makes the log; the worker holds the run once it has imported torch, or its job is started."""
+    log = folder(store, "bridge") / "log.txt"
+    log.write_text("")
+    monkeypatch.setattr(logs.time, "sleep", lambda _: log.write_text("begun\n"))
+    assert told("logs", "study:bridge:0", "-f") == (0, "begun\n", "")
+
+
 def test_open_shows_where_things_are(store: Store, told: Told) -> None:
     (store.study("study") / "looks").mkdir()
     code, out, _ = told("open", "study")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,9 +42,15 @@ def logs(
         text = decoder.decode(stream.read())
         sys.stdout.write(text if lines is None else "".join(text.splitlines(keepends=True)[-lines:]))
         while follow:
-            running = lock_state(folder) in ("live", "unsure")  # asked first: what is written until then is still read
+            # Asked first: what is written until then is still read.
+            running = lock_state(folder) in ("live", "unsure") or _waits(folder)
             sys.stdout.write(decoder.decode(stream.read()))
             sys.stdout.flush()
             if not running:
                 break
             time.sleep(INTERVAL)
+
+
+def _waits(folder: Path) -> bool:
+    """Return whether a worker was asked for that has not begun: it imports torch, or its job is in a queue."""
+    return not (folder / "log.txt").stat().st_size and not (folder / "state.json").exists()
