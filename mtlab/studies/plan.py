@@ -186,8 +186,10 @@ def _sequential(plan: Plan) -> dict[str, Any] | None:
 
 
 def entries(plan: Plan) -> dict[str, list[dict[str, Any]]]:
-    """Return `rows` and `runs` of `plan.json`."""
-    return {"rows": [_row(plan, cell) for cell in plan.cells], "runs": [_run(plan, run) for run in plan.runs]}
+    """Return `rows` and `runs` of `plan.json`. The run of a row that others start from, too, is named by the row."""
+    own = {cell.id: cell for cell in reversed(plan.cells)}
+    runs = [_run(plan, replace(run, cell=own.get(run.cell.id, run.cell))) for run in plan.runs]
+    return {"rows": [_row(plan, cell) for cell in plan.cells], "runs": runs}
 
 
 def run_configs(plan: Plan) -> dict[str, dict[str, Any]]:

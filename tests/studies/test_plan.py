@@ -160,6 +160,14 @@ def test_a_child_may_vary_what_lies_within_a_node_of_its_parent(plan: Any) -> No
     assert starts(f"set: {{vision: {{layers: top2}}}}\naxes: {{{axes}}}") == ["top3", "top3"]
 
 
+def test_a_row_that_another_starts_from_is_of_this_study(plan: Any) -> None:
+    plan("axes: {manager: [bridge]}", name="parent")
+    data = to_json(plan("axes: {init_from: [{study: parent, label: pretrained}, null]}\nset: {manager: bridge}"))
+    runs = [(run["label"], run["study"], run["axes"]) for run in data["runs"]]
+    assert runs[0] == ("init_from none", "study", {"init_from": None})
+    assert [label for label, *_ in runs] == [row["label"] for row in reversed(data["rows"])]
+
+
 def test_with_and_without_a_parent_is_an_axis(plan: Any) -> None:
     plan("axes: {manager: [bridge, static]}", name="parent")
     found = plan("axes: {manager: [bridge, static], init_from: [null, {study: parent, label: pretrained}]}")
