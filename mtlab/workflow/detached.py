@@ -91,7 +91,10 @@ def launched_studies(store: Store, study: str) -> list[str]:
 
 
 def _is_sweep(store: Store, study: str) -> bool:
-    return study in store.study_names() and is_sweep(store.plan(study))
+    try:
+        return is_sweep(store.plan(study))
+    except UserError:  # not planned yet, or the plan is damaged, which the launcher writes anew
+        return False
 
 
 def stop_launchers(launchers: Iterable[Process]) -> None:

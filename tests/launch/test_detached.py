@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from patience import wait_for
 from tiny_study import write_study
 
 from mtlab import files
-from mtlab.processes import current_process
+from mtlab.processes import current_process, running_process
 from mtlab.runs.store import Store
+from mtlab.workflow import detached
 from mtlab.workflow.detached import find_launchers
 
 Program = Callable[[str, str], Path]
@@ -98,6 +101,21 @@ def launched(store: Store, **changes: object) -> None:
     process = current_process().to_json() | changes
     store.log_launch("left", {"event": "launch", "host": process["host"], "launcher": process["pid"],
                               "process": process})  # fmt: skip
+
+
+def test_a_plan_that_the_launcher_writes_anew_does_not_stop_its_start(
+    left: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (left.study("left") / "plan.json").write_text("{}")
+    sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = running_process(sleeper.pid)
+    launched(left, **process.to_json())
+    monkeypatch.setattr(detached, "_spawn", lambda *_: sleeper)
+    try:
+        assert detached.start_detached(["run", "left"], left, "left") is sleeper
+        assert find_launchers(left, "left").here == (process,)
+    finally:
+        sleeper.communicate(b"\n")
 
 
 def test_jobs_of_a_launcher_that_is_gone_are_cancelled(
