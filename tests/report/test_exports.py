@@ -183,6 +183,16 @@ def test_csv_has_the_documented_columns_and_the_reports_numbers(papers):
     assert list(csv.DictReader(io.StringIO(papers.to_csv(by_family=True))).fieldnames) == named
 
 
+def test_csv_keeps_the_results_of_several_sources(four):
+    entry = {"label": "static", "cell": "static", "note": None, "also": {}}
+    values = (("A", {"test/accuracy": 79.0}), ("B", {"test/accuracy": 78.5}))
+    found = [{**entry, "source": paper, "values": value} for paper, value in values]
+    report = build_report(four.store, four.plan(["bridge", "static"], published_rows=found))
+    _, static = csv.DictReader(io.StringIO(report.to_csv()))
+    assert (static["published/test/accuracy"], static["published/test/accuracy (B)"]) == ("79.0", "78.5")
+    assert static["published_source"] == "A; B"
+
+
 def test_theirs_stands_beside_ours_and_is_never_taken_for_it(papers, tmp_path):
     pdf(tmp_path, papers.to_latex())
     for text in (drawn(papers, 120), papers.to_markdown(), papers.to_latex().replace("\\pm", "±")):

@@ -23,8 +23,8 @@ FAMILY_COLUMNS = (
 
 def report_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
     """Yield a row per variant, then one per published method that is no variant (kind `published`)."""
-    names = list(dict.fromkeys(row.metric for row in report.published_rows))
     published = _published_by_cell(report)
+    names = list(dict.fromkeys(name for values, _ in published.values() for name in values))
     speeds = [None] * len(report.rows) if report.speed is None else report.speed.rows
     for row, speed in zip(report.rows, speeds, strict=True):
         values, sources = published.get(row.cell, ({}, []))
