@@ -275,6 +275,20 @@ def test_a_run_that_went_on_live_in_one_place_gets_whole_to_the_others(store: St
     assert (told, progress[-1]["done"]) == ([], 5)
 
 
+def test_a_run_that_fails_is_ended_as_failed_where_it_went_on_live_and_elsewhere(store: Store) -> None:
+    folder, _ = unfinished(store, 20)
+    live, patient = Notebook("live", live=True), Notebook("patient")
+    sync, told, _ = make_sync(store, live, patient)
+    sync.poll()
+    files.write_json(folder / "failure.json", {"kind": "nan", "error": "the loss is nan"})
+    sync.finish()
+    for notebook in (live, patient):
+        run = notebook.named("static, seed 0")
+        assert (run.failed, run.summary["failure"]) == (True, "nan")
+    assert live.named("static, seed 0").steps == patient.named("static, seed 0").steps
+    assert told == []
+
+
 def test_a_fan_hands_everything_to_everybody() -> None:
     first, second = Notebook(name="first"), Notebook(name="second")
     fan = TrackerGroup({sink.name: sink.tracker() for sink in (first, second)}, lambda *_: None)

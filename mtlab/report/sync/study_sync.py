@@ -167,9 +167,7 @@ class StudySync:
         known = _read(path)
         receipts = _receipts(known) if known.get("of") == of else {}
         lacking = [sink for sink in self.sinks if not sink.holds(receipts.get(sink.name, {}))]
-        groups = [self.open.pop(run)] if run in self.open else []
-        rest = [sink for sink in lacking if not any(sink.name in group.names for group in groups)]
-        groups += [self._start(run, rest)] if rest else []
+        groups = self._groups(run, lacking)
         given: dict[str, Receipt] = {}
         if groups:
             steps, media = read_step_metrics(self.store, run), self._run_media(run)
@@ -184,11 +182,16 @@ class StudySync:
 
     def _send_failed(self, run: str, failure: Mapping[str, Any]) -> None:
         """Send what a failed run has logged, and why it failed; without a receipt, as it may be run again."""
-        live = self.open.pop(run, None)
         steps = read_step_metrics(self.store, run)
-        for group in [live] if live is not None else [self._start(run, self.sinks)]:
+        for group in self._groups(run, self.sinks):
             _log_steps(group, steps, {})
             group.close({"failure": str(failure.get("kind")), "error": str(failure.get("error"))}, {}, failed=True)
+
+    def _groups(self, run: str, sinks: Sequence[Sink]) -> list[TrackerGroup]:
+        """Take the trackers that a run is open in, and start it in those of the sinks that are not among them."""
+        groups = [self.open.pop(run)] if run in self.open else []
+        rest = [sink for sink in sinks if not any(sink.name in group.names for group in groups)]
+        return [*groups, self._start(run, rest)] if rest else groups
 
     def _report_progress(
         self, known: Mapping[str, Receipt], given: Mapping[str, Receipt], lacking: Sequence[Sink]
