@@ -104,6 +104,8 @@ def test_families_of_other_questions_are_no_comparisons(fabric, monkeypatch):
         (name, "static_b") for name in ("texture", "place", "letter")
     }
     assert report.family_comparisons == len(compared)
+    lines = csv.DictReader(io.StringIO(report.to_csv(by_family=True)))
+    assert {(line["family"], line["cell"]) for line in lines if line["compare_to"]} == compared
 
 
 def test_all_formats_show_the_same_cells(fabric):
@@ -133,6 +135,15 @@ def shown(report):
     console = Console(width=120, file=io.StringIO())
     console.print(report.to_table(120, by_family=True))
     return console.file.getvalue()
+
+
+def test_families_of_any_name_head_their_columns(fabric, monkeypatch):
+    names = ["colour [easy]", "[/b]", "[red]"]
+    monkeypatch.setattr("fabric.FAMILIES", names)
+    for cell in ("bridge", "static"):
+        fabric.finish(cell, 0, 0.7)
+    console = shown(build_report(fabric.store, fabric.plan(["bridge", "static"], seeds=1)))
+    assert all(name in console for name in names)
 
 
 def test_without_families_all_formats_say_so(fabric):

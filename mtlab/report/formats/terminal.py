@@ -325,7 +325,7 @@ def _table(columns: Sequence[TerminalColumn], width: int) -> Table:
         given = max(column.least, column.width - max(0, excess))
         excess -= column.width - given
         table.add_column(
-            column.name,
+            Text(column.name),
             justify="left" if column.left else "right",
             width=given,
             no_wrap=column.narrowest is None,
