@@ -78,7 +78,7 @@ def family_rows(report: StudyReport) -> Iterator[dict[str, Any]]:
                 "n": 0 if row.mean is None else row.mean.n,
                 "examples": row.examples,
                 **_mean(row.mean),
-                "compare_to": whole.compare_label,
+                "compare_to": None if row.compare_to is None else whole.compare_label,
                 **_difference(row.difference),
                 "p_corrected": row.p_corrected,
                 "outcome": row.outcome,
