@@ -39,21 +39,22 @@ def content_hashes(
     cache = files.cache_root() / "facts" / f"files-{digest(str(folder.resolve()), 32)}.json"
     cached = _read_cache(cache)
     index: dict[str, list[Any]] = {}
-    fresh: list[str] = []
+    fresh: dict[str, list[int]] = {}
     for name in sorted(names):
         stamp = _stamp(folder / name)
         entry = cached.get(name)
         if isinstance(entry, list) and entry[:2] == stamp and len(entry) == 3:
             index[name] = entry
         else:
-            index[name] = [*stamp, ""]
-            fresh.append(name)
-    for name in track(fresh, f"reading files of {folder.name}", len(fresh), few=FEW):
-        check(folder / name)
-        index[name][2] = _hash(folder / name)
-    if fresh:
-        with suppress(UserError):  # a cache that cannot be written costs time, not the answer
-            files.write_json(cache, {"folder": str(folder), "files": {**cached, **index}})
+            fresh[name] = stamp
+    try:
+        for name in track(fresh, f"reading files of {folder.name}", len(fresh), few=FEW):
+            check(folder / name)
+            index[name] = [*fresh[name], _hash(folder / name)]
+    finally:  # what was read before an error, or before Ctrl-C, is not read again
+        if fresh:
+            with suppress(UserError):  # a cache that cannot be written costs time, not the answer
+                files.write_json(cache, {"folder": str(folder), "files": {**cached, **index}})
     return {name: entry[2] for name, entry in index.items()}
 
 

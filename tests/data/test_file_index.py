@@ -56,3 +56,19 @@ def test_only_what_is_new_or_changed_is_read(tmp_path: Path) -> None:
 def test_a_file_that_went_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="gone: cannot be read: No such file"):
         content_digest(tmp_path, ["gone"])
+
+
+def test_what_was_read_before_a_file_that_is_refused_is_not_read_again(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data", a="1", b="broken", c="3")
+    read: list[str] = []
+
+    def check(path: Path) -> None:
+        read.append(path.name)
+        if path.read_text() == "broken":
+            raise UserError("is damaged", file=path)
+
+    with pytest.raises(UserError, match="b: is damaged"):
+        content_digest(folder, "abc", check)
+    write(folder, b="2")
+    assert content_digest(folder, "abc", check) == content_digest(write(tmp_path / "whole", a="1", b="2", c="3"), "abc")
+    assert read == ["a", "b", "b", "c"]
