@@ -9,6 +9,7 @@ import textwrap
 import time
 
 import pytest
+import torch
 from cached_words import DATA, FLOAT32, PLANTED, TEXT, own_cache, texts  # noqa: F401 - the fixture
 
 from mtlab.config.schema import CacheConfig
@@ -18,6 +19,7 @@ from mtlab.data.cache.key import CHUNK
 from mtlab.data.cache.locks import LOCKS, QUARANTINE
 from mtlab.data.cache.size_limit import LIMIT_VARIABLE, evict
 from mtlab.errors import UserError
+from mtlab.towers.planted import PlantedText
 
 
 def test_progress_counts_items(tmp_path):
@@ -137,8 +139,15 @@ def test_a_limit_that_is_no_size(tmp_path, monkeypatch, text):
 
 def test_features_too_large_for_the_type_are_refused(tmp_path):
     node = {"name": "planted", "signal": 1e6}
-    with pytest.raises(UserError, match="float32"):
+    with pytest.raises(UserError, match="too large for float16: use float32"):
         open_expert_cache("text", node, PLANTED, CacheConfig(dtype="float16"), root=tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_tower_that_gives_nan_is_told_and_no_type_is_advised(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(PlantedText, "_noise", lambda _, items: torch.full((len(items), 6, 4, 32), torch.nan))
+    with pytest.raises(UserError, match=r"^text: the tower gives infinite values or NaN: are its weights damaged\?$"):
+        open_expert_cache("text", {"name": "planted"}, PLANTED, CacheConfig(dtype=dtype), root=tmp_path)
 
 
 WORKER = textwrap.dedent(

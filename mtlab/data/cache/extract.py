@@ -76,7 +76,7 @@ class FeatureExtractor:
         """Run the tower on some items.
 
         Raises:
-            UserError: a feature is too large for the type in which it is stored.
+            UserError: a feature is infinite or NaN, or too large for the type in which it is stored.
 
         """
         parts = []
@@ -90,6 +90,8 @@ class FeatureExtractor:
             parts[0].masked,
         )
         if not chunk.values.isfinite().all():
+            if self.dtype == "float32" or chunk.values.isnan().any():
+                raise UserError("the tower gives infinite values or NaN: are its weights damaged?", key=self.kind)
             raise UserError(
                 f"features of the {self.kind} tower are too large for {self.dtype}: use float32", key="cache.dtype"
             )
