@@ -56,6 +56,7 @@ class Converter:
     kind: ClassVar[Kind]
     all_parts: ClassVar[tuple[str, ...]]  #: the source's splits, by their own names
     layout: ClassVar[str]  #: files below the root, for `--help` and errors
+    no_row: ClassVar[str] = "the files have no row for it"  #: where a part is empty: why, and what helps
     disjoint: ClassVar[bool] = True  #: an image in two parts is an error: files were swapped
     losses_expected: ClassVar[bool] = (
         False  #: images were downloaded from links, some of them dead: missing ones are expected

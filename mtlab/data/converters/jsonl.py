@@ -74,6 +74,7 @@ class JsonlConverter(Converter):
     config: Config
     all_parts = SPLITS
     layout = "questions.jsonl, or train.jsonl, val.jsonl and test.jsonl; and images/"
+    no_row = "no line falls to it: give more images, or say `split` in each line"
     disjoint = False
 
     def __init__(self, root: Path, config: Any, parts: Sequence[str] = ()) -> None:

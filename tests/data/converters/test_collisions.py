@@ -129,6 +129,14 @@ def test_no_image_falls_into_two_splits(case: str, tmp_path: Path) -> None:
     assert rejected.reason == told
 
 
+def test_a_split_that_too_few_images_leave_empty_is_told_with_what_helps(tmp_path: Path) -> None:
+    lines = [json.dumps({"image": f"{number}.png", "caption": "a cup"}) for number in range(5)]
+    (tmp_path / "questions.jsonl").write_text("\n".join(lines))
+    told = "val has no row that can be used: no line falls to it: give more images, or say `split` in each line"
+    with pytest.raises(UserError, match=told):
+        convert("jsonl", tmp_path, tmp_path / "out", {"kind": "captions"})
+
+
 def test_pairs_of_one_group_may_share_images(tmp_path: Path) -> None:
     line = {"statement": "so", "label": True, "group": "scene"}
     pairs = [{**line, "images": [image, "b.png"]} for image in ("a.png", "e.png")]

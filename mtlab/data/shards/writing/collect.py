@@ -83,7 +83,8 @@ def collect_annotations(
     rejects.check_share(staged.texts)
     for part in converter.parts:
         if not staged.samples.get(part):
-            raise UserError(f"{part} has no row that can be used: {rejects.first(part)}", file=converter.root)
+            reason = rejects.first(part, converter.no_row)
+            raise UserError(f"{part} has no row that can be used: {reason}", file=converter.root)
     for name in (REJECTS, DATABASE):
         files.sync(state / name)  # before the summary says that it is complete
     data = {"made_from": made_from, "samples": staged.samples, "texts": staged.texts, "answers": staged.answers}

@@ -47,10 +47,10 @@ class RejectLog:
         """Count a part's rejected texts: those with bad rows or images, or those whose image is missing as expected."""
         return self._counts[part, missing]
 
-    def first(self, part: str) -> str:
-        """Describe a part's first bad row or image; where there is none, its first missing image."""
+    def first(self, part: str, none: str = "") -> str:
+        """Describe a part's first bad row or image; where there is none, its first missing image, or else `none`."""
         found = self._first.get((part, False)) or self._first.get((part, True))
-        return "the files have no row for it" if found is None else f"{found.place}: {found.reason}"
+        return none if found is None else f"{found.place}: {found.reason}"
 
     def check_share(self, total: int) -> None:
         """Check the share of bad texts.
