@@ -45,7 +45,9 @@ def test_convert(call, tmp_path: Path) -> None:
     assert f"shards: {out}" in told
     assert f"mtlab data check {out}" in told
     assert "writing shards: 3 of 3" in progress
+    assert "finished before" not in progress
     assert call(*command)[:2] == (0, told)  # finished: looked up
+    assert "note: was finished before, and stays as it is" in call(*command)[2]
     assert call("convert", "cc3m", "--root", GOLDEN / "cc", "--out", out, "min_count=3")[0] == 2
 
 

@@ -47,12 +47,12 @@ def convert(
     workers. Images keep their bytes. What cannot be used is counted, and listed in bad.jsonl with its place and the
     reason.
     """
-    from mtlab.data.shards.index import suspicious_sizes
+    from mtlab.data.shards.index import INDEX, suspicious_sizes
     from mtlab.data.shards.writing.convert import convert
     from mtlab.launch.local.pool import usable_cpus
     from mtlab.runs.shell_command import shell_command
 
-    given = parse_options(options or [])
+    given, finished = parse_options(options or []), (out.expanduser() / INDEX).is_file()
     try:
         with progress_bars() as progress:
             index = convert(
@@ -69,6 +69,8 @@ def convert(
         typer.echo("stopped: the same command again goes on where this was", err=True)
         raise
     print_index(index)
+    if finished:
+        typer.echo("note: was finished before, and stays as it is; to read the images again, remove it first", err=True)
     for remark in suspicious_sizes(index):
         typer.echo(f"note: {remark}")
     typer.echo(f"\nshards: {out}")
