@@ -1,5 +1,7 @@
 """Ranking: candidates, ranks, what an outcome is, and how much is held at once."""
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 
 from mtlab.data.base import Example
 from mtlab.data.batches import Loader
-from mtlab.errors import UserError
+from mtlab.files import DiskError
 from mtlab.managers.base import Experts
 from mtlab.tasks.ranking import recall, scratch_file
 from mtlab.tasks.ranking.recall import (
@@ -27,6 +29,7 @@ from mtlab.tasks.ranking.recall import (
 from mtlab.tasks.ranking.scratch_file import ScratchFile
 from mtlab.tasks.ranking.similarity import contrast_split, topk_neighbours
 from mtlab.towers.base import Features
+from mtlab.training.failures import classify
 
 CPU = torch.device("cpu")
 
@@ -156,9 +159,20 @@ class TestScratchFile:
             kept.read([0], CPU)
 
     def test_too_small_a_disk_is_told_before_it_is_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with ScratchFile(10**9, tmp_path) as kept, pytest.raises(UserError, match="GB of scratch space") as caught:
+        with ScratchFile(10**9, tmp_path) as kept, pytest.raises(DiskError, match="GB of scratch space") as caught:
             kept.add([0], Experts(torch.zeros(1, 6, 577, 768)))
         assert "MTLAB_CACHE" in str(caught.value)
         monkeypatch.setattr(scratch_file, "RESERVE", 2**60)
-        with ScratchFile(1, tmp_path) as kept, pytest.raises(UserError, match="scratch space"):
+        with ScratchFile(1, tmp_path) as kept, pytest.raises(DiskError, match="scratch space"):
             kept.add([0], Experts(torch.zeros(1, 1, 1, 1)))
+
+    def test_a_disk_that_is_full_stops_a_study_as_any_other_does(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with ScratchFile(1, tmp_path) as kept, pytest.raises(DiskError, match="the disk is full") as told:
+            kept.add([0], Experts(torch.zeros(1, 1, 1, 1)))
+        assert classify(told.value) == "disk"

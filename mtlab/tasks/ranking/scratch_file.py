@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mtlab import files
-from mtlab.errors import UserError
 from mtlab.managers.base import Experts
 
 RESERVE = 2**30  #: bytes that are left free on the disk
@@ -58,7 +57,7 @@ class ScratchFile:
         """Write the experts of some items, [B, N, L, D].
 
         Raises:
-            UserError: the disk has not enough room for all items, as these are, or is full.
+            DiskError: the disk has not enough room for all items, as these are, or is full.
 
         """
         states = experts.states.cpu().contiguous()
@@ -68,10 +67,8 @@ class ScratchFile:
         masks = [None] * len(numbers) if experts.mask is None else list(experts.mask.cpu())
         for number, item, mask in zip(numbers, states, masks, strict=True):
             data = item.view(torch.uint8).numpy().data.cast("B")
-            try:
+            with files.explain_disk_errors(self.folder):
                 self._write(data)
-            except OSError as error:
-                raise UserError(f"cannot be written to: {error.strerror}", file=self.folder) from None
             self._places[number] = self._end, tuple(item.shape)
             self._masks[number] = mask
             self._end += len(data)
@@ -107,7 +104,7 @@ class ScratchFile:
     def _refuse_too_large(self, item: int) -> None:
         free = shutil.disk_usage(self.folder).free
         if item * self.items + RESERVE > free:
-            raise UserError(
+            raise files.DiskError(
                 f"ranking needs {item * self.items / 1e9:.1f} GB of scratch space, {free / 1e9:.1f} GB are free: "
                 "set MTLAB_CACHE to a folder on a larger disk",
                 file=self.folder,
