@@ -12,6 +12,7 @@ from pathlib import Path
 from mtlab.data.image_files import open_image, to_array
 from mtlab.data.shards.samples import IMAGE_TYPES, image_type
 from mtlab.errors import UserError
+from mtlab.files import DiskError, as_user_error
 
 MAX_BYTES = 2**28  #: of an image file; larger ones are not read at all
 
@@ -30,6 +31,7 @@ def read_checked(path: Path) -> bytes:
     Raises:
         MissingImageError: there is no such file.
         BadImageError: it is no image, too large, damaged or cut off.
+        DiskError: the disk does not answer.
 
     """
     try:
@@ -42,6 +44,9 @@ def read_checked(path: Path) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise MissingImageError("no such image") from None
     except OSError as error:
+        explained = as_user_error(error, path, action="read")
+        if isinstance(explained, DiskError):  # says nothing of the image
+            raise explained from None
         raise BadImageError(f"cannot be read: {error.strerror}") from None
     check_image(data)
     return data

@@ -1,5 +1,6 @@
 """Conversions give the same bytes however they are run: with more workers, killed and gone on with, elsewhere."""
 
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from tiny_shards import write_raw
 from mtlab.data.shards.folder import ShardFolder
 from mtlab.data.shards.writing.convert import STATE, convert
 from mtlab.errors import UserError
+from mtlab.files import DiskError
 
 OPTIONS = {"kind": "captions"}
 CONVERT = "import sys; from pathlib import Path; from mtlab.data.shards.writing.convert import convert\n"
@@ -74,6 +76,24 @@ def test_a_killed_conversion_goes_on(raw: Path, alone: dict[str, bytes], tmp_pat
     assert content(out) == alone
     for stem in finished:
         assert (out / f"{stem}.tar").stat().st_mtime_ns == before[f"{stem}.tar"]
+
+
+def test_a_disk_that_does_not_answer_costs_no_image(
+    raw: Path, alone: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def gone(path: Path) -> bytes:
+        if path.parent.name == "images" and path.stem == "picture40":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", gone)
+        with pytest.raises(DiskError, match=r"the disk does not answer .*run again"):
+            convert("jsonl", raw, tmp_path / "out", OPTIONS, samples=2, max_bad=1.0)
+    convert("jsonl", raw, tmp_path / "out", OPTIONS, samples=2)
+    assert content(tmp_path / "out") == alone
 
 
 def test_two_at_a_time_are_refused(raw: Path, tmp_path: Path) -> None:
