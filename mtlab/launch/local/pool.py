@@ -33,7 +33,7 @@ def _quota() -> int | None:
     """Return how many CPUs the time of this process's container is worth, rounded up; None without a limit."""
     for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # cgroups of version 2, and 1
         with suppress(OSError, ValueError):  # `max`: no limit
-            quota, period = map(int, " ".join((CGROUP / name).read_text("utf-8") for name in names).split())
+            quota, period = map(int, " ".join((CGROUP / name).read_text(encoding="utf-8") for name in names).split())
             return math.ceil(quota / period) if quota > 0 else None
     return None
 
