@@ -129,9 +129,9 @@ def _mixed(runs: pl.DataFrame) -> list[str]:
 def _old_code(runs: pl.DataFrame, plan: Mapping[str, Any]) -> list[str]:
     if "mix/code" not in runs.columns:
         return []
-    known = runs["mix/code"].drop_nulls()
-    old = int((known != plan["code"]).sum())
-    return [f"{old} of {known.len()} finished runs were made by other training code than the plan's"] if old else []
+    known = runs["mix/code"].drop_nulls().to_list()
+    old = sum(code != plan["code"] for code in known)
+    return [f"{old} of {len(known)} finished runs were made by other training code than the plan's"] if old else []
 
 
 def _cut_texts(runs: pl.DataFrame) -> list[str]:

@@ -199,3 +199,9 @@ def test_a_hundred_variants(fabric):
             fabric.finish(cell, seed, 0.6 + 0.01 * seed)
     report = build_report(fabric.store, fabric.plan(cells))
     assert len(report.rows) == 100
+
+
+def test_lost_configurations_are_told_even_where_no_run_has_one(fabric):
+    (fabric.finish("bridge", 0, 0.7) / "config.json").unlink()
+    (note,) = build_report(fabric.store, fabric.plan(["bridge"], seeds=1)).notes
+    assert note.startswith("bridge, seed 0 (bridge/s0): config.json is lost: ")
