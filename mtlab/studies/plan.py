@@ -103,20 +103,22 @@ def with_asked_seeds(plan: Plan, seeds_of: Mapping[str, int]) -> Plan:
     """
     seeds, rules = plan.study.seeds, plan.study.sequential
     least = len(seeds) if rules is None else rules.min
-    asked: dict[str, Run] = {}
-    for cell in plan.cells:
-        for run in runs_of([cell], seeds[: seeds_of.get(cell.id, least)]):
-            asked.setdefault(run.id, run)  # of two rows that are one cell, the first gives the label
-    return replace(plan, runs=tuple(asked.values()))
+    known = {run.id: run for run in plan.runs}
+    asked = (run.id for cell in plan.cells for run in runs_of([cell], seeds[: seeds_of.get(cell.id, least)]))
+    return replace(plan, runs=tuple(known[run] for run in dict.fromkeys(asked)))
 
 
 def runs_of(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[Run, ...]:
-    """Return the runs of cells, each after those that it starts from."""
+    """Return the runs of cells, each after those that it starts from.
+
+    A run that is one of these cells and also a parent is that of the first such cell, which gives its label.
+    """
+    own = {cell.id: cell for cell in reversed(cells)}
     ordered: dict[str, Run] = {}
     for cell in cells:
         for seed in seeds:
-            for ancestor in _with_ancestors(Run(cell, seed)):
-                ordered.setdefault(ancestor.id, ancestor)
+            for run in _with_ancestors(Run(cell, seed)):
+                ordered.setdefault(run.id, replace(run, cell=own.get(run.cell.id, run.cell)))
     return tuple(ordered.values())
 
 
@@ -186,10 +188,8 @@ def _sequential(plan: Plan) -> dict[str, Any] | None:
 
 
 def entries(plan: Plan) -> dict[str, list[dict[str, Any]]]:
-    """Return `rows` and `runs` of `plan.json`. The run of a row that others start from, too, is named by the row."""
-    own = {cell.id: cell for cell in reversed(plan.cells)}
-    runs = [_run(plan, replace(run, cell=own.get(run.cell.id, run.cell))) for run in plan.runs]
-    return {"rows": [_row(plan, cell) for cell in plan.cells], "runs": runs}
+    """Return `rows` and `runs` of `plan.json`."""
+    return {"rows": [_row(plan, cell) for cell in plan.cells], "runs": [_run(plan, run) for run in plan.runs]}
 
 
 def run_configs(plan: Plan) -> dict[str, dict[str, Any]]:

@@ -47,7 +47,7 @@ def test_convert(call, tmp_path: Path) -> None:
     assert "writing shards: 3 of 3" in progress
     assert "finished before" not in progress
     assert call(*command)[:2] == (0, told)  # finished: looked up
-    assert "note: was finished before, and stays as it is" in call(*command)[2]
+    assert f"note: {out} was finished before and is not changed" in call(*command)[2]
     assert call("convert", "cc3m", "--root", GOLDEN / "cc", "--out", out, "min_count=3")[0] == 2
 
 

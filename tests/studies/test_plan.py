@@ -162,7 +162,9 @@ def test_a_child_may_vary_what_lies_within_a_node_of_its_parent(plan: Any) -> No
 
 def test_a_row_that_another_starts_from_is_of_this_study(plan: Any) -> None:
     plan("axes: {manager: [bridge]}", name="parent")
-    data = to_json(plan("axes: {init_from: [{study: parent, label: pretrained}, null]}\nset: {manager: bridge}"))
+    found = plan("axes: {init_from: [{study: parent, label: pretrained}, null]}\nset: {manager: bridge}")
+    assert {run.cell.study for run in found.runs} == {"study"}  # which `mtlab budget` reads
+    data = to_json(found)
     runs = [(run["label"], run["study"], run["axes"]) for run in data["runs"]]
     assert runs[0] == ("init_from none", "study", {"init_from": None})
     assert [label for label, *_ in runs] == [row["label"] for row in reversed(data["rows"])]

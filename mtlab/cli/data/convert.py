@@ -70,7 +70,7 @@ def convert(
         raise
     print_index(index)
     if finished:
-        typer.echo("note: was finished before, and stays as it is; to read the images again, remove it first", err=True)
+        typer.echo(f"note: {out} was finished before and is not changed: to convert anew, remove it", err=True)
     for remark in suspicious_sizes(index):
         typer.echo(f"note: {remark}")
     typer.echo(f"\nshards: {out}")
