@@ -6,14 +6,14 @@
 `python tools/counting.py hard` what rows on hard questions have by rate, on validation data; and
 `python tools/counting.py longer` what they have after twice as many steps;
 `python tools/counting.py hard_tests` rows on hard questions less each other on fresh seeds, over seeds alone, and
-`python tools/counting.py again_tests` the same on another draw.
+`python tools/counting.py again_tests` the same on another draw, and `vit_tests` on the ViT.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -28,6 +28,7 @@ FAMILIES = ("count", "colour", "comparison", "existence", "shape", "spatial")
 #: The same questions and seeds.
 HARD = ("shapes_hard", "shapes_hard_rate", "shapes_hard_others", "shapes_hard_others_rate")
 AGAIN = ("shapes_hard_again", "shapes_hard_again_level")  #: another draw and other seeds
+VIT = ("shapes_hard_vit",)  #: another tower and draw
 HARD_ROWS = (
     "static",
     "mean",
@@ -107,9 +108,7 @@ def hard_tests() -> Iterator[str]:
     Then the two steps from the bridge to `static`, and the planned tests of the four tables corrected together.
     """
     of = _scores(HARD)
-    for metric, scores in of.items():
-        for one, other in combinations(HARD_ROWS, 2):
-            yield f"{metric}, {less(scores, one, other)}"
+    yield from _each_less_each(of, HARD_ROWS)
     for metric in (METRIC, "without spatial"):
         scores = of[metric]
         mixed = scores["static 3 4 5"]
@@ -125,15 +124,32 @@ def again_tests() -> Iterator[str]:
     Then `static` less each of the others over the seeds of both draws, and the planned tests corrected together.
     """
     of = _scores(AGAIN)
-    for metric, scores in of.items():
-        for one, other in combinations(scores, 2):
-            yield f"{metric}, {less(scores, one, other)}"
+    yield from _each_less_each(of, list(of[METRIC]))
     first, second = _scores(HARD)[METRIC], of[METRIC]
     there = {"bridge": "bridge, 2e-3"}  # the same row on the first draw, where it has another label
     both = {label: np.concatenate([first[there.get(label, label)], second[label]]) for label in second}
     for label in list(both)[1:]:
         yield f"both draws, {less(both, 'static', label)}"
     yield _together(AGAIN)
+
+
+def vit_tests() -> Iterator[str]:
+    """Write rows on hard questions of the ViT less each other, as on the CNN; then the planned tests of counting alone.
+
+    These are corrected for the rows, where the report of families has a correction for families, too.
+    """
+    of = _scores(VIT)
+    yield from _each_less_each(of, list(of[METRIC]))
+    counted = [row for row in read_table(VIT[0], "families") if row["family"] == "count" and row["p"]]
+    for row, p in zip(counted, holm([float(row["p"]) for row in counted]), strict=True):
+        gap, low, high = (100 * float(row[end]) for end in ("difference", "difference_low", "difference_high"))
+        yield f"counting, planned, {row['label']} less static: {gap:+.2f} ± {(high - low) / 2:.2f} (p = {p:.2g})"
+
+
+def _each_less_each(of: Mapping[str, Scores], labels: Sequence[str]) -> Iterator[str]:
+    for metric, scores in of.items():
+        for one, other in combinations(labels, 2):
+            yield f"{metric}, {less(scores, one, other)}"
 
 
 def _together(studies: Sequence[str]) -> str:
@@ -158,7 +174,7 @@ def _scores(studies: Sequence[str]) -> dict[str, Scores]:
 
 
 if __name__ == "__main__":
-    tables = {each.__name__: each for each in (worth, bridges, hard, longer, tests, hard_tests, again_tests)}
+    tables = {each.__name__: each for each in (worth, bridges, hard, longer, tests, hard_tests, again_tests, vit_tests)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=tables)
     print("\n".join(tables[parser.parse_args().table]()))

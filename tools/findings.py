@@ -22,7 +22,11 @@ from mtlab.studies.spec import StudySpec, read_study
 from mtlab.sweeps.spec import read_sweep
 
 ROOT = Path(__file__).parents[1]
+MEDIUM = "results-tables.md#on-harder-questions-about-shapes"
+BATCHES = "results-tables.md#each-row-at-its-own-batch"
+COUNTING = "results-tables.md#whether-managers-count-better"
 HARD = "results-tables.md#on-hard-questions-about-shapes"
+HARD_VIT = "results-tables.md#hard-shapes-on-a-vit"
 #: tables of analysis/results → their page and section in docs/, and where it ran
 SHIPPED = {
     "sweep_managers": (
@@ -46,27 +50,19 @@ SHIPPED = {
     "levels_longer": ("results-tables.md#trained-for-longer", "CNN, trained for longer"),
     "robustness": ("results-tables.md#at-other-rates-and-wider", "CNN, rates and widths"),
     "sweep_managers_shapes": ("results-tables.md#where-one-level-knows-nearly-all", "CNN, shapes"),
-    "sweep_shapes_medium": ("results-tables.md#on-harder-questions-about-shapes", "CNN, medium shapes"),
-    "sweep_shapes_medium_bridges": (
-        "results-tables.md#on-harder-questions-about-shapes",
-        "CNN, medium shapes, higher rate",
-    ),
-    "shapes_medium_batches": ("results-tables.md#each-row-at-its-own-batch", "CNN, medium shapes, own batches"),
-    "shapes_medium_batches_rate": (
-        "results-tables.md#each-row-at-its-own-batch",
-        "CNN, medium shapes, own batches, lower rate",
-    ),
-    "shapes_medium_count": ("results-tables.md#whether-managers-count-better", "CNN, medium shapes, counting"),
-    "shapes_medium_count_bridges": (
-        "results-tables.md#whether-managers-count-better",
-        "CNN, medium shapes, counting, beside bridges",
-    ),
+    "sweep_shapes_medium": (MEDIUM, "CNN, medium shapes"),
+    "sweep_shapes_medium_bridges": (MEDIUM, "CNN, medium shapes, higher rate"),
+    "shapes_medium_batches": (BATCHES, "CNN, medium shapes, own batches"),
+    "shapes_medium_batches_rate": (BATCHES, "CNN, medium shapes, own batches, lower rate"),
+    "shapes_medium_count": (COUNTING, "CNN, medium shapes, counting"),
+    "shapes_medium_count_bridges": (COUNTING, "CNN, medium shapes, counting, beside bridges"),
     "shapes_hard": (HARD, "CNN, hard shapes"),
     "shapes_hard_rate": (HARD, "CNN, hard shapes, higher rate"),
     "shapes_hard_others": (HARD, "CNN, hard shapes, other rows"),
     "shapes_hard_others_rate": (HARD, "CNN, hard shapes, other levels, higher rate"),
     "shapes_hard_again": (HARD, "CNN, hard shapes, another draw (bridge at 2e-3, on 1 3 4 at 1e-3)"),
     "shapes_hard_again_level": (HARD, "CNN, hard shapes, another draw, one level"),
+    "shapes_hard_vit": (HARD_VIT, "ViT, hard shapes, own maps (bridges at 2e-3)"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "sweep_clipart_vit": ("results-tables.md#clip-art-on-a-vit", "ViT, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),

@@ -148,6 +148,7 @@ LEVELS = {
         "adaptive",
     ),
     "CNN, hard shapes<br>bridge 3 4 5": ("shapes_hard", "image level 4", "", "bridge", "static", ""),
+    "ViT, hard shapes<br>bridge 4 8 12": ("shapes_hard_vit", "image level 8", "", "bridge 4 8 12", "static", ""),
 }
 ADAPTIVE = ("adaptive", "static")
 SETTINGS = ("rate 2.5e-3", "rate 5e-3", "rate 1e-2", "width 128, rate 2.5e-3", "width 128, rate 5e-3")
