@@ -317,8 +317,8 @@ def levels_picture() -> go.Figure:
     figure.update_xaxes(title="test accuracy, points")
     figure.update_yaxes(tickvals=[len(LEVELS) - place for place in range(len(LEVELS))], ticktext=list(LEVELS))
     caption = (
-        "Means over seeds, 95% intervals. One level: the best on validation data, of draw 7 and hard shapes on those of "
-        "another draw; on draws 17 and 21 the only one tried. Each draw has other pictures."
+        "Means over seeds, 95% intervals. One level: the best on validation data, of draw 7 and hard shapes on "
+        "those of another draw; on draws 17 and 21 the only one tried. Each draw has other pictures."
     )
     return theme.finish(figure, "One level of the tower, three, or all", caption, height=130 + 52 * len(LEVELS))
 
