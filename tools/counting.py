@@ -114,8 +114,8 @@ def hard_tests() -> Iterator[str]:
         mixed = scores["static 3 4 5"]
         steps = {"mixing": mixed - scores["bridge"], "levels": scores["static"] - mixed}
         yield f"{metric}, {less(steps, 'mixing', 'levels')}"
-    yield _together(HARD[:2])  # those that were declared before test data were read
-    yield _together(HARD)
+    yield _together(_planned(HARD[:2]))  # those that were declared before test data were read
+    yield _together(_planned(HARD))
 
 
 def again_tests() -> Iterator[str]:
@@ -130,13 +130,13 @@ def again_tests() -> Iterator[str]:
     both = {label: np.concatenate([first[there.get(label, label)], second[label]]) for label in second}
     for label in list(both)[1:]:
         yield f"both draws, {less(both, 'static', label)}"
-    yield _together(AGAIN)
+    yield _together(_planned(AGAIN))
 
 
 def vit_tests() -> Iterator[str]:
-    """Write rows on hard questions of the ViT less each other, as on the CNN; then the planned tests of counting alone.
+    """Write rows on hard questions of the ViT less each other; then the planned tests of counting alone, and of all.
 
-    These are corrected for the rows, where the report of families has a correction for families, too.
+    Counting is corrected for the rows, where the report of families has a correction for families, too.
     """
     of = _scores(VIT)
     yield from _each_less_each(of, list(of[METRIC]))
@@ -144,6 +144,7 @@ def vit_tests() -> Iterator[str]:
     for row, p in zip(counted, holm([float(row["p"]) for row in counted]), strict=True):
         gap, low, high = (100 * float(row[end]) for end in ("difference", "difference_low", "difference_high"))
         yield f"counting, planned, {row['label']} less static: {gap:+.2f} ± {(high - low) / 2:.2f} (p = {p:.2g})"
+    yield _together([*_planned(VIT), *counted])
 
 
 def _each_less_each(of: Mapping[str, Scores], labels: Sequence[str]) -> Iterator[str]:
@@ -152,9 +153,12 @@ def _each_less_each(of: Mapping[str, Scores], labels: Sequence[str]) -> Iterator
             yield f"{metric}, {less(scores, one, other)}"
 
 
-def _together(studies: Sequence[str]) -> str:
-    """Return the p of all planned tests of some studies, corrected together."""
-    tested = [row for study in studies for row in read_table(study, "report") if row["p"]]
+def _planned(studies: Sequence[str]) -> list[dict[str, str]]:
+    return [row for study in studies for row in read_table(study, "report") if row["p"]]
+
+
+def _together(tested: Sequence[Mapping[str, str]]) -> str:
+    """Return the p of some rows' tests, corrected together."""
     together = zip(tested, holm([float(row["p"]) for row in tested]), strict=True)
     return f"Holm over {len(tested)}: " + ", ".join(f"{row['label']} {p:.2g}" for row, p in together)
 
@@ -162,7 +166,7 @@ def _together(studies: Sequence[str]) -> str:
 def _scores(studies: Sequence[str]) -> dict[str, Scores]:
     """Return metric → row → scores by seed: in all, of each family, without spatial relations, and area."""
     families = {family: f"{METRIC}/{family}" for family in FAMILIES}
-    of = {
+    of: dict[str, Scores] = {
         metric: {label: found for study in studies for label, found in by_seed(metric, study).items()}
         for metric in (METRIC, *families.values(), "area")
     }

@@ -95,12 +95,13 @@ def test_what_is_said_of_counting_is_what_its_commands_print() -> None:
 def test_what_is_said_of_hard_questions_on_the_vit_is_what_its_command_prints() -> None:
     assert_published(
         "\n".join(counting.vit_tests()),
-        ("bridge 4 8 12 less image level 8: +2.43 ± 1.36", "on 4, 8, 12 (2.4 ± 1.4 (s))"),
-        ("accuracy, image level 8 less bridge: -1.73 ± 1.57", "of that on the top three (1.7 ± 1.6 (s))"),
+        ("bridge 4 8 12 less image level 8: +2.43 ± 1.36", "behind the bridge on 4, 8, 12, by 2.4 ± 1.4 (s)"),
+        ("accuracy, image level 8 less bridge: -1.73 ± 1.57", "behind that on the top three, by 1.7 ± 1.6 (s)"),
         ("comparison, static less image level 8: +5.44 ± 2.25", "comparison (−5.4 ± 2.3 (s))"),
         ("accuracy, bridge 4 8 12 less bridge: +0.71 ± 0.88", "0.7 ± 0.9 (s) ahead of that on the top three"),
         ("area, static less image level 8: +2.46 ± 3.14", "its area is 2.5 ± 3.1 (s) smaller"),
         ("planned, bridge 4 8 12 less static: +0.03 ± 3.83 (p = 0.98)", "+0.0 ± 3.8 (p = 0.98)"),
         ("planned, image level 8 less static: -6.58 ± 3.10 (p = 0.019)", "(−6.6 ± 3.1, planned, p = 0.019 after Holm"),
+        ("image level 8 0.039, bridge 0.34, bridge 4 8 12 1, image level 8 0.039", "comparisons both have 0.039"),
         ("planned, bridge less static: -1.84 ± 2.34 (p = 0.18)", "−1.8 ± 2.3 (p = 0.18)"),
     )
