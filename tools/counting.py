@@ -27,7 +27,8 @@ BRIDGES = "shapes_medium_count_bridges"  #: its runs, and those of two more brid
 FAMILIES = ("count", "colour", "comparison", "existence", "shape", "spatial")
 #: The same questions and seeds.
 HARD = ("shapes_hard", "shapes_hard_rate", "shapes_hard_others", "shapes_hard_others_rate")
-AGAIN = ("shapes_hard_again", "shapes_hard_again_level")  #: another draw and other seeds
+#: Another draw and other seeds.
+AGAIN = ("shapes_hard_again", "shapes_hard_again_level", "shapes_hard_twice")
 VIT = ("shapes_hard_vit",)  #: another tower and draw
 HARD_ROWS = (
     "static",
@@ -127,9 +128,14 @@ def again_tests() -> Iterator[str]:
     yield from _each_less_each(of, list(of[METRIC]))
     first, second = _scores(HARD)[METRIC], of[METRIC]
     there = {"bridge": "bridge, 2e-3"}  # the same row on the first draw, where it has another label
-    both = {label: np.concatenate([first[there.get(label, label)], second[label]]) for label in second}
+    both = {
+        label: np.concatenate([first[other], second[label]])
+        for label in second
+        if (other := there.get(label, label)) in first
+    }
     for label in list(both)[1:]:
         yield f"both draws, {less(both, 'static', label)}"
+    yield _together(_planned(AGAIN[:2]))  # those of the first declaration
     yield _together(_planned(AGAIN))
 
 
