@@ -28,7 +28,7 @@ FAMILIES = ("count", "colour", "comparison", "existence", "shape", "spatial")
 #: The same questions and seeds.
 HARD = ("shapes_hard", "shapes_hard_rate", "shapes_hard_others", "shapes_hard_others_rate")
 #: Another draw and other seeds.
-AGAIN = ("shapes_hard_again", "shapes_hard_again_level", "shapes_hard_twice")
+AGAIN = ("shapes_hard_again", "shapes_hard_again_level", "shapes_hard_twice", "shapes_hard_adaptive")
 VIT = ("shapes_hard_vit",)  #: another tower and draw
 HARD_ROWS = (
     "static",
@@ -135,7 +135,8 @@ def again_tests() -> Iterator[str]:
     }
     for label in list(both)[1:]:
         yield f"both draws, {less(both, 'static', label)}"
-    yield _together(_planned(AGAIN[:2]))  # those of the first declaration
+    yield _together(_planned(AGAIN[:2]))  # those that were declared together
+    yield _together(_planned(AGAIN[2:]))  # and these
     yield _together(_planned(AGAIN))
 
 

@@ -61,11 +61,17 @@ def test_what_is_said_of_another_draw_is_what_its_command_prints() -> None:
         ("both draws, static less image level 4: +3.60 ± 1.84", "of both draws together it is 3.6 ± 1.8 (s)"),
         ("both draws, static less bridge: +3.57 ± 1.28", "pooled alike, are 3.6 ± 1.3 (s)"),
         ("both draws, static less bridge 1 3 4: +5.58 ± 1.10", "and 5.6 ± 1.1 (s) behind)"),
-        ("accuracy, bridge less bridge, 32,000 steps: -0.86 ± 1.57", "has 0.9 ± 1.6 (s) more over all questions"),
-        ("count, bridge less bridge, 32,000 steps: +0.55 ± 1.92", "It counts 0.6 ± 1.9 (s) *worse*"),
+        (
+            "accuracy, bridge less bridge, 32,000 steps: -0.86 ± 1.57",
+            "it has 0.9 ± 1.6 (s) more than after 16,000 steps",
+        ),
+        ("count, bridge less bridge, 32,000 steps: +0.55 ± 1.92", "It counts 0.5 ± 1.9 (s) worse"),
         ("without spatial, static less bridge, 32,000 steps: +2.15 ± 1.24", "it is 2.1 ± 1.2 (s) behind `static`"),
-        ("Holm over 4: bridge 0.053, bridge 1 3 4 0.00085, image level 4 0.084", "0.053 for the same bridge after"),
-        ("image level 4 0.084, bridge, 32,000 steps 0.064", "has 0.064 for it"),
+        ("Holm over 2: bridge, 32,000 steps 0.064, adaptive 0.25", "declared together has 0.064"),
+        ("Holm over 5: bridge 0.071, bridge 1 3 4 0.0011", "0.096, and 0.071 for the same bridge after"),
+        ("image level 4 0.17, bridge, 32,000 steps 0.096, adaptive 0.25", "level 4 0.17 and `adaptive` 0.25"),
+        ("without spatial, static less adaptive: +1.00 ± 0.65", "it is 1.0 ± 0.7 (s) behind (not planned)"),
+        ("area, static less adaptive: +1.81 ± 2.65 (p = 0.13)", "1.8 ± 2.6 (s) smaller"),
         ("Holm over 3: bridge 0.035, bridge 1 3 4 0.00064, image level 4 0.084", "0.035 for the one on the top three"),
     )
 
