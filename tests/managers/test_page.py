@@ -12,7 +12,7 @@ import managers_page
 import matching
 import mechanisms
 import pytest
-from published import PUBLISHED, assert_published
+from pages import PUBLISHED, assert_published
 
 from mtlab.config import yaml
 from mtlab.config.load import recipe_folders

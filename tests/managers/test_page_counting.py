@@ -1,7 +1,7 @@
 """docs/results*.md say of counting and of hard shapes what tools/counting.py prints."""
 
 import counting
-from published import PUBLISHED, assert_published
+from pages import PUBLISHED, assert_published
 
 
 def test_what_is_said_of_hard_questions_is_what_its_command_prints() -> None:
