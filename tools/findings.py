@@ -82,6 +82,7 @@ SHIPPED = {
 DOUBTFUL = {
     ("shapes_medium_count_bridges", "bridge 1 3 4"): "known before",
     ("shapes_medium_count_bridges", "bridge, 7,320 steps"): "known before",
+    ("shapes_hard_twice", "bridge, 32,000 steps"): "by that test alone",
     ("robustness", "image level 3 · rate 1e-2"): "learned one kind of four",
     ("sweep_mechanisms_vit", "DeepStack 2 6 8"): "not to be relied on",
     ("sweep_mechanisms_vit", "MMFuser"): "with a fault",

@@ -1,6 +1,7 @@
 """docs/results*.md say of counting and of hard shapes what tools/counting.py prints."""
 
 import counting
+from findings import read_table
 from pages import PUBLISHED, assert_published
 
 
@@ -71,9 +72,20 @@ def test_what_is_said_of_another_draw_is_what_its_command_prints() -> None:
         ("Holm over 5: bridge 0.071, bridge 1 3 4 0.0011", "0.096, and 0.071 for the same bridge after"),
         ("image level 4 0.17, bridge, 32,000 steps 0.096, adaptive 0.25", "level 4 0.17 and `adaptive` 0.25"),
         ("without spatial, static less adaptive: +1.00 ± 0.65", "it is 1.0 ± 0.7 (s) behind (not planned)"),
-        ("area, static less adaptive: +1.81 ± 2.65 (p = 0.13)", "1.8 ± 2.6 (s) smaller"),
+        (
+            "area, static less adaptive: +1.81 ± 2.65 (p = 0.13)",
+            "area is 1.8 ± 2.6 smaller at the same rate",
+        ),
         ("Holm over 3: bridge 0.035, bridge 1 3 4 0.00064, image level 4 0.084", "0.035 for the one on the top three"),
     )
+
+
+def test_a_run_that_was_repeated_with_newer_code_is_the_same() -> None:
+    (again,) = read_table("shapes_hard_repeated", "runs")
+    (first,) = (run for run in read_table("shapes_hard_twice", "runs") if run["run"] == again["run"])
+    assert again["mix/git"] != first["mix/git"]
+    scores = [column for column in first if column.startswith(("val/", "test/", "area", "best_step"))]
+    assert [again[column] for column in scores] == [first[column] for column in scores]
 
 
 def test_what_is_said_of_counting_is_what_its_commands_print() -> None:
