@@ -66,11 +66,17 @@ class _CommandOutput(ForwardStream):
         if not self._selector.select(self._timeout):
             raise TimeoutError
         data = os.read(self._stdout.fileno(), size)
-        if not data and (code := self._process.wait(self._timeout)) != 0:
+        if data:
+            return data
+        try:
+            code = self._process.wait(self._timeout)
+        except subprocess.TimeoutExpired:
+            raise OSError("the command closed its output and does not end") from None
+        if code != 0:
             self._stderr.seek(0)
             message = self._stderr.read(500).decode(errors="replace").strip()
             raise OSError(f"the command ended with code {code}{f': {message}' if message else ''}")
-        return data
+        return b""
 
     def close(self) -> None:
         """Stop the command and its children."""

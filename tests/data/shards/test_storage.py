@@ -208,6 +208,7 @@ def test_a_shard_that_disappears_in_training_and_comes_back(folder: Path, tmp_pa
     [
         ("cat {folder}/{{}} | head -c 700; sleep 20", "nothing came for 0.3 seconds"),
         ("cat {folder}/{{}} | head -c 700", "ends at byte"),
+        ("cat {folder}/{{}} | head -c 700; exec >&-; sleep 20", "closed its output and does not end"),
         (
             "case {{}} in *.tar) echo no access >&2; exit 3;; *) cat {folder}/{{}};; esac",
             "ended with code 3: no access",
