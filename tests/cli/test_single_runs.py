@@ -14,8 +14,9 @@ from tiny_study import write_study
 from mtlab.cli.runs import logs
 from mtlab.cli.study import status
 from mtlab.processes import current_process
+from mtlab.runs import lock
 from mtlab.runs.find_run import find_run
-from mtlab.runs.lock import RunLock
+from mtlab.runs.lock import RunLock, lock_path, lock_state
 from mtlab.runs.store import Store
 from mtlab.studies.plan import make_plan, run_configs, to_json
 from mtlab.studies.spec import read_study
@@ -71,16 +72,16 @@ def test_logs_are_printed_and_followed_while_the_run_is_held(
     assert told("logs", "study:bridge:0", "-n", 2) == (0, "two\nthree\n", "")
     assert told("logs", "study:bridge:0", "--follow")[1] == "one\ntwo\nthree\n"  # nobody works on it
     run = folder(store, "bridge")
-    lock, parts = RunLock(run), [b"f\xc3", b"\xbcnf\n"]  # a letter in two pieces
+    held, parts = RunLock(run), [b"f\xc3", b"\xbcnf\n"]  # a letter in two pieces
 
     def sleep(_: float) -> None:
         if not parts:
-            lock.__exit__()
+            held.__exit__()
             return
         with (run / "log.txt").open("ab") as log:
             log.write(parts.pop(0))
 
-    lock.__enter__()
+    held.__enter__()
     monkeypatch.setattr(logs.time, "sleep", sleep)
     assert told("logs", "study:bridge:0", "-f", "-n", 1)[1] == "three\nfünf\n"
 
@@ -92,7 +93,22 @@ def test_the_log_of_a_run_whose_worker_has_not_begun_is_followed(
     log = folder(store, "bridge") / "log.txt"
     log.write_text("")
     monkeypatch.setattr(logs.time, "sleep", lambda _: log.write_text("begun\n"))
-    assert told("logs", "study:bridge:0", "-f") == (0, "begun\n", "")
+    code, out, err = told("logs", "study:bridge:0", "-f")
+    assert (code, out) == (0, "begun\n")
+    assert "no worker has begun this run: waiting for one" in err
+
+
+def test_a_log_is_followed_no_longer_than_a_holder_on_another_host_shows_life(
+    store: Store, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, clock = folder(store, "bridge"), [0.0]
+    gone = current_process().to_json() | {"host": "elsewhere"}
+    lock_path(run).write_text(json.dumps(gone))
+    assert lock_state(run) == "unsure"
+    monkeypatch.setattr(lock.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(logs.time, "sleep", lambda _: clock.append(clock.pop() + 1))
+    assert told("logs", "study:bridge:0", "-f") == (0, "one\ntwo\nthree\n", "")
+    assert clock[0] == lock.PATIENCE
 
 
 def test_open_shows_where_things_are(store: Store, told: Told) -> None:

@@ -27,7 +27,7 @@ def logs(
     """Print the log of a run: what its workers have printed, errors included."""
     from mtlab.runs.archive import is_archive
     from mtlab.runs.find_run import find_run_folder
-    from mtlab.runs.lock import lock_state
+    from mtlab.runs.lock import LockWatch
     from mtlab.runs.store import store_root
 
     root = store_root(store)
@@ -37,13 +37,16 @@ def logs(
         raise UserError("is an archive, which leaves logs out", file=root)
     if not path.is_file():
         raise UserError("there is no log yet: it begins when a worker starts the run", file=path)
+    watch = LockWatch(folder)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # keeps a letter of which only a part is written yet
     with path.open("rb") as stream:
         text = decoder.decode(stream.read())
         sys.stdout.write(text if lines is None else "".join(text.splitlines(keepends=True)[-lines:]))
+        if follow and _waits(folder):
+            typer.echo("note: no worker has begun this run: waiting for one, Ctrl-C ends that", err=True)
         while follow:
             # Asked first: what is written until then is still read.
-            running = lock_state(folder) in ("live", "unsure") or _waits(folder)
+            running = watch.observe() in ("live", "unsure") or _waits(folder)
             sys.stdout.write(decoder.decode(stream.read()))
             sys.stdout.flush()
             if not running:
