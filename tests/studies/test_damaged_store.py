@@ -17,6 +17,7 @@ from tiny_study import write_study
 
 from mtlab import checksums, files
 from mtlab.cli import main
+from mtlab.cli.models.export_checkpoint import plan_of
 from mtlab.runs import manifest
 from mtlab.runs.checked_json import write_checked_json
 from mtlab.runs.results import write_result
@@ -199,6 +200,14 @@ def test_a_damaged_plan_stops_no_other_study_and_clean_sets_it_aside(store: Stor
     )
     assert "1 of 1" in call("clean", "--only", "store", "--yes")[2]
     assert call("status")[:2] == (0, "")
+
+
+def test_the_plan_of_a_run_is_found_beside_a_damaged_one(store: Store) -> None:
+    shutil.copytree(store.study("demo"), store.study("another"))
+    change(store.study("another") / "plan.json", ("runs",), [])
+    plan = store.plan("demo")
+    assert plan_of(plan["runs"][0]["id"], store, None) == plan
+    assert plan_of("none/s0", store, None) is None
 
 
 def test_a_damaged_record_of_looks_stops_no_other_study(store: Store, call: Call) -> None:

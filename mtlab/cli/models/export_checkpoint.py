@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mtlab.cli.options import JsonOption, StoreOption
 from mtlab.cli.output import print_json, status_line
+from mtlab.errors import UserError
 
 if TYPE_CHECKING:
     from mtlab.interop.exporting import ExportSummary
+    from mtlab.runs.store import Store
 
 
 def export(
@@ -94,13 +97,20 @@ def _write_card(
     if not (source / "result.json").is_file():
         return []
     run = find_run(source, source)
-    store = run.store
-    plans = [] if store is None else [store.plan(name) for name in ([study] if study else store.study_names())]
-    plan = next((each for each in plans if any(planned["id"] == run.id for planned in each["runs"])), None)
-    if store is None or plan is None:
+    if run.store is None or (plan := plan_of(run.id, run.store, study)) is None:
         return []
     log("writing the model card")
-    return write_card(store, plan, run.id, out, left_out=done.left_out, notes=done.notes)
+    return write_card(run.store, plan, run.id, out, left_out=done.left_out, notes=done.notes)
+
+
+def plan_of(run: str, store: Store, study: str | None) -> dict[str, Any] | None:
+    """Return the stored plan that asks for a run: that of a study, else the first; damaged ones are passed over."""
+    for name in [study] if study else store.study_names():
+        with suppress(UserError):
+            plan = store.plan(name)
+            if any(planned["id"] == run for planned in plan["runs"]):
+                return plan
+    return None
 
 
 def differences(done: ExportSummary) -> list[str]:
