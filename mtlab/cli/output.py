@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mtlab.runs.store import Store
     from mtlab.studies.budget.time_estimate import TimeEstimate
     from mtlab.studies.plan import Plan
+
+EVERY = 30.0  #: seconds between two lines on something of which the whole is not known
 
 
 def print_json(data: Any) -> None:
@@ -161,7 +164,7 @@ def unless_unwritable() -> Iterator[None]:
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show bars on a terminal, else a line for every tenth, on the error stream.
+    """Show bars on a terminal, else a line for every tenth, or `EVERY` seconds where the whole is not known, on stderr.
 
     Yields:
         The callback: what is done, how much is done, of how much in all.
@@ -174,6 +177,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, Any] = {}
     tenths: dict[str, int] = {}
+    due: dict[str, float] = {}
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
 
         def update(what: str, done: int, whole: int | None) -> None:
@@ -181,9 +185,13 @@ def progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
                 if what not in tasks:
                     tasks[what] = bar.add_task(what, total=whole)
                 bar.update(tasks[what], completed=done, total=whole)
-            elif whole and (tenth := done * 10 // whole) > tenths.get(what, -1):
-                tenths[what] = tenth
-                typer.echo(f"{what}: {done:,} of {whole:,}", err=True)
+            elif whole:
+                if (tenth := done * 10 // whole) != tenths.get(what):  # less than before: something else is counted
+                    tenths[what] = tenth
+                    typer.echo(f"{what}: {done:,} of {whole:,}", err=True)
+            elif (now := time.monotonic()) >= due.setdefault(what, now + EVERY):
+                due[what] = now + EVERY
+                typer.echo(f"{what}: {done:,} so far", err=True)
 
         yield update
 

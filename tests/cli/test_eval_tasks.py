@@ -9,6 +9,7 @@ import toys  # noqa: F401 - registers the data sets
 from calling import Told, here
 from trained_here import trained_store
 
+from mtlab.cli import output
 from mtlab.inference.evaluation import evaluate_run, parse_request
 from mtlab.inference.intervention import measure
 from mtlab.runs.find_run import find_run
@@ -87,6 +88,20 @@ def test_passes_are_counted_and_only_a_task_that_runs_each_example_once_knows_of
         measure(run, [], standard=True, progress=lambda *step, to=steps: to.append(step))
         assert [each for each, _ in steps] == list(range(steps[0][1] + 1))
         assert {of for _, of in steps} == {len(steps) - 1}
+
+
+def test_where_no_terminal_shows_a_bar_the_passes_are_told_in_lines(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "EVERY", 0.0)
+    assert "on val data: 1 so far" in told("eval", "toys:ranking")[2]
+
+
+def test_of_two_things_that_are_counted_the_second_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.progress_bar("towers, then passes") as update:
+        for done in (0, 4, 0, 4):
+            update(done, 4)
+    assert capsys.readouterr().err.count("towers, then passes: 0 of 4") == 2
 
 
 def test_pretraining_is_judged(told: Told, tmp_path: Path) -> None:
