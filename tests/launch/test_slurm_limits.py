@@ -75,6 +75,32 @@ def test_too_many_jobs_are_told_from_what_no_waiting_helps(
     assert type(told.value) is error
 
 
+def test_a_cluster_whose_programs_are_missing_for_a_moment_is_asked_again(
+    tmp_path: Path, program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "store" / "cells" / "aaa" / "s0"
+    run.mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for missing in ("srun", "sbatch"):
+        with pytest.raises(SlurmError, match=missing):
+            submit_or_find(run, ["worker"], {}, {"extra": {}})
+        program(missing, "")
+
+
+def test_a_disk_that_does_not_answer_the_watcher_ends_no_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(run: Path, *_: Any) -> int:
+        write_result(run, {})
+        return 7
+
+    done = {info.job: info for info in parse_squeue("7|COMPLETED|0:0|0:02|1:00|")}
+    pool = SlurmPool(1, {"extra": {}}, submit=submit, query=lambda _: done, intervals=(0.01, 0.05))
+    monkeypatch.setattr(module, "lock_path", lambda run: run / ("x" * 300))  # an error, whether it is there or not
+    plan, configs = make_plan({"aaa": {}}, (0,))
+    assert launch(Store.open(tmp_path / "runs", create=True), plan, configs, pool=pool).done == ("aaa/s0",)
+
+
 def test_a_job_says_nothing_of_the_one_that_it_is_submitted_from(
     tmp_path: Path, program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,24 +67,28 @@ def submit_or_find_all(submissions: Sequence[Submission], options: Mapping[str, 
 
 
 def _submit(submissions: Sequence[Submission], options: Mapping[str, Any]) -> list[JobId]:
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
     if not submissions:
         return []
     run, array = submissions[0].run, len(submissions) > 1
     name = "mtlab-array" if array else f"mtlab-{run.parent.name[:8]}-{run.name}"
     several = {"array_parallelism": len(submissions)} if array else {}  # submitit's default is 256 at once
-    executor = make_executor((array_folder(run) if array else run / FOLDER), {**options, **several, "job_name": name})
+    folder = array_folder(run) if array else run / FOLDER
     for each in submissions:
         (each.run / "log.txt").touch()
     try:
+        executor = make_executor(folder, {**options, **several, "job_name": name})
         with _outside_of_jobs(), executor.batch() if array else nullcontext():
             jobs = [
                 executor.submit(exec_worker, list(each.worker), str(each.run / "log.txt"), dict(each.variables))
                 for each in submissions
             ]
         return [int(job.job_id) if job.job_id.isdigit() else str(job.job_id) for job in jobs]
-    except (FailedJobError, FailedSubmissionError) as error:
+    except OSError as error:
+        explained = files.as_user_error(error, folder)
+        if explained is error:  # not of the disk: sbatch is missing, or no process can be started, for a moment
+            raise SlurmError(str(error)) from None
+        raise explained from None
+    except RuntimeError as error:  # as all errors of submitit
         text = str(error)
         kind = QueueFullError if FULL.search(text) else SlurmError
         raise kind(last_error_line(text)) from None

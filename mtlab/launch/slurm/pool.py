@@ -7,6 +7,7 @@ dies, its jobs continue; the next launcher takes them over.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
@@ -164,7 +165,8 @@ class SlurmPool:
     def _run_files(self) -> dict[JobId, tuple[bool, bool]]:
         """Return which runs have a lock and a result: a worker that begins or ends is a reason to query the queue."""
         return {
-            number: (lock_path(job.run).exists(), (job.run / "result.json").exists())
+            # `os.path`, which takes a disk that does not answer for a moment as no file
+            number: (os.path.exists(lock_path(job.run)), os.path.exists(job.run / "result.json"))
             for number, job in self._jobs.items()
         }
 
