@@ -254,7 +254,9 @@ class Store:
         if foreign and not replace:
             whose = f"was made from {owner} already" if owner else "has a damaged plan, perhaps of another file"
             raise UserError(
-                f"a study {name!r} {whose}: choose another name, or pass --replace", file=spec_path, key="name"
+                f"a study {name!r} {whose}: choose another name, or pass --replace (in Python replace=True)",
+                file=spec_path,
+                key="name",
             )
         return foreign
 

@@ -114,7 +114,7 @@ class Study:
         """
         return self.results.runs
 
-    def run(self, *, workers: int | None = None, retries: int = 2, quiet: bool = False) -> Study:
+    def run(self, *, workers: int | None = None, retries: int = 2, quiet: bool = False, replace: bool = False) -> Study:
         """Run everything that the study asks for and the store lacks; return the study.
 
         In a notebook the progress is drawn below the cell. Interrupted, it goes on with the next call.
@@ -123,6 +123,7 @@ class Study:
             workers: runs at once; None: one per core or GPU.
             retries: further attempts at a run whose worker was killed.
             quiet: print nothing.
+            replace: take over the study's name in the store from another file.
 
         Raises:
             UserError: the study is wrong, cannot be run here, or a run failed; all others are done then.
@@ -138,6 +139,7 @@ class Study:
             log=say,
             warn=say,
             workers=workers,
+            replace=replace,
         )
         if done.outcome.interrupted:
             raise KeyboardInterrupt

@@ -12,6 +12,7 @@ from tiny_study import write_study
 import mtlab
 from mtlab.errors import UserError
 from mtlab.launch.launcher import LaunchOutcome
+from mtlab.workflow import execute
 from mtlab.workflow import study as module
 from mtlab.workflow.execute import Execution
 
@@ -49,6 +50,28 @@ def test_a_mapping_and_its_file_are_one_study(folder: Path) -> None:
     seeds = {"until": "decided", "min": 2, "max": 3}
     looks = mtlab.Study.load(DECLARED | {"name": "looks", "baseline": {"manager": "bridge"}, "seeds": seeds})
     assert repr(looks) == "<mtlab.Study looks: 4 new>"  # as `mtlab plan` has it: those of the first look
+
+
+def test_the_name_of_another_file_is_taken_over_where_python_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LaunchedError(Exception):
+        pass
+
+    def launched(*_: Any, **__: Any) -> None:
+        raise LaunchedError
+
+    monkeypatch.setattr(execute, "launch", launched)
+    first, second = write_study(folder, "seeds: 1", "a"), write_study(folder, "seeds: 2", "b")
+    second.write_text(second.read_text().replace("name: b", "name: a"))
+    with pytest.raises(LaunchedError):
+        mtlab.Study.load(first).run(quiet=True)
+    study = mtlab.Study.load(second)
+    with pytest.raises(UserError, match=r"was made from .*: choose another name, .* \(in Python replace=True\)"):
+        study.run(quiet=True)
+    with pytest.raises(LaunchedError):
+        study.run(quiet=True, replace=True)
+    assert len(study.store.plan("a")["runs"]) == 2
 
 
 def test_a_study_stays_what_it_was_loaded_as(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
