@@ -101,8 +101,10 @@ def test_any_image_and_sentence(told: Told, picture: Path) -> None:
     assert "“Is there a red circle?”" in out
     assert "answers " in out
     assert "right:" not in out
-    page = picture.with_name("page.html")
-    assert told("study:adaptive:0", "--image", picture, "--text", "a cat <b>", "--html", page)[0] == 0
+    page, link = picture.with_name("page.html"), picture.with_name("link.html")
+    link.symlink_to(page.name)
+    assert told("study:adaptive:0", "--image", picture, "--text", "a cat <b>", "--html", link)[0] == 0
+    assert link.is_symlink()
     text = page.read_text(encoding="utf-8")
     assert "a cat <b>" not in text
     assert "data:image/png;base64," in text

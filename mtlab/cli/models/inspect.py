@@ -111,8 +111,8 @@ def _print(found: Inspection, *, weights: bool) -> None:
 
 
 def _write(found: Inspection, path: Path) -> None:
-    from mtlab.files import write_text
+    from mtlab.output_file import write_output
     from mtlab.report.page.token_page import RecordedRun, token_page
 
-    write_text(path, token_page(RecordedRun(found.title, found.tokens, found.load_image, found.example), found.about))
+    write_output(path, token_page(RecordedRun(found.title, found.tokens, found.load_image, found.example), found.about))
     typer.echo(f"written to {path}: open it in a browser, it needs no network")
