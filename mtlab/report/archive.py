@@ -65,7 +65,7 @@ def write_archive(store: Store, plan: Mapping[str, Any], path: Path, *, checkpoi
         raise UserError(f"no run of {plan['study']!r} is finished yet", file="command line")
     if damaged := [line for run in done if (line := store.damage(run)) is not None]:
         raise UserError(damaged[0])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, files.explain_disk_errors(Path(folder)):
         root = Path(folder)
         copy = Store.open(root / STORE, create=True)
         for run in done:

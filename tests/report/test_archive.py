@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import stat
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +19,13 @@ from torch import nn
 
 import mtlab as api
 from mtlab.errors import UserError
-from mtlab.files import ReadOnlyError
+from mtlab.files import DiskError, ReadOnlyError
 from mtlab.inference.loading import restore
+from mtlab.report import archive as packing
 from mtlab.report.archive import _without_folders
 from mtlab.runs import archive
 from mtlab.runs.find_run import FinishedRun, find_run
+from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
 
 STUDY = """
@@ -294,6 +298,21 @@ def test_what_an_archive_says_of_itself_may_not_be_nested_without_end_nor_encryp
     path.write_bytes(content)
     with pytest.raises(UserError, match="is encrypted"):
         archive.read_about(path)
+
+
+def test_a_full_disk_of_the_temporary_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store, scratch = Store.open(tmp_path / "runs", create=True), tmp_path / "scratch"
+    scratch.mkdir()
+    write_result(store.create_run("aaa/s0", {}), {})
+    monkeypatch.setattr(packing, "_copy_run", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with pytest.raises(DiskError, match="the disk is full") as told:
+        packing.write_archive(store, {"study": "one", "runs": [{"id": "aaa/s0"}]}, tmp_path / "one.zip")
+    assert told.value.file is not None
+    assert scratch in Path(told.value.file).parents
 
 
 @pytest.mark.slow

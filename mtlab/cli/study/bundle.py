@@ -40,7 +40,7 @@ def bundle(
         raise UserError(f"is a sweep: `mtlab bundle {final_name(name)}` packs its tuned variants", file=file)
     path = out or Path(f"{name}.zip")
     if path.suffix != ".zip":
-        raise UserError("is to end in .zip", file=path, key="--out")
+        raise UserError("is to end in .zip; an archive goes into a file, not into a pipe", file=path, key="--out")
     with status_line() as log:
         log(f"packing {name}")
         done = write_archive(opened, plan, path, checkpoints=checkpoints)
