@@ -86,7 +86,7 @@ def find_in_store(
     for aside in sorted((*store.root.glob(f"cells/*/{ASIDE}*"), *store.root.glob(f"studies/*/{ASIDE}*"))):
         what = "a damaged run" if aside.is_dir() else "a damaged plan"
         cleanup.items.append(Removable("set aside", aside, _bytes(aside), what, partial(remove_path, aside)))
-    for shared in ("", "cells/*/", "studies/*/", "studies/*/report/", "derived/*/*/"):
+    for shared in ("", "cells/*/", "studies/*/", "studies/*/*/", "derived/*/*/", "derived/*/*/*/"):
         for scratch in sorted(store.root.glob(f"{shared}{files.TEMPORARY}*")):
             _add_if_settled(cleanup, scratch)
     return cleanup

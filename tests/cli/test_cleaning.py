@@ -222,14 +222,18 @@ def test_files_that_may_still_be_written_are_kept(call: Call, store: Store) -> N
     staging.mkdir(parents=True)
     table = store.root / "studies/one/report/.tmp-4-report.md"
     table.parent.mkdir()
-    for path in (fresh, old, table, staging / "config.json", store.root / ".tmp-3-state.json"):
+    outcomes = store.root / "derived/aa/s0/eval/.tmp-5-shapes-val.parquet"
+    outcomes.parent.mkdir(parents=True)
+    for path in (fresh, old, table, outcomes, staging / "config.json", store.root / ".tmp-3-state.json"):
         path.write_text("x")
     age(old)
     age(table)
+    age(outcomes)
     age(staging)
     code, told = call("--yes")
     assert code == 0
-    assert {Path(item["path"]).name for item in told["items"]} == {".tmp-2-plan.json", ".tmp-4-report.md", ".tmp-s0"}
+    removed = {Path(item["path"]).name for item in told["items"]}
+    assert removed == {".tmp-2-plan.json", ".tmp-4-report.md", ".tmp-5-shapes-val.parquet", ".tmp-s0"}
     assert {Path(each["path"]).name for each in told["kept"]} == {".tmp-1-plan.json", ".tmp-3-state.json"}
     assert fresh.exists()
     assert not old.exists()
