@@ -14,7 +14,6 @@ from mtlab.report.caveats import collect_caveats
 from mtlab.report.comparison.compare import ComparisonRow, compare, compared_pairs
 from mtlab.report.comparison.families import FamilyRow, compare_families
 from mtlab.report.comparison.paired_examples import count_examples
-from mtlab.report.comparison.seed_results import recorded_floor
 from mtlab.report.formats.csv_table import FAMILY_COLUMNS, family_rows, report_rows, write_csv
 from mtlab.report.formats.latex import family_latex, report_latex
 from mtlab.report.formats.markdown import family_markdown, report_markdown
@@ -183,7 +182,7 @@ def build_report(store: Store, plan: Mapping[str, Any]) -> StudyReport:
         family_comparisons=len(
             {(name, row.cell, row.compare_to) for name, rows in families.items() for row in rows if row.compared}
         ),
-        speed=compare_speed(store, runs, rows, plan, recorded_floor(runs, plan["metrics"]["choose"])),
+        speed=compare_speed(store, runs, rows, plan),
         published=published_overall(runs, rows, plan),
         published_rows=published_by_row(runs, rows, plan),
         equivalence=plan["equivalence"],
@@ -244,10 +243,12 @@ def _family(row: FamilyRow) -> dict[str, Any]:
 
 def _speed(speed: LearningSpeed) -> dict[str, Any]:
     low, high = speed.validated_every
+    target, *others = speed.targets or (None,)
+    why = "rows of other questions have other targets" if others else "" if target else speed.rows[0].why_no_target
     return {
         "metric": speed.metric,
-        "target": None if speed.target is None else asdict(speed.target),
-        "why_no_target": speed.why_no_target or None,
+        "target": None if target is None or others else asdict(target),
+        "why_no_target": why or None,
         "validated_every": [low, high],
         "test": speed.test,
         "rows": [_speed_row(row) for row in speed.rows],
@@ -268,6 +269,7 @@ def _speed_row(row: SpeedRow) -> dict[str, Any]:
         **_difference(row.difference),
         "p_corrected": row.p_corrected,
         "outcome": row.outcome,
+        "target": None if row.target is None else row.target.value,
         "steps": steps,
         "length": None if reached is None else reached.length,
         "not_reached": None if reached is None else reached.censored,

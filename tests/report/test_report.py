@@ -70,7 +70,7 @@ def test_runs_that_others_start_from_count_no_examples_and_set_no_target(four):
         (four.store.run(f"{cell}/s0") / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     report = build_report(four.store, four.plan(CELLS, runs=[*four.plan(["parent"], seeds=1)["runs"], *runs]))
     assert (alone.examples, report.examples, report.runs["asked"]) == (300, 300, 20)
-    assert report.speed.target.start_name == "the mean at the first validation"
+    assert report.speed.targets[0].start_name == "the mean at the first validation"
 
 
 def test_json_says_what_happened(four):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mtlab.report.formats.numbers import format_score
@@ -58,6 +58,16 @@ def blind_floors(
         if known:
             floors[row["cell"]] = max(known)
     return floors
+
+
+def question_groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Number the groups of a plan's rows that answer the same questions, or are compared; return each cell's."""
+    groups: list[set[str]] = []
+    for row in rows:
+        linked = {row["cell"], row["questions"], row["compare_to"] or row["cell"]}
+        joined = [group for group in groups if not group.isdisjoint(linked)]
+        groups = [*(group for group in groups if group not in joined), linked.union(*joined)]
+    return {row["cell"]: at for row in rows for at, group in enumerate(groups) if row["cell"] in group}
 
 
 def given_floor(plan: Mapping[str, Any]) -> float | None:

@@ -27,23 +27,23 @@ def plot_speed(report: StudyReport, styles: Mapping[str, Style] | None = None) -
     if speed is None or not rows:
         return theme.empty(title, "No finished run was validated while it was trained.")
     columns = [f"area under {speed.metric}"]
-    columns += [] if speed.target is None else [speed_table.steps_heading(speed.target, speed.metric)]
+    columns += [speed_table.steps_heading(speed)] if speed.targets else []
     figure = panels.make_panels([""], columns, shared_y=True)
     names = [row.label for row in speed.rows]
     for place, row in enumerate(rows):
         style = theme.find_style(styles, row.label, names)
         figure.add_traces(_areas(row, place, style, speed.metric), rows=1, cols=1)
-        if speed.target is not None:
+        if speed.targets:
             figure.add_traces(_steps(row, place, style), rows=1, cols=2)
     figure.update_xaxes(range=metric_range(dots.shown_values(figure, "x"), speed.metric), row=1, col=1)
-    if speed.target is not None:
+    if speed.targets:
         lengths = {row.reached.length for row in rows if row.reached is not None}
         for length in lengths:
             figure.add_vline(x=length, line_width=1, line_dash="dot", row=1, col=2)
         figure.update_xaxes(range=[0, 1.04 * max(lengths)], row=1, col=2)
     dots.label_lines(figure, [row.label for row in rows])
     caption = " ".join(
-        [speed_table.speed_caption(report, marks=False), *_explain_marks(rows, target=bool(speed.target))]
+        [speed_table.speed_caption(report, marks=False), *_explain_marks(rows, target=bool(speed.targets))]
     )
     return theme.finish(figure, title, caption, height=110 + dots.lines_height([row.label for row in rows]))
 

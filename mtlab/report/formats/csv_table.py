@@ -139,6 +139,7 @@ def _speed(row: SpeedRow | None) -> dict[str, Any]:
         "steps_low": first,
         "steps_high": last,
         "not_reached": None if reached is None else reached.censored,
+        "target": None if row is None or row.target is None else row.target.value,
     }
 
 

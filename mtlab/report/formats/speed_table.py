@@ -10,7 +10,7 @@ from mtlab.report.learning.speed import SHARE
 from mtlab.units import format_span, in_points
 
 if TYPE_CHECKING:
-    from mtlab.report.learning.speed import LearningSpeed, SpeedTarget, StepsToTarget
+    from mtlab.report.learning.speed import LearningSpeed, SpeedRow, SpeedTarget, StepsToTarget
     from mtlab.report.study_report import StudyReport
 
 TITLE = "Learning speed"
@@ -20,21 +20,31 @@ RATE = "train.lr"
 def speed_table(speed: LearningSpeed) -> ReportTable:
     """Lay out the table of learning speed: a line for each variant."""
     compared = any(row.compare_to is not None for row in speed.rows)
-    target = [] if speed.target is None else [steps_heading(speed.target, speed.metric)]
+    target = [steps_heading(speed)] if speed.targets else []
     header = ("variant", "area", *(["difference"] if compared else []), *target)
     lines = []
     for row in speed.rows:
         area = numbers.add_mark(numbers.format_mean(row.area, speed.metric), row.outcome)
         cells = [TableCell(row.label), TableCell(area, outcome=row.outcome)]
         cells += [TableCell(difference_text(row, speed.metric))] if compared else []
-        cells += [TableCell(format_steps(row.reached))] if target else []
+        cells += [TableCell(_steps(row, speed))] if target else []
         lines.append(tuple(cells))
     return ReportTable(header, tuple(lines), frozenset({0, len(header) - 1} if target else {0}))
 
 
-def steps_heading(target: SpeedTarget, metric: str) -> str:
+def steps_heading(speed: LearningSpeed) -> str:
     """Name the column of steps."""
-    return f"steps to {numbers.format_score(target.value, metric)}"
+    if len(speed.targets) > 1:
+        return "steps to a target"
+    return f"steps to {numbers.format_score(speed.targets[0].value, speed.metric)}"
+
+
+def _steps(row: SpeedRow, speed: LearningSpeed) -> str:
+    """Format the steps to a row's target, which is named where others have another."""
+    steps = format_steps(row.reached)
+    if len(speed.targets) < 2 or row.target is None:
+        return steps
+    return f"to {numbers.format_score(row.target.value, speed.metric)}: {steps}"
 
 
 def format_steps(reached: StepsToTarget | None) -> str:
@@ -81,19 +91,30 @@ def speed_caption(report: StudyReport, *, marks: bool = True) -> str:
     if at_others:
         names = ", ".join(at_others)
         sentences.append(f"Trained at another learning rate than the baseline, which also changes the area: {names}.")
-    if speed.target is None:
-        sentences.append(f"No steps to a target: {speed.why_no_target}.")
-    else:
+    if speed.targets:
         first = "the first validation that found it"
         several = any(row.reached is not None and len(row.reached.by_seed) > 1 for row in speed.rows)
         found = f"geometric mean over seeds of {first}, with its {level} interval" if several else first
-        sentences.append(
-            f"Steps to {numbers.format_score(speed.target.value, speed.metric)}{_origin(speed.target, speed.metric)}: "
-            f"{found}; validated every {every} steps."
-        )
+        sentences.append(f"{_name_targets(speed)}: {found}; validated every {every} steps.")
         if any(row.reached is not None and row.reached.censored for row in speed.rows):
             sentences.append("Not within: runs that never got there.")
+    without: dict[str, list[str]] = {}
+    for row in speed.rows:
+        if row.why_no_target:
+            without.setdefault(row.why_no_target, []).append(row.label)
+    for why, labels in without.items():
+        whose = f" of {', '.join(labels)}" if speed.targets else ""
+        sentences.append(f"No steps to a target{whose}: {why}.")
     return " ".join(sentences)
+
+
+def _name_targets(speed: LearningSpeed) -> str:
+    target, *others = speed.targets
+    if not others:
+        return f"Steps to {numbers.format_score(target.value, speed.metric)}{_origin(target, speed.metric)}"
+    starts = " or ".join(dict.fromkeys(each.start_name for each in speed.targets))
+    way = f"{SHARE:.0%} of the way from {starts} to the best final mean of the rows on the same questions"
+    return f"Steps to a target ({way})"
 
 
 def _origin(target: SpeedTarget, metric: str) -> str:

@@ -14,7 +14,13 @@ from mtlab.report.comparison.compare import (
     classify_outcome,
     correct_p_values,
 )
-from mtlab.report.comparison.seed_results import SeedResults, difference_bounds, seed_mean
+from mtlab.report.comparison.seed_results import (
+    SeedResults,
+    difference_bounds,
+    question_groups,
+    recorded_floor,
+    seed_mean,
+)
 from mtlab.report.formats import numbers
 from mtlab.report.learning.validation_curve import ValidationCurve, read_curve
 from mtlab.report.sequential.summary import count_looks, look_seeds
@@ -36,7 +42,7 @@ class SpeedTarget:
 
     value: float
     start: float | None = None  #: where the way to `best` starts; None where the study names the value
-    best: float | None = None  #: best final mean of the study's variants
+    best: float | None = None  #: best final mean of the variants on the same questions
     start_name: str = ""  #: what `start` is
 
 
@@ -62,6 +68,8 @@ class SpeedRow:
     cell: str
     areas: SeedResults  #: of each finished run with at least two validations
     area: MeanInterval | None
+    target: SpeedTarget | None  #: the same for all rows of the same questions, or that are compared
+    why_no_target: str  #: empty where there is one
     reached: StepsToTarget | None  #: None without a target or a curve
     compare_to: str | None = None  #: cell; None, too, where that is trained for another length
     difference: Difference | None = None  #: of areas, on shared seeds
@@ -75,16 +83,19 @@ class LearningSpeed:
 
     metric: str  #: on validation data
     mode: str
-    target: SpeedTarget | None
-    why_no_target: str  #: empty where there is one
     validated_every: tuple[int, int]  #: fewest and most steps between two validations
     begins: tuple[float, float]  #: shares of training after which the first curve begins, and all areas
     test: str  #: of differences of areas
     rows: tuple[SpeedRow, ...] = field(default=())
 
+    @property
+    def targets(self) -> tuple[SpeedTarget, ...]:
+        """Each target once."""
+        return tuple(dict.fromkeys(row.target for row in self.rows if row.target is not None))
+
 
 def compare_speed(
-    store: Store, runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any], floor: float | None
+    store: Store, runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Mapping[str, Any]
 ) -> LearningSpeed | None:
     """Compare how fast the variants of a study learn; None where no finished run has a validation curve.
 
@@ -93,7 +104,6 @@ def compare_speed(
         runs: see `frame.run_frame`.
         rows: see `comparison.compare`.
         plan: the stored plan.
-        floor: the best blind answer on the validation data, where it is known.
 
     """
     metric = plan["metrics"]["choose"]
@@ -102,18 +112,16 @@ def compare_speed(
     listed = [curve for of_cell in curves.values() for curve in of_cell.values()]
     if not listed:
         return None
-    target, why = _choose_target(curves, plan, floor)
+    targets = _choose_targets(curves, runs, plan)
     # Outcomes of validation examples are recorded at the end of training alone: no variance over examples.
     test = "paired_t" if plan["test"] == "paired_t_examples" else plan["test"]
     begins = max((curve.begins for curve in listed if curve.begins < 1), default=1.0)
     areas = {cell: _areas(of_cell, begins) for cell, of_cell in curves.items()}
-    measured = [_measure(row, rows, areas, curves[row.cell], target, {**plan, "test": test}) for row in rows]
+    measured = [_measure(row, rows, areas, curves[row.cell], targets[row.cell], {**plan, "test": test}) for row in rows]
     gaps = [b - a for curve in listed for a, b in zip(curve.steps, curve.steps[1:], strict=False)] or [listed[0].length]
     return LearningSpeed(
         metric,
         mode,
-        target,
-        why,
         (min(gaps), max(gaps)),
         (min(curve.begins for curve in listed), begins),
         test,
@@ -132,16 +140,32 @@ def _areas(curves: Mapping[int, ValidationCurve], begins: float) -> dict[int, fl
     return {seed: area for seed, curve in curves.items() if (area := curve.area(begins)) is not None}
 
 
+def _choose_targets(
+    curves: Mapping[str, Mapping[int, ValidationCurve]], runs: pl.DataFrame, plan: Mapping[str, Any]
+) -> dict[str, tuple[SpeedTarget | None, str]]:
+    """Return the target of each cell, or why there is none: one for those that answer the same questions."""
+    groups: dict[int, list[str]] = {}
+    for cell, group in question_groups(plan["rows"]).items():
+        groups.setdefault(group, []).append(cell)
+    chosen = {}
+    for cells in groups.values():
+        floor = recorded_floor(runs.filter(runs["cell"].is_in(cells)), plan["metrics"]["choose"])
+        chosen |= dict.fromkeys(cells, _choose_target({cell: curves[cell] for cell in cells}, plan, floor))
+    return chosen
+
+
 def _choose_target(
     curves: Mapping[str, Mapping[int, ValidationCurve]], plan: Mapping[str, Any], floor: float | None
 ) -> tuple[SpeedTarget | None, str]:
-    """Return the study's `report.reach`, else 90 % of the way to its best final mean; or why there is no target."""
+    """Return the study's `report.reach`, else 90 % of the way to the best final mean; or why there is no target."""
     metric = plan["metrics"]["choose"]
     mode = metric_direction(plan, metric)
     reach = plan["reach"]
     if reach is not None:
         return SpeedTarget(reach / 100 if in_points(metric) else reach), ""
     own = [list(of_cell.values()) for of_cell in curves.values() if of_cell]
+    if not own:
+        return None, "no finished run was validated while it was trained"
     best = (max if mode == "max" else min)(_mean([curve.final for curve in each]) for each in own)
     name = "the blind floor"
     start = floor
@@ -157,7 +181,7 @@ def _measure(
     rows: Sequence[ComparisonRow],
     areas: Mapping[str, SeedResults],
     curves: Mapping[int, ValidationCurve],
-    target: SpeedTarget | None,
+    chosen: tuple[SpeedTarget | None, str],
     plan: Mapping[str, Any],
 ) -> SpeedRow:
     """Describe the speed of one variant, with the difference of its area to its baseline's."""
@@ -173,10 +197,11 @@ def _measure(
             difference = count_looks(replace(found, interval=clip(found.interval, bounds)), row.look, plan)
         elif differences:
             difference = Difference(len(differences), _mean(differences), None, None, None)
+    target = chosen[0]
     reached = None if target is None or not curves else _steps_to(curves, target.value, plan)
     outcome: ComparisonVerdict = "baseline" if row.is_baseline else "not compared"
     area = seed_mean(own, alpha, plan["metrics"]["choose"])
-    return SpeedRow(row.label, row.cell, own, area, reached, compare_to, difference, outcome=outcome)
+    return SpeedRow(row.label, row.cell, own, area, *chosen, reached, compare_to, difference, outcome=outcome)
 
 
 def _equally_long(row: ComparisonRow, rows: Sequence[ComparisonRow]) -> bool:
