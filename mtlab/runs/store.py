@@ -253,11 +253,8 @@ class Store:
             foreign = not self._is_file(Path(owner), spec_path) and stored != text
         if foreign and not replace:
             whose = f"was made from {owner} already" if owner else "has a damaged plan, perhaps of another file"
-            raise UserError(
-                f"a study {name!r} {whose}: choose another name, or pass --replace (in Python replace=True)",
-                file=spec_path,
-                key="name",
-            )
+            advice = "choose another name, or pass --replace (in Python replace=True)"
+            raise UserError(f"a study {name!r} {whose}: {advice}", file=spec_path, key="name")
         return foreign
 
     def _is_file(self, stored: Path, path: Path) -> bool:

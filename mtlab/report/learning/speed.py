@@ -147,7 +147,7 @@ def _choose_targets(
     groups: dict[int, list[str]] = {}
     for cell, group in question_groups(plan["rows"]).items():
         groups.setdefault(group, []).append(cell)
-    chosen = {}
+    chosen: dict[str, tuple[SpeedTarget | None, str]] = {}
     for cells in groups.values():
         floor = recorded_floor(runs.filter(runs["cell"].is_in(cells)), plan["metrics"]["choose"])
         chosen |= dict.fromkeys(cells, _choose_target({cell: curves[cell] for cell in cells}, plan, floor))
