@@ -226,10 +226,8 @@ def test_files_that_may_still_be_written_are_kept(call: Call, store: Store) -> N
     outcomes.parent.mkdir(parents=True)
     for path in (fresh, old, table, outcomes, staging / "config.json", store.root / ".tmp-3-state.json"):
         path.write_text("x")
-    age(old)
-    age(table)
-    age(outcomes)
-    age(staging)
+    for path in (old, table, outcomes, staging):
+        age(path)
     code, told = call("--yes")
     assert code == 0
     removed = {Path(item["path"]).name for item in told["items"]}

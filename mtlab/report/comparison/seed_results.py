@@ -60,14 +60,14 @@ def blind_floors(
     return floors
 
 
-def question_groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Number the groups of a plan's rows that answer the same questions, or are compared; return each cell's."""
+def question_groups(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Group the cells of a plan's rows: together are those that answer the same questions, or are compared."""
     groups: list[set[str]] = []
     for row in rows:
         linked = {row["cell"], row["questions"], row["compare_to"] or row["cell"]}
         joined = [group for group in groups if not group.isdisjoint(linked)]
         groups = [*(group for group in groups if group not in joined), linked.union(*joined)]
-    return {row["cell"]: at for row in rows for at, group in enumerate(groups) if row["cell"] in group}
+    return [[row["cell"] for row in rows if row["cell"] in group] for group in groups]
 
 
 def given_floor(plan: Mapping[str, Any]) -> float | None:

@@ -144,11 +144,8 @@ def _choose_targets(
     curves: Mapping[str, Mapping[int, ValidationCurve]], runs: pl.DataFrame, plan: Mapping[str, Any]
 ) -> dict[str, tuple[SpeedTarget | None, str]]:
     """Return the target of each cell, or why there is none: one for those that answer the same questions."""
-    groups: dict[int, list[str]] = {}
-    for cell, group in question_groups(plan["rows"]).items():
-        groups.setdefault(group, []).append(cell)
     chosen: dict[str, tuple[SpeedTarget | None, str]] = {}
-    for cells in groups.values():
+    for cells in question_groups(plan["rows"]):
         floor = recorded_floor(runs.filter(runs["cell"].is_in(cells)), plan["metrics"]["choose"])
         chosen |= dict.fromkeys(cells, _choose_target({cell: curves[cell] for cell in cells}, plan, floor))
     return chosen
