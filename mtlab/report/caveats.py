@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mtlab.report.comparison.compare import ComparisonRow, compared_pairs, seed_spread, smallest_alpha
+from mtlab.report.comparison.compare import ComparisonRow, compared_pairs, smallest_alpha
 from mtlab.report.comparison.verdict import next_for_not_learned, not_learned
 from mtlab.report.formats import numbers
 from mtlab.runs.results import PLUGIN, THEN
@@ -93,7 +93,7 @@ def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[s
     if planned < needed:
         return [f"{format_span([planned], 'seed')} asked for: a test needs at least {needed}"]
     compared = [row.difference for row in rows if row.compared and row.difference is not None]
-    spreads = [seed_spread(difference) for difference in compared if difference.error]
+    spreads = [difference.spread for difference in compared if difference.error]
     if planned > 3 or not spreads:
         return []
     spreads.sort(key=lambda spread: spread[0])

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from mtlab.config import yaml
 from mtlab.errors import UserError
-from mtlab.report.comparison.compare import seed_spread
 from mtlab.report.comparison.verdict import list_names, next_for_not_learned, verdict_sentence
 from mtlab.report.formats import numbers
 from mtlab.report.formats.run_again import RunAgain, readable_as, run_again
@@ -171,7 +170,7 @@ def _seeds_needed(row: ComparisonRow, alpha: float) -> int | None:
     if not row.difference.error:  # the same of each seed: p is the chance that so many signs agree
         equal = max(math.ceil(1 - math.log2(alpha)), row.difference.n + 1)
         return equal if equal <= MOST_SEEDS else None
-    sd, examples = seed_spread(row.difference)
+    sd, examples = row.difference.spread
     found = seeds_to_detect(abs(row.difference.difference), sd, alpha, examples=examples, most=MOST_SEEDS)
     return None if found is None else max(found, row.difference.n + 1)
 

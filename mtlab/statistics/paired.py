@@ -78,6 +78,14 @@ class Difference:
     note: str | None = None  #: why an interval or a p-value is absent or is not the test's usual one
     parts: ErrorParts | None = field(default=None, repr=False)  #: of the error, where the test is a t test
 
+    @property
+    def spread(self) -> tuple[float, ExampleVariance | None]:
+        """The standard deviation of differences between seeds, and what examples add to the variance of the mean."""
+        if self.parts is not None:
+            return math.sqrt(self.parts.seeds * self.n), self.parts.examples
+        assert self.error is not None, "a comparison without an error has no spread"
+        return self.error * math.sqrt(self.n), None
+
     def p_against(self, value: float) -> float | None:
         """Two-sided p-value of the hypothesis that the true difference is `value`; None where this is no t test.
 

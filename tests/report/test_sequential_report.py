@@ -10,7 +10,7 @@ from fabric import Fabric
 from rich.console import Console
 
 from mtlab.launch.status import study_statuses
-from mtlab.report.comparison.compare import OTHER_RESULTS, compare, seed_spread
+from mtlab.report.comparison.compare import OTHER_RESULTS, compare
 from mtlab.report.comparison.verdict import verdict_sentence
 from mtlab.report.frame import run_frame
 from mtlab.report.next_steps import closing_lines
@@ -102,7 +102,7 @@ def test_what_can_be_detected_is_asked_at_the_corrected_level_of_the_last_look(s
     row = compare(run_frame(fabric.store, plan), {}, plan, looks)[3]
     numbers = tuple(plan["sequential"]["looks"])
     level = StoppingRule(numbers, 0.03, spending=spending).difference.at(0.05 / 3)[-1]
-    sd, examples = seed_spread(row.difference)
+    sd, examples = row.difference.spread
     assert row.smallest_detectable == pytest.approx(smallest_detectable(sd, MOST, level, examples=examples))
 
 
@@ -197,7 +197,7 @@ def test_the_advised_seeds_show_the_difference_at_the_level_of_their_last_look(r
     advised = int(step.removeprefix("next: ").partition(" ")[0])
     assert step.endswith(f"study.seeds.max={advised}")
     row = report.rows[3]
-    sd, examples = seed_spread(row.difference)
+    sd, examples = row.difference.spread
 
     def detected(most: int) -> float:
         level = StoppingRule((*range(4, most, 2), most), 0.03).difference.at(0.05 / report.comparisons)[-1]

@@ -16,6 +16,7 @@ from mtlab.errors import UserError
 from mtlab.report.comparison.ranking import rank_variants
 from mtlab.report.figures import ranking as ranking_figure
 from mtlab.report.figures.ranking import plot_ranking
+from mtlab.report.formats import captions
 from mtlab.report.formats.ranking_table import caption, render_text, to_dict
 from mtlab.report.study import StudyResults
 from mtlab.report.study_report import build_report
@@ -26,6 +27,24 @@ CELLS = ["last", "bridge", "static", "adaptive"]
 
 def ranked(fabric, plan):
     return StudyResults(fabric.store, plan).ranking
+
+
+def split_questions(plan):
+    """Let `static` and `adaptive` answer questions of another data set, and be compared with each other alone."""
+    for row, baseline in zip(plan["rows"][2:], (None, "static"), strict=True):
+        row.update(questions="other", baseline=baseline is None, compare_to=baseline)
+
+
+def test_the_best_mean_is_that_of_rows_on_the_same_questions(four):
+    plan = four.plan(CELLS)
+    alone = build_report(four.store, plan)
+    assert [row.label for row in alone.rows if row.best] == ["static"]
+    assert "★ best mean, shown to be better or not." in captions.table_caption(alone)
+    split_questions(plan)
+    report = build_report(four.store, plan)
+    assert [row.label for row in report.rows if row.best] == ["bridge", "static"]
+    assert "best mean of the rows with the same questions" in captions.table_caption(report)
+    assert "Bold: highest mean of the rows with the same questions" in captions.paper_caption(report)
 
 
 def call(monkeypatch, *words):
@@ -160,6 +179,10 @@ def test_what_cannot_be_ranked_is_one_line(four, monkeypatch, capsys):
         row["axis_labels"] = row["axis_labels"] | {"train.length": f"{number % 2} steps"}
         row["axes"] = row["axes"] | {"train.length": {"steps": number % 2}}
     with pytest.raises(UserError, match="trained for several lengths: rank a study of one"):
+        ranked(four, plan)
+    plan = four.plan(CELLS)
+    split_questions(plan)
+    with pytest.raises(UserError, match=r"several sets of questions, .*: rank a study of one task and one data set"):
         ranked(four, plan)
     four.store.write_plan("trial", four.plan(CELLS))
     assert call(monkeypatch, "report", "trial", "--by", "rank", "--format", "tex", "--store", four.store.root) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.report.comparison.paired_examples import PairedExamples, pair_examples
@@ -14,7 +15,6 @@ from mtlab.report.side_by_side import block_label, variant_label
 from mtlab.runs.store import metric_direction
 from mtlab.statistics.correction import holm
 from mtlab.statistics.equivalence import equivalence_p
-from mtlab.statistics.example_variance import ExampleVariance
 from mtlab.statistics.intervals import MeanInterval, clip
 from mtlab.statistics.learning import Learning
 from mtlab.statistics.paired import Difference
@@ -34,6 +34,7 @@ from mtlab.report.comparison.seed_results import (
     difference_bounds,
     given_floor,
     judge_variant,
+    question_groups,
     results_by_cell,
     seed_mean,
     unjudged_note,
@@ -151,7 +152,7 @@ def compare(
     tested = _add_looks(tested, looks) if looks is not None else _correct(tested, plan)
     count = len(compared_pairs(tested)) if looks is None else len(looks.pairs)
     alpha = smallest_alpha(plan, count)
-    best = _best(tested, mode)
+    best = _best(tested, plan, mode)
     rows = []
     for index, row in enumerate(tested):
         detectable = _smallest_detectable(row, alpha, plan)
@@ -310,16 +311,8 @@ def _smallest_detectable(row: ComparisonRow, alpha: float, plan: Mapping[str, An
         if row.look is None or row.look.ended != "max":
             return None
         alpha = rule.difference.at(alpha)[-1]
-    seeds, examples = seed_spread(difference)
+    seeds, examples = difference.spread
     return smallest_detectable(seeds, difference.n, alpha, POWER, examples)
-
-
-def seed_spread(difference: Difference) -> tuple[float, ExampleVariance | None]:
-    """Return the standard deviation of differences between seeds, and what examples add to the variance of the mean."""
-    if difference.parts is not None:
-        return math.sqrt(difference.parts.seeds * difference.n), difference.parts.examples
-    assert difference.error is not None, "a comparison without an error has no spread"
-    return difference.error * math.sqrt(difference.n), None
 
 
 def _verdict(row: ComparisonRow, plan: Mapping[str, Any], mode: str) -> tuple[ComparisonVerdict, str]:
@@ -364,14 +357,15 @@ def classify_outcome(difference: Difference | None, p: float | None, alpha: floa
     return "better" if (difference.difference > 0) == (mode == "max") else "worse"
 
 
-def _best(rows: Sequence[ComparisonRow], mode: str) -> set[int]:
-    """Return the indices of the rows with the best mean, for each length of training; several may be level."""
+def _best(rows: Sequence[ComparisonRow], plan: Mapping[str, Any], mode: str) -> set[int]:
+    """Return the indices of the rows with the best mean of each length and group of questions; several may be level."""
     best: set[int] = set()
-    for block in {row.block for row in rows}:
+    for block, cells in product({row.block for row in rows}, question_groups(plan["rows"])):
         means = {
             i: row.mean.mean
             for i, row in enumerate(rows)
-            if row.mean is not None and row.block == block and row.outcome not in ("not learned", "blind")
+            if (row.block == block and row.cell in cells)
+            and (row.mean is not None and row.outcome not in ("not learned", "blind"))
         }
         if len(means) > 1:
             top = (max if mode == "max" else min)(means.values())

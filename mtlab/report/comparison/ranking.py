@@ -15,7 +15,7 @@ from mtlab.report.comparison.compare import (
     correct_p_values,
     paired_difference,
 )
-from mtlab.report.comparison.seed_results import SeedResults, seed_mean
+from mtlab.report.comparison.seed_results import SeedResults, question_groups, seed_mean
 from mtlab.runs.store import metric_direction
 from mtlab.statistics.letter_display import letter_groups, letters_of
 from mtlab.statistics.paired import Difference
@@ -80,7 +80,8 @@ def rank_variants(
         notes: on the validity of the results, as the report has them.
 
     Raises:
-        UserError: the number of seeds was decided by looks at them, or `train.length` is an axis.
+        UserError: the number of seeds was decided by looks at them, `train.length` is an axis, or the rows answer
+            several groups of questions.
 
     """
     study = plan["study"]
@@ -89,6 +90,9 @@ def rank_variants(
         raise UserError(f"{problem}: rank a study of a fixed number of seeds", file=study)
     if len({row.block for row in rows}) > 1:
         raise UserError("its variants were trained for several lengths: rank a study of one", file=study)
+    if len(question_groups(plan["rows"])) > 1:
+        problem = "its variants answer several sets of questions, between which the study compares none"
+        raise UserError(f"{problem}: rank a study of one task and one data set", file=study)
     metric, needed = plan["metrics"]["verdict"], lookup_test(plan["test"]).seeds
     mode = metric_direction(plan, metric)
     left_out = {row.label: reason for row in rows if (reason := _why_left_out(row, needed)) is not None}

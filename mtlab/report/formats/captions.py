@@ -47,7 +47,8 @@ def table_caption(report: StudyReport) -> str:
             f"Detects: the smallest true difference that this n would find with {POWER:.0%} power{needed}.{within}"
         )
     sentences += explain_floor(report)
-    marks = "★ best mean, shown to be better or not. " if any(row.best for row in report.rows) else ""
+    stars = sum(row.best for row in report.rows)
+    marks = f"★ best mean{_among(stars)}, shown to be better or not. " if stars else ""
     sentences.append(
         f"{marks}Params: those trained. FLOPs: forward pass of one example. Time: training, mean over seeds."
     )
@@ -192,6 +193,10 @@ def common_baseline(report: StudyReport) -> str | None:
     return names.pop() if alike and len(names) == 1 else None
 
 
+def _among(stars: int) -> str:
+    return " of the rows with the same questions and length of training" if stars > 1 else ""
+
+
 def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = True) -> str:
     """Explain a table for a paper: all that its numbers need to be quoted.
 
@@ -216,8 +221,8 @@ def paper_caption(report: StudyReport, *, blocks: int = 1, differences: bool = T
         sentences.append(explain_marks(report, report.comparisons))
     if report.sequential is not None:
         sentences.append(looks_caption(report))
-    if any(row.best for row in report.rows):
-        within = " of its block" if blocks > 1 else ""
+    if stars := sum(row.best for row in report.rows):
+        within = " of its block" if blocks > 1 else _among(stars)
         sentences.append(f"Bold: {best} mean{within}, which alone shows no difference.")
     not_learned = [f"{row.label}: {row.learning}" for row in report.rows if row.outcome == "not learned"]
     if not_learned:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.errors import UserError
 from mtlab.report import frame
-from mtlab.report.comparison.compare import paired_difference, seed_spread
+from mtlab.report.comparison.compare import paired_difference
 from mtlab.report.comparison.families import add_family_means
 from mtlab.report.comparison.seed_results import SeedResults, blind_floors, given_floor, recorded_floor, results_by_cell
 from mtlab.report.formats.run_again import go_on
@@ -220,7 +220,7 @@ def _detectable(
         pair = (other.cell, one.cell)
         difference, _ = paired_difference(results, pair, runs, outcomes, plan["metrics"]["verdict"], by_t)
         if difference is not None and difference.error is not None:
-            spread, examples = seed_spread(difference)
+            spread, examples = difference.spread
             found.append(smallest_detectable(spread, STUDY_SEEDS, plan["alpha"], examples=examples))
     known = [each for each in found if each is not None]
     return median(known) if known else None
