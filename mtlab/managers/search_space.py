@@ -58,5 +58,5 @@ def _refuse_bounds(option: str, kind: str, values: list[Any], distribution: Mapp
     if distribution.get("log") and numbers[0] <= 0:
         raise UserError(f"log: expected bounds above 0, found {values!r}", key=option)
     step = distribution.get("step", 1)
-    if not isinstance(step, allowed) or isinstance(step, bool) or step <= 0:
+    if not isinstance(step, allowed) or isinstance(step, bool) or not 0 < step < math.inf:
         raise UserError(f"step: expected a number above 0, found {step!r}", key=option)

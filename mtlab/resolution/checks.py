@@ -61,10 +61,12 @@ def _check_answers_are_known(config: Mapping[str, Any]) -> None:
 
 
 def _check_contrast(config: Mapping[str, Any]) -> None:
-    """Refuse a micro-batch that would change what is learnt, as it is no part of a run's id."""
+    """Refuse a contrast of one pair, and a micro-batch that would change what is learnt: no id tells it."""
     train, task = config["train"], node_entry("task", config["task"])
     micro = train["micro_batch"] or train["batch"]
     pairs = contrasted_pairs(config)
+    if pairs == 1:
+        raise UserError(f"{task.name!r} contrasts the pairs of a batch: at least 2", key="train.batch")
     if pairs not in (None, micro):
         raise UserError(
             f"{task.name!r} contrasts {pairs} pairs with each other: a micro-batch must be as many; "

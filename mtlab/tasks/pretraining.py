@@ -246,7 +246,7 @@ def _weights(given: Any) -> dict[str, float]:
 
     """
     given = ["mlm", "itm"] if given is None else given
-    if isinstance(given, list | tuple):
+    if isinstance(given, list | tuple) and all(isinstance(name, str) for name in given):
         given = dict.fromkeys(given, 1.0)
     if not isinstance(given, Mapping):
         raise UserError(f"expected a list, or objective → weight, found {given!r}", key="objectives")

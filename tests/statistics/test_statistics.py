@@ -83,6 +83,14 @@ def test_bootstrap_of_nearly_equal_differences_has_no_interval():
     assert "no interval" in found.note
 
 
+@pytest.mark.parametrize("unit", [0.01, 0.001, 1 / 128])
+def test_bootstrap_gives_the_same_p_in_every_unit(unit):
+    """Resamples of one value repeated have no spread, though rounding gives them some."""
+    found, points = (bootstrap(np.array([2.0] * 8 + [1, 3]) * each) for each in (unit, 1.0))
+    assert found.p == points.p
+    assert found.interval is points.interval is None
+
+
 def test_bootstrap_agrees_with_t_on_many_normal_seeds():
     differences = np.random.default_rng(3).normal(0.3, 1, 40)
     by_t, by_bootstrap = paired_t(differences), bootstrap(differences)

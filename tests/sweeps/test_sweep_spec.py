@@ -120,6 +120,8 @@ BAD = {
         "objective[0]: the first objective chooses the best trial"
     ),
     "space: {train.lr: {float: [0.1, 1], step: 0.4}}": "space.train.lr: step: 0.4 does not divide the range",
+    "space: {train.lr: {float: [0.1, 1], step: .nan}}": "space.train.lr: step: expected a number above 0, found nan",
+    "space: {train.lr: {float: [0.1, 1], step: .inf}}": "space.train.lr: step: expected a number above 0, found inf",
     "space: {train.lr: {float: [0.1, 1], log: true, step: 0.1}}": "space.train.lr: log and step do not go together",
     "space: {train.lr: {range: [0.1, 1]}}": "space.train.lr: expected one of float, int, choice",
     "space: {train.lr: 0.1}": "space.train.lr: expected a distribution such as",
@@ -222,6 +224,7 @@ BAD = {
     f"{LR}\nobjective: cost/flops": "objective: a search for low cost alone needs no training",
     f"{LR}\nconstraints: {{test/accuracy: {{min: 0.5}}}}": "constraints.test/accuracy: test/accuracy: a search may not",
     f"{LR}\nconstraints: {{cost/params: 5}}": "constraints.cost/params: expected {max: …} or {min: …}, found 5",
+    f"{LR}\nconstraints: {{cost/params: {{max: null}}}}": "constraints.cost/params: expected {max: …} or {min: …}",
     f"{LR}\nconstraints: {{cost/param: {{max: 5}}}}": "constraints.cost/param: its task has no such metric",
     f"{LR}\nconstraints: {{cost/params: {{max: 5, min: 6}}}}": "constraints.cost/params: nothing is ≤ 5 and ≥ 6",
     **{

@@ -41,6 +41,11 @@ ITC = {"name": "pretraining", "objectives": ["mlm", "itm_itc"]}
             written("retrieval", "toy_captions", train={"micro_batch": 4}),
             "train.micro_batch: 'retrieval' contrasts 8 pairs with each other: a micro-batch must be as many; set",
         ),
+        (written("retrieval", "toy_captions", train={"batch": 1}), "train.batch: 'retrieval' contrasts the pairs of a"),
+        (
+            written({"name": "pretraining", "objectives": [{"mlm": 1}]}, "toy_captions"),
+            "expected a list, or objective → weight, found",
+        ),
         (
             written(ITC | {"contrasted": 4}, "toy_captions"),
             "task.contrasted: 'pretraining' contrasts 4 pairs with each other",

@@ -58,7 +58,11 @@ class AttentionResidual(DepthSum):
             "a learned vector is one more source: a token may read nothing. Contributions are shares of what it reads",
         )
         entropy: float = option(
-            0.0, "weight λ of an auxiliary loss: less λ times the mean entropy of α", minimum=0.0, sizing=False
+            0.0,
+            "weight λ of an auxiliary loss: less λ times the mean entropy of α, of each manager. They add up; the "
+            "authors take the mean over managers, so that their λ is this one times their number",
+            minimum=0.0,
+            sizing=False,
         )
 
     layer_weight_names: ClassVar[frozenset[str]] = frozenset({"recency", "gate_logit", "alpha"})
