@@ -73,7 +73,10 @@ class LmmsEvalModel(_Base):  # type: ignore[misc] # lmms-eval has no types
         return answered
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
-        """Score a continuation of each question, and tell whether it is what would be generated.
+        """Return the loss of a continuation of each question, and whether it is what would be generated.
+
+        The loss is the negative log-likelihood, summed over tokens, the end among them: lmms-eval chooses the smallest,
+        whatever the method is called.
 
         Raises:
             UserError: the run does not generate its answers.
@@ -98,7 +101,7 @@ class LmmsEvalModel(_Base):  # type: ignore[misc] # lmms-eval has no types
         with self.model.autocast():
             (likelihood,) = encoder(*levels, continuation=continuation).likelihoods.flatten().tolist()
             generated = [token for token in encoder.generate(*levels)[0].tolist() if token != IGNORE_INDEX]
-        return likelihood, generated == ids
+        return -likelihood, generated == ids
 
     def _row(self, number: int, task: str, split: str) -> Any:
         return self.task_dict[task][split][number]

@@ -183,6 +183,9 @@ def _vision_layers(source: ExportSource) -> int:
         raise UserError("the published vision tower is CLIP's ViT, this one is another", key="vision.name")
     if source.config["vision"].get("norm", "own") in ("layer", "none"):
         raise UserError("the published vision tower's levels are under its own last norm", key="vision.norm")
+    side = network.patch_embed.grid_size[0]
+    if source.config["vision"].get("grid") not in (None, side):
+        raise UserError(f"the published vision tower's {side} × {side} patches are not pooled", key="vision.grid")
     return len(network.blocks)
 
 

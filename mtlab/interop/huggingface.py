@@ -84,6 +84,9 @@ def read_folder(path: Path) -> PublishedCheckpoint:
     tensors: dict[str, Tensor] = {}
     for file in weights:
         tensors |= lightning.read_file(file).tensors
+    words = tensors.get("bridgetower.text_model.embeddings.word_embeddings.weight")
+    if written.get("tie_word_embeddings") and words is not None and "mlm_score.bias" in tensors:
+        tensors.setdefault("mlm_score.decoder.weight", words)  # one tensor there, which is stored once
     return PublishedCheckpoint(tensors, hyperparameters, written, path)
 
 

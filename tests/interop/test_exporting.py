@@ -217,6 +217,7 @@ CLIP = {"name": "timm", "model": "vit_base_patch32_clip_quickgelu_224", "weights
     [
         ("bt", "model", {"projections": "per_level"}, "model.projections: the published models project all levels"),
         ("bt", "vision", CLIP | {"norm": "none"}, "vision.norm: the published vision tower's levels are under its own"),
+        ("bt", "vision", CLIP | {"grid": 2}, "vision.grid: the published vision tower's 4 × 4 patches are not pooled"),
         ("mt_saue_scalar", "manager", {"start": "top"}, "manager.start: the published models have 'uniform' here"),
         ("mt_aaue_vector", "manager", {"start": "slices"}, "manager.start: the published models have 'uniform' here"),
     ],

@@ -191,6 +191,26 @@ def test_folders_that_are_no_model(tmp_path: Path) -> None:
     assert not (tmp_path / "ours").exists()
 
 
+def test_tied_word_embeddings_are_the_decoder_of_words(tmp_path: Path) -> None:
+    """transformers stores a tied tensor once: the masked-language head has no decoder of its own in the file."""
+    from transformers import BridgeTowerConfig, BridgeTowerForMaskedLM
+
+    text = {"vocab_size": 50, "hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 3}
+    text |= {"intermediate_size": 256, "max_position_embeddings": 20}
+    vision = {"hidden_size": 64, "num_hidden_layers": 3, "patch_size": 8, "image_size": 16}
+    sizes = {"hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 2, "tie_word_embeddings": True}
+    theirs = BridgeTowerForMaskedLM(BridgeTowerConfig(**sizes, text_config=text, vision_config=vision))
+    theirs.save_pretrained(tmp_path / "hf")
+    stored = load_file(tmp_path / "hf" / "model.safetensors")
+    assert "mlm_score.decoder.weight" not in stored
+    told = import_checkpoint(tmp_path / "hf", tmp_path / "ours", ImportOptions())
+    assert "task.mlm.decoder.weight" not in told.drawn
+    words = stored["bridgetower.text_model.embeddings.word_embeddings.weight"]
+    held = [name for name, each in loaded(tmp_path / "ours").state_dict().items() if each.shape == words.shape]
+    assert any("decoder" in name for name in held)
+    assert all(torch.equal(loaded(tmp_path / "ours").state_dict()[name], words) for name in held)
+
+
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     with pytest.raises(UserError, match="exists already"):
