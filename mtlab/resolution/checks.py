@@ -61,7 +61,7 @@ def _check_answers_are_known(config: Mapping[str, Any]) -> None:
 
 
 def _check_contrast(config: Mapping[str, Any]) -> None:
-    """Refuse a contrast of one pair, and a micro-batch that would change what is learnt: no id tells it."""
+    """Refuse a contrast of one pair, and a micro-batch that would change what is learnt, being no part of the id."""
     train, task = config["train"], node_entry("task", config["task"])
     micro = train["micro_batch"] or train["batch"]
     pairs = contrasted_pairs(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtlab.errors import UserError
-from mtlab.statistics.numbers import Numbers, finite_numbers, sample_sd
+from mtlab.statistics.numbers import ROUNDING, Numbers, finite_numbers, sample_sd
 from mtlab.statistics.paired import Difference, difference_without_spread
 
 BOOTSTRAP_SEEDS = 10  #: below this the bootstrap over seeds rejects true nulls too often
@@ -37,7 +37,7 @@ def bootstrap(differences: Numbers, alpha: float = 0.05, *, resamples: int = RES
     error = sd / n**0.5
     drawn = seeds[np.random.default_rng(0).integers(n, size=(resamples, n))]
     spread = drawn.std(axis=1, ddof=1)
-    spread[spread <= 1e-10 * np.abs(seeds).max()] = 0.0  # of rounding alone, as in `sample_sd`
+    spread[spread <= ROUNDING * np.abs(seeds).max()] = 0.0
     # A resample of one value repeated has no spread: it counts as "as extreme as anything", which is the safe side.
     shift = np.abs(drawn.mean(axis=1) - mean)
     t = np.full(resamples, np.inf)

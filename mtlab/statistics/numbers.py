@@ -26,10 +26,13 @@ def finite_numbers(values: Numbers) -> Floats:
     return array
 
 
+ROUNDING = 1e-10  #: share of the largest value; a standard deviation that is no more is of rounding alone
+
+
 def sample_sd(values: Floats) -> float:
     """Sample standard deviation; 0 where values differ by rounding alone."""
     sd = float(values.std(ddof=1))
-    return 0.0 if sd <= 1e-10 * float(np.abs(values).max()) else sd
+    return 0.0 if sd <= ROUNDING * float(np.abs(values).max()) else sd
 
 
 def quantile_t(level: float, df: float) -> float:

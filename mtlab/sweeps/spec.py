@@ -342,11 +342,12 @@ def _constraints(source: ComposedFile, given: Any) -> dict[str, Constraint]:
     for metric, written in given.items():
         key = f"constraints.{metric}"
         refuse_test(source, metric, key)
-        if not isinstance(written, Mapping) or not written:
-            raise source.error(f"expected {{max: …}} or {{min: …}}, found {written!r}", key)
+        unbounded = f"expected {{max: …}} or {{min: …}}, found {written!r}"
+        if not isinstance(written, Mapping):
+            raise source.error(unbounded, key)
         bound = _read_key(source, key, lambda written=written: check_config(Constraint, written))  # type: ignore[misc]
         if bound.max is None and bound.min is None:
-            raise source.error(f"expected {{max: …}} or {{min: …}}, found {written!r}", key)
+            raise source.error(unbounded, key)
         if bound.max is not None and bound.min is not None and bound.min > bound.max:
             raise source.error(f"nothing is {bound}", key)
         found[metric] = bound

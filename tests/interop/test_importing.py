@@ -206,9 +206,12 @@ def test_tied_word_embeddings_are_the_decoder_of_words(tmp_path: Path) -> None:
     told = import_checkpoint(tmp_path / "hf", tmp_path / "ours", ImportOptions())
     assert "task.mlm.decoder.weight" not in told.drawn
     words = stored["bridgetower.text_model.embeddings.word_embeddings.weight"]
-    held = [name for name, each in loaded(tmp_path / "ours").state_dict().items() if each.shape == words.shape]
+    held = {name: each for name, each in loaded(tmp_path / "ours").state_dict().items() if each.shape == words.shape}
     assert any("decoder" in name for name in held)
-    assert all(torch.equal(loaded(tmp_path / "ours").state_dict()[name], words) for name in held)
+    assert all(torch.equal(each, words) for each in held.values())
+    export(tmp_path / "ours", "huggingface", tmp_path / "back")
+    again = BridgeTowerForMaskedLM.from_pretrained(tmp_path / "back").state_dict()
+    assert torch.equal(again["mlm_score.decoder.weight"], words)
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_what_cannot_be_ranked_is_one_line(four, monkeypatch, capsys):
         ranked(four, plan)
     plan = four.plan(CELLS)
     split_questions(plan)
-    with pytest.raises(UserError, match=r"several sets of questions, .*: rank a study of one task and one data set"):
+    with pytest.raises(UserError, match="differ in `task` or `data`, and the study compares none of them across that"):
         ranked(four, plan)
     four.store.write_plan("trial", four.plan(CELLS))
     assert call(monkeypatch, "report", "trial", "--by", "rank", "--format", "tex", "--store", four.store.root) == 2

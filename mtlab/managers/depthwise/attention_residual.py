@@ -59,8 +59,8 @@ class AttentionResidual(DepthSum):
         )
         entropy: float = option(
             0.0,
-            "weight λ of an auxiliary loss: less λ times the mean entropy of α, of each manager. They add up; the "
-            "authors take the mean over managers, so that their λ is this one times their number",
+            "weight λ of an auxiliary loss: less λ times the mean entropy of α. Those of all managers add up: a "
+            "published λ, of the mean over managers, is this one times the number of managers",
             minimum=0.0,
             sizing=False,
         )

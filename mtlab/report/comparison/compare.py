@@ -364,8 +364,10 @@ def _best(rows: Sequence[ComparisonRow], plan: Mapping[str, Any], mode: str) -> 
         means = {
             i: row.mean.mean
             for i, row in enumerate(rows)
-            if (row.block == block and row.cell in cells)
-            and (row.mean is not None and row.outcome not in ("not learned", "blind"))
+            if row.block == block
+            and row.cell in cells
+            and row.mean is not None
+            and row.outcome not in ("not learned", "blind")
         }
         if len(means) > 1:
             top = (max if mode == "max" else min)(means.values())

@@ -80,8 +80,8 @@ def rank_variants(
         notes: on the validity of the results, as the report has them.
 
     Raises:
-        UserError: the number of seeds was decided by looks at them, `train.length` is an axis, or the rows answer
-            several groups of questions.
+        UserError: the number of seeds was decided by looks at them, `train.length` is an axis, or rows differ in
+            `task` or `data` and are not compared across that.
 
     """
     study = plan["study"]
@@ -91,8 +91,8 @@ def rank_variants(
     if len({row.block for row in rows}) > 1:
         raise UserError("its variants were trained for several lengths: rank a study of one", file=study)
     if len(question_groups(plan["rows"])) > 1:
-        problem = "its variants answer several sets of questions, between which the study compares none"
-        raise UserError(f"{problem}: rank a study of one task and one data set", file=study)
+        problem = "its variants differ in `task` or `data`, and the study compares none of them across that"
+        raise UserError(f"{problem}: rank a study of one of these", file=study)
     metric, needed = plan["metrics"]["verdict"], lookup_test(plan["test"]).seeds
     mode = metric_direction(plan, metric)
     left_out = {row.label: reason for row in rows if (reason := _why_left_out(row, needed)) is not None}
