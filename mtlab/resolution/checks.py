@@ -38,7 +38,7 @@ def check_together(config: Mapping[str, Any], dataset: DatasetFacts) -> None:
     _check_batch_statistics(config)
     _check_recomputation(config)
     _check_augment(config)
-    _check_mask_token(config)
+    _check_masked_words(config)
     _check_captions(config)
     _check_metric(config)
 
@@ -140,16 +140,25 @@ def _check_augment(config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_mask_token(config: Mapping[str, Any]) -> None:
+def _check_masked_words(config: Mapping[str, Any]) -> None:
     from mtlab.towers.build import tower_shape
 
     task = node_entry("task", config["task"])
-    masks = task.cls.batch_needs(node_options("task", config["task"])).mask_share is not None
-    if masks and not tower_shape("text", config["text"]).mask_token:
+    needs = task.cls.batch_needs(node_options("task", config["task"]))
+    if needs.mask_share is None:
+        return
+    tower = tower_shape("text", config["text"])
+    if not tower.mask_token:
         raise UserError(
             f"{task.name!r} hides words, and text tower {config['text']['name']!r} has no mask token: take another, or "
             "leave out mlm",
             key="task.objectives",
+        )
+    if needs.whole_words and not tower.word_pieces:
+        raise UserError(
+            f"the tokeniser of text tower {config['text']['name']!r} does not mark which tokens continue a word, as "
+            "BERT's does: set it to false or null, or take another tower",
+            key="task.whole_words",
         )
 
 

@@ -5,11 +5,14 @@ Shapes: B examples, L text tokens, D width, D_t and D_v widths of the towers' to
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.managers.base import pool_tokens
+from mtlab.model.layers import to_full_precision
 from mtlab.towers.base import Features, TowerShape
 
 TEMPERATURES = (0.001, 0.5)  #: the contrastive temperature is kept within
@@ -48,6 +51,8 @@ class MaskedLanguageHead(nn.Module):
 class MatchingHead(nn.Module):
     """Do text and image belong together? Class 1: they do.
 
+    In full precision whatever autocast says, as pairs are ranked by its logits: with the 8 bits of bf16 many are equal.
+
     Args:
         width: D.
 
@@ -59,8 +64,11 @@ class MatchingHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Pooled features [B, 2D] → logits [B, 2]."""
-        logits: Tensor = self.linear(pooled)
-        return logits
+        kind = pooled.device.type
+        counted = not torch.amp.is_autocast_available(kind)  # on the device `meta`: FLOPs are counted
+        with nullcontext() if counted else torch.autocast(kind, enabled=False):
+            weight, bias = (to_full_precision(each) for each in (self.linear.weight, self.linear.bias))
+            return F.linear(to_full_precision(pooled), weight, bias)
 
 
 class ContrastiveHead(nn.Module):

@@ -65,6 +65,7 @@ class TowerInfo:
     positions: bool  #: outputs depend on token positions; if not, the encoder adds learned ones
     vocabulary: int | None = None  #: number of a text tower's token ids, which a masked-language head predicts
     mask_token: bool = False  #: a text tower has a mask token
+    word_pieces: bool = False  #: its tokeniser marks the tokens that continue a word
     decoder_layers: int = 0  #: of a causal language model, which `model: mllm` runs on image and text; 0: none
     registers: int = 0  #: tokens of an image before its grid, beside a class token
 
@@ -92,6 +93,7 @@ class TowerShape:
     gate: bool = False  #: the encoder adds a gated sum of the lower levels to the top one
     grid: TokenGrid | None = None  #: of an image's tokens; None: they have no positions in one
     mask_token: bool = False  #: a text tower has a mask token
+    word_pieces: bool = False  #: its tokeniser marks the tokens that continue a word
     decoder_layers: int = 0  #: of a causal language model
 
 

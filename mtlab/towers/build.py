@@ -68,6 +68,7 @@ def tower_shape(kind: TowerKind, node: Mapping[str, Any]) -> TowerShape:
         vocabulary=info.vocabulary,
         gate=config.gate,
         mask_token=info.mask_token,
+        word_pieces=info.word_pieces,
         decoder_layers=info.decoder_layers,
         grid=grid,
     )

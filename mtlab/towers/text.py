@@ -183,7 +183,9 @@ class MiniLM(EncoderBased):
     @classmethod
     def describe(cls, config: Config) -> TowerInfo:
         """Describe depth, widths and tokens."""
-        return TowerInfo(6, (384,) * 6, config.max_length, True, True, vocabulary=30522, mask_token=True)
+        return TowerInfo(
+            6, (384,) * 6, config.max_length, True, True, vocabulary=30522, mask_token=True, word_pieces=True
+        )
 
     @classmethod
     def digest(cls, config: Any) -> str | None:  # noqa: ARG003 - the options do not matter

@@ -151,10 +151,6 @@ def _text_masking(needs: BatchNeeds, tower: Tower[Any]) -> TextMasking:
     vocabulary = tower.vocabulary()
     if vocabulary is None:
         raise UserError("its tokeniser has no mask token: no word can be hidden from it", key="text.name")
-    if needs.whole_words and not vocabulary.continuing:
-        raise UserError(
-            "the text tower's tokeniser does not tell which pieces make a word (BERT's do)", key="task.whole_words"
-        )
     whole = bool(vocabulary.continuing) if needs.whole_words is None else needs.whole_words
     assert needs.mask_share is not None, "only tasks with masked words get here"
     return TextMasking(Masking(vocabulary, needs.mask_share, whole), RawTexts(tower))

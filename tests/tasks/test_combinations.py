@@ -55,6 +55,10 @@ ITC = {"name": "pretraining", "objectives": ["mlm", "itm_itc"]}
             "task.objectives: 'pretraining' hides words, and text tower 'planted' has no mask token",
         ),
         (
+            written(MLM | {"whole_words": True}, "toy_captions"),
+            "task.whole_words: the tokeniser of text tower 'tiny_text' does not mark which tokens continue a word",
+        ),
+        (
             written("retrieval", "toy_captions", "val/accuracy"),
             "metrics.choose: task 'retrieval' has no metric 'val/accuracy'",
         ),

@@ -13,6 +13,7 @@ from mtlab.data.base import Example
 from mtlab.data.batches import Loader
 from mtlab.files import DiskError
 from mtlab.managers.base import Experts
+from mtlab.tasks.heads import MatchingHead
 from mtlab.tasks.ranking import recall, scratch_file
 from mtlab.tasks.ranking.recall import (
     IMAGES,
@@ -53,6 +54,13 @@ def every_pair(scores: torch.Tensor) -> tuple[CandidatePairs, np.ndarray]:
     """Make all pairs of images and texts candidates, scored by [I, T]."""
     images, texts = np.indices(scores.shape).reshape(2, -1)
     return CandidatePairs(images, texts), scores.double().numpy().ravel()
+
+
+def test_pairs_that_differ_by_less_than_bf16_can_tell_are_ranked() -> None:
+    head = MatchingHead(8).bfloat16()  # as `train.precision: bf16_weights` holds it
+    pooled = torch.linspace(1, 1.001, 100)[:, None] * torch.ones(16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert len(head(pooled)[:, 1].unique()) > 90
 
 
 def test_candidates_are_the_nearest_of_images_and_of_texts_each_pair_once() -> None:

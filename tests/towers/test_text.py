@@ -56,6 +56,7 @@ def test_families(tmp_path, family):
     given = node(model_folder(tmp_path, family))
     shape, tower = tower_shape("text", given), build_tower("text", given)
     assert (shape.depth, shape.widths, shape.tokens, shape.class_token) == (3, (32,) * 3, 20, True)
+    assert (shape.mask_token, shape.word_pieces) == (True, True), "of the tokeniser"
     inputs = tower.prepare(TEXTS)
     found, alone = tower(*inputs), tower(*tower.prepare(TEXTS[:1]))
     states = tower.network(
@@ -268,7 +269,8 @@ def test_a_folder_without_tokeniser_is_an_architecture(tmp_path):
     folder = model_folder(tmp_path / "bare", "roberta")
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
         (folder / name).unlink()
-    assert tower_shape("text", node(folder)).class_token
+    shape = tower_shape("text", node(folder))
+    assert (shape.class_token, shape.mask_token, shape.word_pieces) == (True, False, False)
     tower = build_tower("text", node(folder))
     ids = torch.tensor([[5, 6, 7]])
     assert [tuple(level.shape) for level in tower(ids, ids > 0).levels] == [(1, 3, 32)] * 3

@@ -97,4 +97,5 @@ def describe(config: Mapping[str, Any], max_length: int) -> TowerInfo:
         positions=True,
         vocabulary=config["vocab_size"],
         mask_token=True,
+        word_pieces=config["model_type"] == "bert",
     )

@@ -157,14 +157,17 @@ def _describe(folder: Path, max_length: int) -> TowerInfo:
     usable = _positions(network, config)
     if usable is not None and max_length > usable:
         raise UserError(f"{max_length} is more than the {usable} tokens that the model takes", key="max_length")
+    size = getattr(config, "vocab_size", None)
+    vocabulary = describe_vocabulary(load_tokeniser(folder), size or 0) if has_tokeniser(folder) else None
     return TowerInfo(
         depth=config.num_hidden_layers,
         widths=(config.hidden_size,) * config.num_hidden_layers,
         tokens=max_length,
         class_token=_starts_with_class_token(folder, config),
         positions=True,
-        vocabulary=getattr(config, "vocab_size", None),
-        mask_token=has_tokeniser(folder) and load_tokeniser(folder).mask_token is not None,
+        vocabulary=size,
+        mask_token=vocabulary is not None,
+        word_pieces=vocabulary is not None and bool(vocabulary.continuing),
     )
 
 
