@@ -28,7 +28,13 @@ FAMILIES = ("count", "colour", "comparison", "existence", "shape", "spatial")
 #: The same questions and seeds.
 HARD = ("shapes_hard", "shapes_hard_rate", "shapes_hard_others", "shapes_hard_others_rate")
 #: Another draw and other seeds.
-AGAIN = ("shapes_hard_again", "shapes_hard_again_level", "shapes_hard_twice", "shapes_hard_adaptive")
+AGAIN = (
+    "shapes_hard_again",
+    "shapes_hard_again_level",
+    "shapes_hard_twice",
+    "shapes_hard_adaptive",
+    "shapes_hard_kinds",
+)
 VIT = ("shapes_hard_vit",)  #: another tower and draw
 HARD_ROWS = (
     "static",
@@ -136,7 +142,7 @@ def again_tests() -> Iterator[str]:
     for label in list(both)[1:]:
         yield f"both draws, {less(both, 'static', label)}"
     yield _together(_planned(AGAIN[:2]))  # those that were declared together
-    yield _together(_planned(AGAIN[2:]))  # and these
+    yield _together(_planned(AGAIN[2:4]))  # and these
     yield _together(_planned(AGAIN))
 
 

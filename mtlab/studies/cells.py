@@ -173,11 +173,13 @@ def _checkpoint(study: StudySpec, row: StudyRow, start: Any) -> dict[str, Any]:
     for key in start if isinstance(start, Mapping) else ():
         if key != "checkpoint":
             raise _error(study, row, "unknown key; beside a checkpoint there is nothing to choose", f".{key}")
-    path = (study.path.parent / name).resolve()
+    given = Path(name).expanduser()
+    beside = (study.path.parent / given).resolve()
+    path = beside if beside.exists() else given.resolve()  # from the working folder, as the folders of towers and data
     if path.is_dir():
         return _imported(study, row, path)
     if not path.is_file():
-        raise _error(study, row, f"no checkpoint file {path}")
+        raise _error(study, row, f"no checkpoint file {beside}{'' if beside == path else f', nor {path}'}")
     try:
         trained = trained_towers(path) if path.suffix == ".safetensors" else {}
         new = _new_managers(config_beside(path), row.config)

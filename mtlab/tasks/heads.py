@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtlab.managers.base import pool_tokens
-from mtlab.model.layers import to_full_precision
 from mtlab.towers.base import Features, TowerShape
 
 TEMPERATURES = (0.001, 0.5)  #: the contrastive temperature is kept within
@@ -67,8 +66,8 @@ class MatchingHead(nn.Module):
         kind = pooled.device.type
         counted = not torch.amp.is_autocast_available(kind)  # on the device `meta`: FLOPs are counted
         with nullcontext() if counted else torch.autocast(kind, enabled=False):
-            weight, bias = (to_full_precision(each) for each in (self.linear.weight, self.linear.bias))
-            return F.linear(to_full_precision(pooled), weight, bias)
+            logits: Tensor = self.linear(pooled.to(self.linear.weight.dtype))
+            return logits
 
 
 class ContrastiveHead(nn.Module):

@@ -35,7 +35,7 @@ OBJECTIVES = ("mlm", "itm", "itc", "itm_itc")
 LOSSES: Mapping[str, tuple[str, ...]] = {"mlm": ("mlm",), "itm": ("itm",), "itc": ("itc",), "itm_itc": ("itm", "itc")}
 
 
-@register_task("pretraining")
+@register_task("pretraining", version=2)
 class Pretraining(Task):
     """Learn from images and their captions: predict masked words, match pairs, contrast the towers.
 

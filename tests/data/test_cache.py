@@ -47,6 +47,13 @@ def test_levels_of_different_width(tmp_path):
     assert all(relative(*pair) < 1e-4 for pair in zip(found.levels, expected.levels, strict=True))
 
 
+def test_the_last_norm_of_a_pyramid_is_that_of_its_top_level_whatever_is_stored(tmp_path):
+    swin = {"name": "timm", "model": "swin_tiny_patch4_window7_224", "weights": "random", "norm": "own"}
+    node = {**swin, "layers": "top1"}
+    cached = open_expert_cache("vision", node, {**DATA, "items": 4}, CacheConfig(levels="all"), root=tmp_path)
+    assert cached.fetch(["3"]).levels[0].shape == (1, 49, 768)
+
+
 @pytest.mark.parametrize("layers", [[1], [2, 3], [1, 3], "all"])
 @pytest.mark.parametrize("tower", ["text", "vision"])
 def test_variants_with_other_levels_share_an_entry_that_holds_all(tmp_path, tower, layers):

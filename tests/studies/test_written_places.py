@@ -115,6 +115,17 @@ def test_where_a_wrong_start_stands_is_told(tmp_path: Path) -> None:
     assert ": init_from: no checkpoint file" in told(tmp_path, f"{MANAGERS}\ninit_from: a.safetensors")
 
 
+def test_a_checkpoint_is_sought_beside_the_study_and_then_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    start = f"{MANAGERS}\ninit_from: a.safetensors"
+    assert told(tmp_path, start).endswith(f"{tmp_path}/a.safetensors, nor {tmp_path}/work/a.safetensors")
+    Path("a.safetensors").write_text("no weights")
+    assert "no checkpoint file" not in told(tmp_path, start)
+
+
 def test_conditions_name_two_towers_and_parts_of_nodes(tmp_path: Path) -> None:
     for condition in ("model.name: two_towers", "model: two_towers", "manager: {name: static}"):
         text = f"axes: {{manager: [static], train.lr: {{values: [1e-3, 1e-2], when: {{{condition}}}}}}}"

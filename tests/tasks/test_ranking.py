@@ -57,7 +57,7 @@ def every_pair(scores: torch.Tensor) -> tuple[CandidatePairs, np.ndarray]:
 
 
 def test_pairs_that_differ_by_less_than_bf16_can_tell_are_ranked() -> None:
-    head = MatchingHead(8).bfloat16()  # as `train.precision: bf16_weights` holds it
+    head = MatchingHead(8)
     pooled = torch.linspace(1, 1.001, 100)[:, None] * torch.ones(16)
     with torch.autocast("cpu", torch.bfloat16):
         assert len(head(pooled)[:, 1].unique()) > 90

@@ -303,3 +303,19 @@ def test_token_strings_does_not_take_seconds():
     program = "import sys; from mtlab.towers.build import token_strings; token_strings({'name': 'minilm'}, ['a'])"
     program += "; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_byte_level_tokens_of_markdown_mark_no_words() -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<mask>"], initial_alphabet=alphabet)
+    bpe.train_from_iterator(["## a heading", "#### another"] * 50, trainer)
+    tokeniser = PreTrainedTokenizerFast(tokenizer_object=bpe, mask_token="<mask>")
+    assert "##" in tokeniser.get_vocab()
+    found = text_encoders.describe_vocabulary(tokeniser, len(tokeniser))
+    assert found is not None
+    assert not found.continuing

@@ -16,6 +16,7 @@ from mtlab.model.forward import ForwardContext
 from mtlab.resolution.identity import cell_identity
 from mtlab.runs import checkpoints
 from mtlab.studies.budget.memory import training_memory
+from mtlab.tasks.heads import MatchingHead
 from mtlab.training.assemble import AssembledRun, assemble
 from mtlab.training.optimisation.master_weights import MasterWeights, hold_weights
 from mtlab.training.optimisation.optimiser import make_optimiser
@@ -52,6 +53,15 @@ def test_a_pass_is_to_the_bit_that_of_autocast_with_the_masters(name: str) -> No
     masters = hold_weights(run.model, run.train)
     assert len(masters.of) > 20
     assert torch.equal(answers(run), before)
+
+
+def test_so_are_the_logits_of_matching() -> None:
+    head = MatchingHead(16)
+    pooled = torch.randn(8, 32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        before = head(pooled)
+        MasterWeights().start(head)
+        assert torch.equal(head(pooled), before)
 
 
 def test_linear_maps_are_held_in_bf16_and_the_rest_is_not() -> None:

@@ -121,7 +121,8 @@ def open_expert_cache(
     if node.get("trainable"):
         raise ValueError(f"the {kind} tower is trained: its features cannot be cached")
     limit = limit_bytes()
-    stored = node if cache.levels == "offered" else {**node, "layers": "all", "gate": False}
+    alone = cache.levels == "offered" or node.get("norm") == "own"  # a pyramid's last norm fits its top level alone
+    stored = node if alone else {**node, "layers": "all", "gate": False}
     key = cache_key(kind, stored, dataset_node, cache)
     entry = EntryFolder(root / FOLDER / key.name)
     extractor = FeatureExtractor(kind, stored, dataset_node, cache.dtype, device)

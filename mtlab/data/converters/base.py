@@ -58,6 +58,7 @@ class Converter:
     layout: ClassVar[str]  #: files below the root, for `--help` and errors
     no_row: ClassVar[str] = "the files have no row for it"  #: where a part is empty: why, and what helps
     disjoint: ClassVar[bool] = True  #: an image in two parts is an error: files were swapped
+    location_options: ClassVar[frozenset[str]] = frozenset()  #: say where files lie: absolute, they identify no data
     losses_expected: ClassVar[bool] = (
         False  #: images were downloaded from links, some of them dead: missing ones are expected
     )

@@ -70,9 +70,11 @@ class JsonlConverter(Converter):
 
         def __post_init__(self) -> None:
             check_shares(self.shares)
+            object.__setattr__(self, "images", str(Path(self.images).expanduser()))
 
     config: Config
     all_parts = SPLITS
+    location_options = frozenset({"images"})
     layout = "questions.jsonl, or train.jsonl, val.jsonl and test.jsonl; and images/"
     no_row = "no line falls to it: give more images, or say `split` in each line"
     disjoint = False

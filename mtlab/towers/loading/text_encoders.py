@@ -182,15 +182,18 @@ def _starts_with_class_token(folder: Path, config: Any) -> bool:
 def describe_vocabulary(tokeniser: Any, size: int) -> Vocabulary | None:
     """Describe the ids of a tokeniser, below `size`; None if it has no mask token.
 
-    Only WordPiece (BERT and its relatives) marks tokens that continue a word, by `##`.
+    Only WordPiece (BERT and its relatives) marks tokens that continue a word, by `##`. In byte-level BPE (RoBERTa) a
+    token `##` is Markdown's.
     """
     if tokeniser.mask_token_id is None:
         return None
+    marked = tokeniser.convert_tokens_to_string(["a", "##b"]) == "ab"
+    continuing = (number for token, number in tokeniser.get_vocab().items() if marked and token.startswith("##"))
     return Vocabulary(
         size=size,
         mask=tokeniser.mask_token_id,
         special=frozenset(tokeniser.all_special_ids),
-        continuing=frozenset(number for token, number in tokeniser.get_vocab().items() if token.startswith("##")),
+        continuing=frozenset(continuing),
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mtlab.config.schema import TrainConfig
 from mtlab.model.projection import Projections
+from mtlab.tasks.heads import MatchingHead
 
 _CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  #: autocast turns weights and biases of these into bfloat16
 
@@ -23,9 +24,10 @@ _CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  #: autocast turns weights 
 class MasterWeights:
     """The float32 masters of a model's bfloat16 weights.
 
-    What autocast would not convert stays float32 in the model: norms, embeddings, managers' layer weights, and the
-    projections of levels, which fold float32 statistics into their maps. So every forward pass computes, to the last
-    bit, what autocast computes with the masters: evaluation and export read these from the checkpoint.
+    What autocast would not convert stays float32 in the model: norms, embeddings, managers' layer weights, the
+    projections of levels, which fold float32 statistics into their maps, and the matching head, which has autocast off.
+    So every forward pass computes, to the last bit, what autocast computes with the masters: evaluation and export read
+    these from the checkpoint.
 
     Attributes:
         of: weight that is trained → its master, which the optimiser updates in its place.
@@ -91,7 +93,7 @@ def _cast_weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     cast: set[int] = set()
     others: set[int] = set()
     for module in model.modules():
-        if isinstance(module, Projections):
+        if isinstance(module, Projections | MatchingHead):
             others |= {id(parameter) for parameter in module.parameters()}
         found = cast if isinstance(module, _CAST) else others
         found |= {id(parameter) for parameter in module.parameters(recurse=False)}

@@ -125,6 +125,21 @@ def test_where_the_raw_files_lie_makes_no_difference(raw: Path, alone: dict[str,
     assert content(tmp_path / "out") == alone
 
 
+def test_where_the_shards_lie_makes_no_difference(raw: Path, alone: dict[str, bytes], tmp_path: Path) -> None:
+    """Signs that mean something in a URI."""
+    convert("jsonl", raw, tmp_path / "#1? 50%20off", OPTIONS, samples=2)
+    assert content(tmp_path / "#1? 50%20off") == alone
+    assert [path.name for path in tmp_path.iterdir()] == ["#1? 50%20off"]
+
+
+def test_nor_where_the_images_lie(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, images in (("a", str(tmp_path / "a-images")), ("b", "~/b-images")):
+        (tmp_path / f"{name}-images").symlink_to(raw / "images")
+        convert("jsonl", raw, tmp_path / name, OPTIONS | {"images": images}, samples=7)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
 def test_original_bytes_are_kept_and_types_told_by_content(tmp_path: Path) -> None:
     raw = write_raw(tmp_path / "raw", 0)
     stored = {}

@@ -101,7 +101,8 @@ def convert(
 
 def _convert(conversion: Conversion, workers: int, max_bad: float, progress: Progress) -> ShardIndex:
     files.remove_leftovers(conversion.out)
-    made_from = indices.index_to_text(conversion.made_from)
+    options = to_plain(conversion.converter.config)  # with absolute folders, which are staged
+    made_from = indices.index_to_text(replace(conversion.made_from, options=options))
     staged = read_staged(conversion.state, made_from)
     with reject_log(conversion.out / indices.BAD, max_bad) as rejects:
         if staged is None:
@@ -132,7 +133,11 @@ def _check_options(
         name,
         converter.kind_of(),
         entry.version,
-        to_plain(config),
+        {
+            option: value
+            for option, value in to_plain(config).items()
+            if option not in entry.cls.location_options or not Path(value).is_absolute()
+        },
         samples,
         None,
         None,

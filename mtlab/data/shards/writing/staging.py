@@ -124,7 +124,7 @@ def _place(row: Annotation) -> int:
 
 def read_samples(path: Path, part: str, first: int, last: int) -> Iterator[StagedSample]:
     """Read the samples of a part from number `first` to before `last`, from a sorted database."""
-    database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+    database = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)  # #, ? and % of the path are quoted
     try:
         rows = database.execute(
             "select r.key, r.line from samples s "
