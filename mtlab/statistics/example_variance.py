@@ -33,6 +33,7 @@ def example_variance(
     differences: npt.NDArray[Any],
     clusters: Sequence[Any] | npt.NDArray[Any] | None = None,
     largest: float = 0.0,
+    sides: Sequence[npt.NDArray[np.bool_]] = (),
 ) -> ExampleVariance | None:
     """Estimate the variance that examples add, by the components of a seeds × examples table.
 
@@ -49,9 +50,11 @@ def example_variance(
         differences: variant − baseline of each seed and example, [n, m], with n ≥ 2.
         clusters: which examples belong together, [m] values of any kind; None: each stands alone.
         largest: difference that one example can have, 1 for right or wrong; 0: not known, and nothing is added.
+        sides: where variant and baseline have other examples, which of the m each has, [m]: clusters and degrees of
+            freedom are then those of the one with fewer, as its mean may be all that varies (cautious).
 
     Returns:
-        None for a single cluster, of which no variance can be estimated.
+        None for a single cluster, of either side, of which no variance can be estimated.
 
     Raises:
         ValueError: not a table of at least two seeds.
@@ -64,24 +67,27 @@ def example_variance(
     number = np.arange(m) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()
     sizes = np.bincount(number).astype(np.float64)
     count = len(sizes)
-    if count < 2:
+    own = [np.bincount(number[side], minlength=count).astype(np.float64) for side in sides] or [sizes]
+    fewest = min(np.count_nonzero(side) for side in own)
+    if fewest < 2:
         return None
     sums = np.stack([np.bincount(number, seed, count) for seed in table])  # [n, G]
     means = table.mean(1)
     common = sums.mean(0) - sizes * means.mean()  # [G]
     chance = sums - np.outer(means, sizes) - common  # [n, G]
-    correction = count / (count - 1) / m**2
+    correction = fewest / (fewest - 1) / m**2
     whole = correction * float((common**2).sum())
     if whole <= (1e-10 * float(np.abs(table).max())) ** 2 / m:  # rounding alone
         whole = 0.0
     within_seeds = correction * float((chance**2).sum()) / (n * (n - 1))
     effect = _design_effect(table.mean(0), whole)
-    unseen = UNSEEN * (largest / m) ** 2 * max(1.0, m / count if effect is None else effect)
+    least = min(side.sum() for side in own)
+    unseen = UNSEEN * float(largest / least) ** 2 * max(1.0, m / count if effect is None else effect)
     return ExampleVariance(
         examples=m,
         clusters=count,
         variance=max(0.0, whole - within_seeds) + unseen,
-        df=_effective_df(sizes),
+        df=min(map(_effective_df, own)),
         design_effect=effect,
     )
 

@@ -259,7 +259,7 @@ def _run(plan: Plan, run: Run) -> dict[str, Any]:
 
 
 def _is_blind(cell: Cell) -> bool:
-    """Return whether a cell lacks a tower: it shows what can be had without, and is no side of a comparison."""
+    """Return whether a cell lacks a tower: it shows what can be had without, and has no baseline."""
     return any(cell.config[tower]["name"] == "blind" for tower in ("text", "vision"))
 
 

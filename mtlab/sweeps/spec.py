@@ -26,6 +26,7 @@ from mtlab.studies.seeds import MOST, UNTIL, SequentialSeeds, equivalence_margin
 from mtlab.studies.spec import Metrics, ReportRules, Resources, StudyKeys, StudySpec, check_places, make_study
 from mtlab.sweeps.algorithms import Pruner, Sampler, parse_pruner, parse_sampler
 from mtlab.sweeps.space import DEFAULT, parse_space
+from mtlab.units import in_points
 
 FIRST_FINAL_SEED = 1000  #: seeds from here on are never used by trials
 MAX_NAME = 74  #: characters of a sweep's name: its winners' study has "-final" after it
@@ -350,6 +351,9 @@ def _constraints(source: ComposedFile, given: Any) -> dict[str, Constraint]:
             raise source.error(unbounded, key)
         if bound.max is not None and bound.min is not None and bound.min > bound.max:
             raise source.error(f"nothing is {bound}", key)
+        for end, limit in (("max", bound.max), ("min", bound.min)):
+            if limit is not None and in_points(metric) and not 0 <= limit <= 1:
+                raise source.error(f"{limit:g} is no share, from 0 to 1: 60 points are 0.6", f"{key}.{end}")
         found[metric] = bound
     return found
 

@@ -13,8 +13,11 @@ SEEDS, EXAMPLES = 5, 300
 PLAN = {"test": "paired_t_examples", "alpha": 0.05}
 
 
-def compare_alike(shared: int, rng: np.random.Generator) -> tuple[Difference, str | None]:
-    """Compare two rows of equal accuracy, of whose examples the seeds agree on which are hard."""
+def compare_alike(shared: int, rng: np.random.Generator, group: str = "") -> tuple[Difference, str | None]:
+    """Compare two rows of equal accuracy, of whose examples the seeds agree on which are hard.
+
+    With a group, all examples of the first are of it.
+    """
     names = {"a": [f"q{at}" for at in range(EXAMPLES)]}
     names["b"] = names["a"][:shared] + [f"r{at}" for at in range(EXAMPLES - shared)]
     ease = {name: rng.beta(0.15, 0.08) for name in (*names["a"], *names["b"])}
@@ -26,7 +29,8 @@ def compare_alike(shared: int, rng: np.random.Generator) -> tuple[Difference, st
             right = (rng.random(EXAMPLES) < [ease[name] for name in own]).astype(float)
             results[cell][seed] = float(right.mean())
             runs.append((f"{cell}/s{seed}", cell, seed, results[cell][seed]))
-            given = {"run": f"{cell}/s{seed}", "seed": seed, "split": "test", "id": own, "cluster": own}
+            given = {"run": f"{cell}/s{seed}", "seed": seed, "split": "test", "id": own}
+            given["cluster"] = [group] * EXAMPLES if group and cell == "a" else own
             rows.append(pl.DataFrame(given | {"family": "all", "score": right}))
         outcomes[cell] = pl.concat(rows)
     frame = pl.DataFrame(runs, schema=["run", "cell", "seed", "test/accuracy"], orient="row")
@@ -55,3 +59,10 @@ def test_the_variance_of_disjoint_examples_is_the_sum_of_both() -> None:
     # Ease is beta(0.15, 0.08): its variance p (1 − p) / 1.23, of each of two means of 300.
     expected = 2 * (0.15 / 0.23) * (0.08 / 0.23) / 1.23 / EXAMPLES
     assert parts.examples.variance == pytest.approx(expected, rel=0.35)
+
+
+def test_a_row_whose_examples_are_one_cluster_is_told() -> None:
+    difference, note = compare_alike(0, np.random.default_rng(5), group="one scene")
+    assert difference.parts is None or difference.parts.examples is None
+    assert note is not None
+    assert note.endswith("all examples of one of the two are of one cluster: the variance is that over seeds alone")

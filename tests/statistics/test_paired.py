@@ -135,6 +135,24 @@ def test_example_variance_leaves_out_what_seeds_hold_already():
     assert example_variance(effects).variance == pytest.approx(1 / 400, rel=0.25)
 
 
+def test_of_two_test_sets_the_one_with_fewer_clusters_decides():
+    """Three clusters and 200: t has 2 degrees of freedom, and a true null is hardly ever rejected."""
+    rng, clusters = np.random.default_rng(0), np.arange(203 * 20) // 20
+    sides = [clusters < 3, clusters >= 3]
+    rejected = {"told": 0, "not told": 0}
+    for _ in range(200):
+        table = rng.random((5, len(clusters))) < 0.7 + rng.uniform(-0.2, 0.2, 203)[clusters]
+        means = [table[:, side].mean(1, keepdims=True) for side in sides]
+        shares = np.where(sides[0], 1, -1) * np.where(sides[0], len(clusters) / 60, len(clusters) / 4000)
+        gaps = means[0] - means[1] + (table - np.where(sides[0], *means)) * shares
+        for way, given in (("told", sides), ("not told", ())):
+            found = example_variance(gaps, clusters, 1.0, given)
+            rejected[way] += paired_t_examples(gaps.mean(1), found).p <= 0.05
+        assert example_variance(gaps, clusters, 1.0, sides).df == pytest.approx(2)
+    assert rejected["told"] <= 0.05 * 200 < 0.1 * 200 < rejected["not told"]
+    assert example_variance(gaps, np.where(sides[0], 0, clusters), 1.0, sides) is None
+
+
 def test_clusters_that_are_single_examples_change_nothing():
     table = np.random.default_rng(2).normal(size=(3, 50)) + np.linspace(-1, 1, 50)
     alone, labelled = example_variance(table), example_variance(table, [f"image {n}" for n in range(50)])

@@ -223,6 +223,7 @@ BAD = {
     f"{LR}\nobjective: [val/accuracy, val/accuracy]": "objective[1]: val/accuracy is repeated",
     f"{LR}\nobjective: cost/flops": "objective: a search for low cost alone needs no training",
     f"{LR}\nconstraints: {{test/accuracy: {{min: 0.5}}}}": "constraints.test/accuracy: test/accuracy: a search may not",
+    f"{LR}\nconstraints: {{val/accuracy: {{min: 60}}}}": "constraints.val/accuracy.min: 60 is no share, from 0 to 1",
     f"{LR}\nconstraints: {{cost/params: 5}}": "constraints.cost/params: expected {max: …} or {min: …}, found 5",
     f"{LR}\nconstraints: {{cost/params: {{max: null}}}}": "constraints.cost/params: expected {max: …} or {min: …}",
     f"{LR}\nconstraints: {{cost/param: {{max: 5}}}}": "constraints.cost/param: its task has no such metric",

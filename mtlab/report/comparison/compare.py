@@ -108,7 +108,7 @@ class ComparisonRow:
 
     @property
     def compared(self) -> bool:
-        """Whether it is compared with a baseline: neither of them is blind, and all seeds of both have learned."""
+        """Whether it is compared with a baseline: it is not blind, and all seeds of both have learned."""
         return self.compare_to is not None and self.outcome not in WITHHELD
 
 

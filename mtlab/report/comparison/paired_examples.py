@@ -84,16 +84,19 @@ def pair_examples(
         return PairedExamples(None, "seeds were evaluated on other examples: the variance is that over seeds alone")
     both = tables[0].join(tables[1], on=("id", "cluster"), how="full", coalesce=True, suffix="_other").sort("id")
     scores, others = (both.select(f"{seed}{suffix}" for seed in seeds).to_numpy().T for suffix in ("", "_other"))
-    gaps = _gaps(scores, others)
-    found = example_variance(gaps, both["cluster"].to_numpy(), float(in_points(metric))) if len(seeds) > 1 else None
+    clusters, largest = both["cluster"].to_numpy(), float(in_points(metric))
+    sides = [np.isfinite(table).all(axis=0) for table in (scores, others)]
+    found = example_variance(_gaps(scores, others), clusters, largest, sides) if len(seeds) > 1 else None
     shared, sizes = sum(table.height for table in tables) - both.height, [table.height for table in tables]
+    notes = []
     if not shared:
-        return PairedExamples(found, "evaluated on other examples than the baseline: pairing by seed means little here")
-    if shared < max(sizes):
-        return PairedExamples(found, f"only {shared} examples are shared with the baseline ({sizes[0]} and {sizes[1]})")
+        notes.append("evaluated on other examples than the baseline: pairing by seed means little here")
+    elif shared < max(sizes):
+        notes.append(f"only {shared} examples are shared with the baseline ({sizes[0]} and {sizes[1]})")
     if found is None and len(seeds) > 1:
-        return PairedExamples(None, "all examples are of one cluster: the variance is that over seeds alone")
-    return PairedExamples(found)
+        whose = "of one of the two " if notes else ""
+        notes.append(f"all examples {whose}are of one cluster: the variance is that over seeds alone")
+    return PairedExamples(found, "; ".join(notes) or None)
 
 
 def _by_seed(rows: pl.DataFrame, seeds: Sequence[int]) -> pl.DataFrame:
