@@ -23,7 +23,8 @@ LAST = ("cost/trained_params", "cost/flops", "cost/seconds", "mix/git", "mix/tor
 
 def runs_table(store: str, study: str, split: str = "test") -> pl.DataFrame:
     """Choose and round the columns of a study's or sweep's runs that are published, with the scores of one split."""
-    runs = mtlab.frame(store, study).rename({"axis/train.lr": "train.lr"}, strict=False)
+    finished = pl.col("steps").is_not_null()
+    runs = mtlab.frame(store, study).filter(finished).rename({"axis/train.lr": "train.lr"}, strict=False)
     trial = " · trial "
     if runs["label"].str.contains(trial, literal=True).any():
         split = "val"

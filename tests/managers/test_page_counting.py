@@ -69,8 +69,8 @@ def test_what_is_said_of_another_draw_is_what_its_command_prints() -> None:
         ("count, bridge less bridge, 32,000 steps: +0.55 ± 1.92", "It counts 0.5 ± 1.9 (s) worse"),
         ("without spatial, static less bridge, 32,000 steps: +2.15 ± 1.24", "it is 2.1 ± 1.2 (s) behind `static`"),
         ("Holm over 2: bridge, 32,000 steps 0.064, adaptive 0.25", "declared together has 0.064"),
-        ("Holm over 5: bridge 0.071, bridge 1 3 4 0.0011", "0.096, and 0.071 for the same bridge after"),
-        ("image level 4 0.17, bridge, 32,000 steps 0.096, adaptive 0.25", "level 4 0.17 and `adaptive` 0.25"),
+        ("Holm over 9: bridge 0.14, bridge 1 3 4 0.0019", "0.22, and 0.14 for the same bridge after"),
+        ("image level 4 0.51, bridge, 32,000 steps 0.22, adaptive 1", "0.002, level 4 0.51, the rest more."),
         ("without spatial, static less adaptive: +1.00 ± 0.65", "it is 1.0 ± 0.7 (s) behind (not planned)"),
         (
             "area, static less adaptive: +1.81 ± 2.65 (p = 0.13)",
@@ -113,6 +113,22 @@ def test_what_is_said_of_counting_is_what_its_commands_print() -> None:
         ("without counting, bridge 1 3 4 less bridge: -0.04 ± 1.24", "the bridge on 1, 3, 4 −0.0 ± 1.2 (s)"),
         ("area, mean less bridge: -6.48 ± 8.81", "(area −6.5 ± 8.8 (s)"),
     )
+
+
+def test_what_is_said_of_more_kinds_on_hard_questions_is_what_its_command_prints() -> None:
+    assert_published(
+        "\n".join(counting.kinds_tests()),
+        ("accuracy, static less static, frozen: -0.70 ± 1.20 (p = 0.18)", "0.7 ± 1.2 points ahead (p = 0.18 by itself"),
+        (
+            "area, static less static, frozen: -1.03 ± 1.13 (p = 0.065)",
+            "is 1.0 ± 1.1 larger at the same rate (p = 0.065",
+        ),
+    )
+    before, anew = (
+        {run["seed"]: float(run[counting.METRIC]) for run in read_table(name, "runs") if run["label"] == "static"}
+        for name in ("shapes_hard_again", "shapes_hard_kinds")
+    )
+    assert round(100 * max(abs(anew[seed] - before[seed]) for seed in before), 1) == 0.5
 
 
 def test_what_is_said_of_hard_questions_on_the_vit_is_what_its_command_prints() -> None:
