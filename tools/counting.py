@@ -139,13 +139,19 @@ def again_tests() -> Iterator[str]:
         yield f"both draws, {less(both, 'static', label)}"
     yield _together(_planned(AGAIN[:2]))  # those that were declared together
     yield _together(_planned(AGAIN[2:]))  # and these
-    yield _together(_planned((*AGAIN, *KINDS)), missing=3)  # declared, and not run
+    yield _together(_planned((*AGAIN, *KINDS)), missing=3)  # declared, and not read
 
 
 def kinds_tests() -> Iterator[str]:
-    """Write rows of more kinds on hard questions of that draw less each other; in all, by family and in area."""
-    of = _scores(KINDS)
+    """Write rows of more kinds on hard questions of that draw less each other; in all, by family and in area.
+
+    Then in all and in area less the earlier runs of `static`.
+    """
+    of, before = _scores(KINDS), _scores(AGAIN[:1])
     yield from _each_less_each(of, list(of[METRIC]))
+    for metric in (METRIC, "area"):
+        scores = {**of[metric], "static before": before[metric]["static"]}
+        yield from (f"{metric}, {less(scores, label, 'static before')}" for label in of[metric])
 
 
 def vit_tests() -> Iterator[str]:

@@ -123,6 +123,8 @@ def test_what_is_said_of_more_kinds_on_hard_questions_is_what_its_command_prints
             "area, static less static, frozen: -1.03 ± 1.13 (p = 0.065)",
             "is 1.0 ± 1.1 larger at the same rate (p = 0.065",
         ),
+        ("accuracy, static, frozen less static before: +0.63 ± 0.97", "runs of `static` it is 0.6 ± 1.0 (s) ahead"),
+        ("area, static, frozen less static before: +0.51 ± 1.47", "0.5 larger, 0.5 ± 1.5 (s)"),
     )
     before, anew = (
         {run["seed"]: float(run[counting.METRIC]) for run in read_table(name, "runs") if run["label"] == "static"}
