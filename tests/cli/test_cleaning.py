@@ -342,6 +342,7 @@ def test_what_cannot_be_removed_is_told_and_the_code_is_1(
 def test_the_terminal_says_what_would_go_and_how(
     call: Call, folder: Any, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setitem(find_in_store.__kwdefaults__, "patience", 0.5)  # seconds; three calls watch the lock
     run = folder("aa/s0")
     dead = {"host": socket.gethostname(), "boot": "before the restart", "space": "", "pid": 1, "start": 1}
     (run / "lock.json").write_text(json.dumps({**dead, "beat": 1}))
