@@ -10,6 +10,7 @@ from torch import Tensor
 from mtlab.errors import UserError
 from mtlab.model.encoder import noise_shapes
 from mtlab.model.network import VisionLanguageModel
+from mtlab.resolution.identity import class_versions
 from mtlab.resolution.resolve import resolve
 from mtlab.studies.budget.flops import count_cost
 from mtlab.tasks import objectives
@@ -76,6 +77,16 @@ def test_heads_are_counted(task: Any, data: str, head: int) -> None:
     metrics = {"metrics": {"choose": "val/recall"}} if task == "retrieval" else {}
     resolved = resolve(written(task, data, **metrics))
     assert count_cost(resolved, answers=2 if data == "nlvr2" else 3).params["head"] == head
+
+
+@pytest.mark.parametrize("task", ["retrieval", "pretraining"])
+def test_ids_of_bf16_say_how_pairs_are_matched(task: str) -> None:
+    given = [
+        written(task, "captions4m", metrics={"choose": "val/primary"}, train={"precision": precision})
+        for precision in ("fp32", "bf16", "bf16_weights")
+    ]
+    found = [class_versions(resolve(each)) for each in given]
+    assert [versions.get("train:precision") for versions in found] == [None, 2, 2]
 
 
 def test_a_pair_costs_twice_one_picture() -> None:
