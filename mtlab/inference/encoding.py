@@ -162,7 +162,7 @@ class Model:
         levels = self.encode_towers(images, texts)
         with self.autocast():
             logits = head(self.network.encoder(*levels).pooled)
-        probabilities: list[float] = logits.float().softmax(-1)[:, 1].tolist()
+        probabilities: list[float] = logits.softmax(-1)[:, 1].tolist()
         return probabilities
 
     def _flatten_images(self, images: Sequence[Any]) -> Sequence[Any]:

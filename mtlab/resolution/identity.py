@@ -76,7 +76,7 @@ def class_versions(config: Mapping[str, Any]) -> dict[str, int]:
     versions = {f"{node}:{(entry := node_entry(node, config[node])).name}": entry.version for node in NODES}
     if _calibrates_what_it_loads(config):
         versions["init_from"] = 2
-    if config["train"]["precision"] != "fp32" and config["task"]["name"] in ("retrieval", "pretraining"):
+    if config["train"]["precision"] != "fp32" and config["task"]["name"] == "retrieval":
         versions["train:precision"] = 2  # pairs are matched in full precision
     if is_multimodal(config):
         versions[f"model:{model_name(config['model'])}"] = MULTIMODAL_VERSION

@@ -86,7 +86,7 @@ def match_hard_negatives(
     texts, images = (gather_experts(context.group, each.experts) for each in (text, image))
     with context.autocast():
         fused = context.fuse(texts.at(pairs.texts), images.at(pairs.images), name="hard negatives")
-        logits = to_full_precision(head(fused.pooled))
+        logits = head(fused.pooled)
     return objectives.classification(logits, pairs.labels)
 
 

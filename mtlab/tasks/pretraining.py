@@ -200,7 +200,7 @@ class Pretraining(Task):
         with context.autocast():
             fused = context.fuse(text, image.at(matching.image_index), name="matching")
             logits: Tensor = self.itm(fused.pooled)
-        return to_full_precision(logits)
+        return logits
 
     def _contrast(
         self, context: ForwardContext, text: TowerOutput, image: TowerOutput, identities: Tensor
