@@ -158,12 +158,13 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
         if interrupts.pending:  # Python wraps what a signal handler raises within a descriptor's `__set_name__`
             raise Interrupted(interrupts.pending) from error
         failure = failures.describe_failure(error, attempt, run_dir)
-        if group.is_first_to_fail():
-            if failure["kind"] == "bug":
-                traceback.print_exc()
-            with suppress(OSError, files.DiskError):  # there may be no space left to say so
-                print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
-                files.write_json(run_dir / "failure.json", failure)
+        with interrupts.deferred():  # a process that failed later may end first, and torchrun then stops this one
+            if group.is_first_to_fail():
+                if failure["kind"] == "bug":
+                    traceback.print_exc()
+                with suppress(OSError, files.DiskError):  # there may be no space left to say so
+                    print(f"mtlab: {failure['error']}", file=sys.stderr, flush=True)
+                    files.write_json(run_dir / "failure.json", failure)
         return {"input": EXIT_INPUT_ERROR, "disk": EXIT_DISK}.get(failure["kind"], EXIT_FAILED)
     return 0
 

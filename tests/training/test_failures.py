@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,20 @@ def test_a_signal_while_the_result_is_written_loses_nothing(
     folder = make_run()
     assert train(folder) == 0
     assert (folder / "result.json").exists()
+
+
+def test_a_signal_while_a_failure_is_written_loses_nothing(make_run: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        if target.name == "failure.json":
+            signal.raise_signal(signal.SIGTERM)  # as torchrun does where a process that failed later ends first
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    folder = make_run(train={"device": "cuda:7"})
+    assert train(folder) == 2
+    assert json.loads((folder / "failure.json").read_text())["kind"] == "input"
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
