@@ -100,7 +100,7 @@ def classify_exit(
         return None
     if status.kind is not None:
         return RunFailure(status.kind, status.cause, "the queue" if status.kind == "input" else None, attempt)
-    if code in (EXIT_INPUT_ERROR, EXIT_FAILED, EXIT_DISK) and written is not None:
+    if code is not None and written is not None:  # a signal that ended it came after its failure
         return RunFailure.from_json(written)
     if code == EXIT_DISK:
         problem = f"the disk is full, or does not answer (mounted at {mount_point(run)})"

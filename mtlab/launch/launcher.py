@@ -41,7 +41,7 @@ from mtlab.launch.local.pool import LocalPool, default_workers
 from mtlab.launch.policy import FailureTracker, LaunchPolicy
 from mtlab.launch.pool import Attempt, Pool
 from mtlab.processes import EXIT_LOCKED, current_process
-from mtlab.runs.lock import LockWatch
+from mtlab.runs.lock import LockWatch, refresh
 from mtlab.runs.store import Store
 
 POLL = 0.25  #: seconds between checks of locks and workers, and updates of the view
@@ -283,12 +283,12 @@ class _Launch:
         if job.state == "pending" and status.code is not None:
             self._set_state(job, "running")  # it began and ended between two checks
         details = self.attempts.pop(job.id).details
+        refresh(job.directory)
         finished, code = (job.directory / "result.json").exists(), status.code
         failure = classify_exit(status, job.new_failure(self.store), finished, job.attempt, job.directory)
         if failure is not None and failure.kind == "killed" and job.timed_out:
             failure = RunFailure("timeout", f"not finished after {self.policy.limit / 3600:g} hours", None, job.attempt)
-        kind = failure.kind if failure else None
-        self._log("exit", run=job.id, attempt=job.attempt, code=code, kind=kind, **details)
+        self._log("exit", run=job.id, attempt=job.attempt, code=code, kind=failure and failure.kind, **details)
         if finished:
             self._set_state(job, "done")
         elif code == EXIT_LOCKED:

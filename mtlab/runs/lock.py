@@ -57,6 +57,15 @@ def parse_holder(raw: bytes | None) -> Process | None:
         return None
 
 
+def refresh(run: Path) -> None:
+    """Have a network's disk ask anew which files a run has: NFS takes what was absent for absent, up to a minute.
+
+    To open a folder makes it ask (close-to-open, nfs(5)).
+    """
+    with suppress(OSError):
+        os.close(os.open(run, os.O_RDONLY | os.O_DIRECTORY))
+
+
 def read_lock(run: Path) -> bytes | None:
     """Return the lock's bytes, or None if nobody holds the run."""
     try:
@@ -88,6 +97,7 @@ class LockWatch:
 
     def observe(self) -> LockState:
         """Read the lock: free, live (its heartbeat was seen), unsure (not yet observed for long enough), or stale."""
+        refresh(self.run)
         raw, now = read_lock(self.run), time.monotonic()
         if raw is None:
             self.raw, self._since, self._beaten = None, None, False
@@ -151,6 +161,7 @@ def guard(run: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        refresh(run)
         try:
             yield
         finally:  # a process forked meanwhile shares the descriptor, and would keep the guard

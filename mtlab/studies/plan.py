@@ -21,6 +21,7 @@ from mtlab.statistics.spending import spent_alpha
 from mtlab.statistics.stopping import StoppingRule
 from mtlab.studies.cell_cost import CostFunction, cell_cost
 from mtlab.studies.cells import Cell, make_cells
+from mtlab.studies.looks import planned_pairs
 from mtlab.studies.published_entries import PublishedEntry, parse_entries, parse_overall
 from mtlab.studies.spec import StudySpec
 from mtlab.tracking.settings import plain_tracking
@@ -172,9 +173,11 @@ def _sequential(plan: Plan) -> dict[str, Any] | None:
     assert study.margin is not None
     report = study.keys.report
     rule = StoppingRule(rules.looks, study.margin, report.alpha, report.correct, rules.spending)
+    compared = {cell for pair in planned_pairs({"rows": [_row(plan, cell) for cell in plan.cells]}) for cell in pair}
     costs = []
     for number in (rules.min, rules.max):
-        runs = runs_of(plan.cells, study.seeds[:number])
+        asked = {cell.id: study.seeds[: number if cell.id in compared else rules.min] for cell in plan.cells}
+        runs = {run.id: run for cell in plan.cells for run in runs_of([cell], asked[cell.id])}.values()
         costs.append({"runs": len(runs), "flops": sum(_run(plan, run)["cost"]["flops"] for run in runs)})
     return {
         **to_plain(rules),

@@ -35,7 +35,7 @@ def classify(error: BaseException) -> Kind:
 
 def describe_failure(error: BaseException, attempt: int, run: Path) -> dict[str, Any]:
     """Describe an exception for `failure.json`: kind, one line, place, trace, attempt. `run` is the run directory."""
-    explained = as_user_error(error, run)
+    explained = _killed_reader(error) or as_user_error(error, run)
     kind = classify(explained)
     line = one_line(explained)
     if kind == "bug":
@@ -49,6 +49,14 @@ def describe_failure(error: BaseException, attempt: int, run: Path) -> dict[str,
         "trace": "".join(traceback.format_exception(error)),
         "attempt": attempt,
     }
+
+
+def _killed_reader(error: BaseException) -> UserError | None:
+    """Explain what torch raises, from a handler and so from anywhere, when a worker of its data loader is killed."""
+    if not (isinstance(error, RuntimeError) and "DataLoader worker" in str(error)):
+        return None
+    problem = "a process that reads shards was killed (out of memory, or of shared memory?): use fewer workers"
+    return UserError(problem, key="train.num_workers")
 
 
 def _where(error: BaseException) -> str | None:

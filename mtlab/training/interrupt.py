@@ -26,7 +26,10 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Turns signals into `Interrupted` while it is entered. A second signal acts as it did before.
+    """Turns signals into `Interrupted` while it is entered. A second Ctrl-C acts as it did before.
+
+    A second SIGTERM does nothing: where launcher and worker are stopped at once, the launcher passes its own on.
+    Who wants no checkpoint sends SIGKILL.
 
     Args:
         largest: finds the largest of the numbers of several processes, so that all of them stop at the same `check`.
@@ -63,9 +66,10 @@ class Interrupts:
             raise Interrupted(number)
 
     def _take(self, number: int, _: FrameType | None) -> None:
-        self._restore()
-        self.pending = number
-        if not self.deferring:
+        signal.signal(signal.SIGINT, self.before[signal.SIGINT])
+        first = self.pending is None
+        self.pending = self.pending or number
+        if first and not self.deferring:
             raise Interrupted(number)
 
     def _restore(self) -> None:

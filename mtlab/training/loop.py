@@ -64,6 +64,7 @@ class Loop:
         self.steps = run.train.length.steps or 0
         self.progress = TrainingProgress()
         self.saved = 0  #: step of the last checkpoint
+        self.fetched = False  #: a batch, by this process
         self.loss_sum = torch.zeros((), device=run.runtime.device)
         self.gradients: dict[str, Tensor] = {}  #: norms at a recorded step
         self.trace: Trace | None = None
@@ -109,10 +110,19 @@ class Loop:
                 self._save_checkpoint()
             if done:
                 return
-            self._step(next(batches))
+            self._step(self._fetch(batches))
             # At once, so that no checkpoint is ahead of the trace: the gradient would be lost.
             if progress.step in self.recorded:
                 self._record(progress.step)
+
+    def _fetch(self, batches: Iterator[tuple[Batch, ...]]) -> tuple[Batch, ...]:
+        """Wait for the next batch, which is time of the steps; the first wait is start-up, of processes that read."""
+        started = time.perf_counter()
+        micro_batches = next(batches)
+        if self.fetched:
+            self.progress.seconds += time.perf_counter() - started
+        self.fetched = True
+        return micro_batches
 
     def _step(self, micro_batches: tuple[Batch, ...]) -> None:
         run, progress, started = self.run, self.progress, time.perf_counter()

@@ -155,8 +155,8 @@ def _attempt(run_dir: Path, group: ProcessGroup, interrupts: Interrupts, *, plug
     except (torch_process_group.PeerLostError, LockedError):
         raise
     except Exception as error:
-        if interrupts.pending:  # Python wraps what a signal handler raises within a descriptor's `__set_name__`
-            raise Interrupted(interrupts.pending) from error
+        if isinstance(error.__cause__, Interrupted):  # Python wraps what a handler raises within a `__set_name__`
+            raise error.__cause__ from None
         failure = failures.describe_failure(error, attempt, run_dir)
         with interrupts.deferred():  # a process that failed later may end first, and torchrun then stops this one
             if group.is_first_to_fail():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -88,6 +89,17 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, command: list[str])
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_is_said_to_a_terminal_that_was_closed_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = pty.openpty()
+    with open(follower, "w") as closed:
+        for name in ("stdout", "__stdout__"):
+            monkeypatch.setattr(sys, name, closed)
+        terminal.outlive_readers()
+        os.close(leader)
+        print("stopping", flush=True)
+        print("stopped", flush=True)
 
 
 def test_ctrl_c_that_ends_the_reader_too_lets_the_run_end_with_a_checkpoint(tmp_path: Path) -> None:

@@ -27,6 +27,11 @@ def test_the_failure_of_an_earlier_attempt_is_none_of_this_one(tmp_path: Path) -
     assert failed is not None
     assert failed.kind == "oom"
     assert job.new_failure(store) is None
+    (folder / "failure.json").unlink()
+    files.write_json(folder / "failure.json", OLD)
+    ended_by = classify_exit(ExitStatus(128 + 15), job.new_failure(store), False, 3, folder)
+    assert ended_by is not None
+    assert ended_by.kind == "oom", "SIGTERM came when the failure was written"
 
 
 def test_where_processes_lost_each_other_the_log_is_named(tmp_path: Path) -> None:

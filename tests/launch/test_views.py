@@ -159,6 +159,15 @@ def test_what_an_earlier_launch_has_done_is_no_measure_of_the_pace(board: Board)
     assert left >= 3 * (now - started), "5 steps are done since, 15 are left"
 
 
+def test_runs_that_are_added_later_and_are_done_are_no_measure_of_the_pace(board: Board) -> None:
+    progress, late = LaunchProgress(), board.jobs.pop("bridge/s1")
+    progress.read(board)
+    late.state, board.jobs[late.id] = "done", late
+    board.recount()
+    progress.read(board)
+    assert progress.seconds_left(board) is None, "nothing has been done since"
+
+
 def test_time_left_goes_by_what_steps_take_and_not_by_their_flops(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,17 @@ def test_what_can_be_detected_is_asked_at_the_corrected_level_of_the_last_look(s
     assert row.smallest_detectable == pytest.approx(smallest_detectable(sd, MOST, level, examples=examples))
 
 
+def test_runs_of_a_blind_model_that_were_never_asked_for_are_not_saved(fabric: Fabric) -> None:
+    plan = planned(fabric)
+    plan["rows"][3]["blind"] = True
+    for run in plan["runs"]:
+        if run["seed"] < 4:
+            fabric.finish(run["cell"], run["seed"], MEANS[run["cell"]], outcomes=False)
+    summary = build_report(fabric.store, plan).sequential
+    assert summary is not None
+    assert summary.most_runs == 3 * MOST + 4
+
+
 def test_what_was_spent_and_saved_is_told(report: StudyReport) -> None:
     summary = report.sequential
     assert summary is not None

@@ -95,6 +95,13 @@ def test_the_plan_shows_the_looks_and_the_cost_from_least_to_most(tmp_path: Path
     assert {run.id for run in asked.runs} < {run.id for run in plan.runs}
 
 
+def test_a_blind_model_is_never_asked_for_more_than_the_fewest(tmp_path: Path, store: Store) -> None:
+    with_blind = "axes: {text: [tiny_text, blind], manager: [bridge, static]}\nbaseline: {manager: bridge}"
+    plan = planned(tmp_path, "{until: decided, min: 3, max: 8}", with_blind)
+    rules = to_json(plan)["sequential"]
+    assert [rules[key]["runs"] for key in ("at_least", "at_most")] == [12, 2 * 8 + 2 * 3]
+
+
 def test_runs_of_any_look_have_their_ordinary_ids(tmp_path: Path) -> None:
     fixed, sequential = planned(tmp_path, "8"), planned(tmp_path, "{until: decided, min: 3, max: 8}")
     assert {run.id for run in fixed.runs} == {run.id for run in sequential.runs}

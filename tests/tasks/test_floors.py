@@ -88,6 +88,8 @@ def test_retrieval_by_chance_is_that_of_random_ranks() -> None:
     ):
         expected = np.mean([each[f"test/{name}"] for each in drawn])
         assert floors[floor_metrics(f"test/{name}")[0]] == pytest.approx(expected, abs=0.02), name
+    assert floor_metrics("test/IR@10")[1] not in floors, "with 12 images not even a recall of 1 is told from chance"
+    assert floors[floor_metrics("test/IR@5")[1]] > 0
     outcomes = np.mean([each["outcome"] for each in drawn], 0)
     assert found.blind_scores["recall"] == pytest.approx(outcomes, abs=0.09)
 

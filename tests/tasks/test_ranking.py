@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -173,6 +174,16 @@ class TestScratchFile:
         monkeypatch.setattr(scratch_file, "RESERVE", 2**60)
         with ScratchFile(1, tmp_path) as kept, pytest.raises(DiskError, match="scratch space"):
             kept.add([0], Experts(torch.zeros(1, 1, 1, 1)))
+
+    def test_room_is_asked_for_again_where_later_items_are_longer(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        free = shutil.disk_usage(tmp_path)._replace(free=scratch_file.RESERVE + 100)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+        with ScratchFile(5, tmp_path) as kept:
+            kept.add([0], Experts(torch.zeros(1, 1, 2, 2)))
+            with pytest.raises(DiskError, match="scratch space"):
+                kept.add([1], Experts(torch.zeros(1, 1, 4, 2)))
 
     def test_a_disk_that_is_full_stops_a_study_as_any_other_does(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 from patience import wait_for
-from tiny_runs import RunMaker, start, train_apart
+from tiny_runs import RunMaker, start, stopped_at, train_apart
 
 from mtlab.data.shards.retries import UnreadableError
 from mtlab.distributed.process_group import ProcessGroup
 from mtlab.distributed.ranks import Ranks
+from mtlab.files import DiskError
+from mtlab.runs import checkpoints
 from mtlab.training import loop, worker
 from mtlab.training.worker import train
 
@@ -45,6 +47,12 @@ def test_a_loss_that_is_no_number_fails_as_nan(make_run: RunMaker, capsys: pytes
             "oom",
             3,
             "out of memory (CU",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
+            "input",
+            2,
+            "train.num_workers: a process that reads shards was killed",
         ),
         (ZeroDivisionError("division by zero"), "bug", 3, "ZeroDivisionError: division by zero"),
         (
@@ -133,6 +141,20 @@ def test_a_signal_while_a_failure_is_written_loses_nothing(make_run: RunMaker, m
     folder = make_run(train={"device": "cuda:7"})
     assert train(folder) == 2
     assert json.loads((folder / "failure.json").read_text())["kind"] == "input"
+
+
+def test_a_failure_after_a_signal_is_told(make_run: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = checkpoints.save
+
+    def full(path: Path, *args: Any, **options: Any) -> str:
+        if path.name == "last.safetensors":
+            raise DiskError("the disk is full", file=path)
+        return save(path, *args, **options)
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    folder = make_run()
+    assert stopped_at(folder, 5) == 74
+    assert json.loads((folder / "failure.json").read_text())["kind"] == "disk"
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

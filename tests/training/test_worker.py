@@ -2,6 +2,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_runs import RunMaker, bytes_of, lines, outcome, tiny_config, train_apart
 
+from mtlab.data.batches import Loader
 from mtlab.processes import EXIT_LOCKED
 from mtlab.resolution.identity import cell_identity
 from mtlab.runs import checkpoints
@@ -265,3 +268,22 @@ def test_weights_of_a_tower_that_were_replaced_since_the_plan_are_refused(make_r
     assert failure["error"].startswith(
         "vision: the weights of the vision tower have changed since this run was planned"
     )
+
+
+def test_waiting_for_data_is_time_of_training_but_for_the_first_batch(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, waits = Loader.steps, iter([1e6, *[100.0] * 19])  # the first: start-up
+
+    def slow(*args: Any, **options: Any) -> Iterator[Any]:
+        for batch in steps(*args, **options):
+            clock.append(next(waits))
+            yield batch
+
+    clock: list[float] = []
+    monkeypatch.setattr(Loader, "steps", slow)
+    real = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: real() + sum(clock))
+    folder = make_run(train={"length": {"steps": 20}})
+    assert train(folder) == 0
+    assert 1900 <= json.loads((folder / "result.json").read_text())["cost"]["seconds"] < 1e6

@@ -51,7 +51,7 @@ def draw_tokens_page(request: PageRequest) -> Page:
     chosen, more = _controls(request, run, tokens, runs, other)
     panels = [token_panels.draw_panel(request, run, tokens, chosen, main=True)]
     if other is not None:
-        panels.append(_beside(request, other, chosen))
+        panels.append(_beside(request, other, tokens.examples[chosen.place], chosen))
     body = [
         _example(tokens.examples[chosen.place]),
         html.Div(panels, className="panels two" if other is not None else "panels"),
@@ -193,13 +193,17 @@ def _example(example: RecordedExample) -> Component:
     )
 
 
-def _beside(request: PageRequest, run: RunSummary, chosen: TokenChoice) -> Component:
-    """Draw the panel of another run on the same example."""
+def _asked(example: RecordedExample) -> tuple[str, str, str | None]:
+    return example.text, example.image, example.truth
+
+
+def _beside(request: PageRequest, run: RunSummary, example: RecordedExample, chosen: TokenChoice) -> Component:
+    """Draw the panel of another run on the same example; ids of one data set may be ids of another, too."""
     tokens = _tokens(request, run.id)
     if isinstance(tokens, Missing):
         return _without(run, tokens)
     place = tokens.find(chosen.example)
-    if place is None:
+    if place is None or _asked(tokens.examples[place]) != _asked(example):
         href = page_href("tokens", run=run.id)
         message = f"{run.title} recorded other examples: {chosen.example} is not among them."
         return components.empty_notice(message, dcc.Link("See its own examples", href=href))

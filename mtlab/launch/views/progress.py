@@ -61,7 +61,9 @@ class LaunchProgress:
         """Update all jobs that run, here or elsewhere; return their progress."""
         if self._started is None:
             self._started = time.monotonic()
-            self._before = {job.id: _fraction_before(job, board.metric) for job in board.jobs.values()}
+        for job in board.jobs.values():  # more may be asked for meanwhile, and be done already
+            if job.id not in self._before:
+                self._before[job.id] = _fraction_before(job, board.metric)
         running = board.in_state("running", "elsewhere")
         for job in running:
             self.runs.setdefault(job.id, RunProgress()).read(job, board.metric)

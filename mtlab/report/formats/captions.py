@@ -131,7 +131,7 @@ def explain_floor(report: StudyReport) -> list[str]:
 
 
 def describe_clusters(report: StudyReport) -> str:
-    """Say what test examples the variance over examples is of: how many, in how many clusters, with what effect."""
+    """Say what examples the variance over examples is of: how many, in how many clusters, with what effect."""
     found = [
         row.difference.parts.examples
         for row in report.rows
@@ -142,7 +142,8 @@ def describe_clusters(report: StudyReport) -> str:
         return ""
     effects = [each.design_effect for each in known if each.design_effect is not None]
     sizes = sorted({(each.examples, each.clusters) for each in known})
-    told = " or ".join(f"{examples} test examples in {clusters} clusters" for examples, clusters in sizes[:2])
+    split = "test" if report.metric.startswith("test/") else "validation"
+    told = " or ".join(f"{examples} {split} examples in {clusters} clusters" for examples, clusters in sizes[:2])
     if not effects or all(examples == clusters for examples, clusters in sizes):
         return f"{told}. "
     span = sorted({f"{effect:.1f}" for effect in (min(effects), max(effects))}, key=float)

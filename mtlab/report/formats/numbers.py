@@ -19,15 +19,15 @@ def format_score(value: float | None, metric: str, *, sign: bool = False) -> str
 
     >>> format_score(0.7234, "test/accuracy"), format_score(-0.004, "test/accuracy", sign=True)
     ('72.3', '−0.4')
-    >>> format_score(0.51234, "test/loss")
-    '0.512'
+    >>> format_score(0.51234, "test/loss"), format_score(-0.0, "test/loss", sign=True)
+    ('0.512', '+0')
     """
     if value is None:
         return NONE
     if metric.startswith("cost/"):
         return format_cost(value, metric)
     digits = f"{100 * value:+.1f}" if in_points(metric) else f"{value:+.3g}"
-    digits = digits.replace("-0.0", "+0.0") if float(digits) == 0 else digits
+    digits = digits.replace("-", "+") if float(digits) == 0 else digits
     return (digits if sign else digits.removeprefix("+")).replace("-", "−")
 
 
@@ -56,6 +56,8 @@ def format_interval(
 
     >>> format_interval(0.723, (0.692, 0.754), "test/accuracy"), format_interval(0.3, (0.2804, 0.3196), "test/loss")
     ('72.3 ± 3.1', '0.300 ± 0.020')
+    >>> format_interval(-0.0001, (-0.0201, 0.0199), "test/loss", sign=True)
+    '+0.000 ± 0.020'
     >>> format_interval(0.982, (0.871, 0.998), "test/accuracy")
     '98.2 [87.1, 99.8]'
     """
@@ -71,6 +73,7 @@ def format_interval(
         return f"{format_score(value, metric, sign=sign)} ± {format_score(half, metric)}"
     # Two digits of the interval, and the result to the same place.
     places = max(0, 1 - math.floor(math.log10(half)))
+    value = round(value, places) or 0.0  # zero has no minus
     shown = f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
     return f"{shown} ± {half:.{places}f}".replace("-", "−")
 
@@ -138,9 +141,11 @@ def format_p_value(p: float, alpha: float) -> str:
     ['p = 0.003', 'p = 0.20', 'p < 0.001', 'p = 0.0498', 'p = 0.05001']
     >>> format_p_value(0.0102, 0.01), format_p_value(0.102, 0.1)
     ('p = 0.0102', 'p = 0.102')
+    >>> format_p_value(0.0008, 0.0005), format_p_value(0.0003, 0.0005)
+    ('p = 0.0008', 'p < 0.0005')
     """
-    if p < 0.001:
-        return "p < 0.001"
+    if p < min(0.001, alpha):
+        return f"p < {min(0.001, alpha):g}"
     places = 2 if p >= 0.1 else 4 if 0.045 <= p < 0.055 else 3
     while (float(f"{p:.{places}f}") <= alpha) != (p <= alpha):
         places += 1

@@ -15,8 +15,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mtlab.report.comparison.seed_results import metric_bounds
 from mtlab.report.formats import captions, numbers, speed_table, tables, text_plot
-from mtlab.units import in_points
 
 if TYPE_CHECKING:
     from mtlab.report.formats.tables import ReportTable
@@ -250,7 +250,7 @@ def _means(report: StudyReport) -> TerminalColumn:
 
 def _plot(report: StudyReport, room: int) -> TerminalColumn:
     width = min(room, _PLOT[1])
-    bounds = (0.0, 1.0) if in_points(report.metric) else None
+    bounds = metric_bounds(report.metric, [score for row in report.rows for score in row.results.values()])
     axis = text_plot.choose_scale([row.mean for row in report.rows if row.mean is not None], width, bounds)
     baseline = next((row.mean for row in report.rows if row.is_baseline), None)
     cells = [

@@ -141,15 +141,17 @@ def summarise_looks(
             )
         )
     cells = {row.cell for row in rows}
-    most, known = looks.numbers[-1], [cell for cell in cells if times.get(cell)]
-    saved = [(most - counts[cell]) * sum(times[cell]) / len(times[cell]) for cell in known]
+    compared = {cell for pair in looks.pairs for cell in pair}
+    most = {cell: looks.numbers[-1 if cell in compared else 0] for cell in cells}
+    known = [cell for cell in cells if times.get(cell)]
+    saved = [max(0, most[cell] - counts[cell]) * sum(times[cell]) / len(times[cell]) for cell in known]
     return SequentialSummary(
         looks=looks.numbers,
         margin=plan["equivalence"],
         spending=rules["spending"],
         comparisons=tuple(comparisons),
         runs=sum(counts.get(cell, 0) for cell in cells),
-        most_runs=most * len(cells),
+        most_runs=sum(most.values()),
         seconds=sum(sum(times[cell]) for cell in known) if known else None,
         seconds_saved=sum(saved) if known and not looks.open else None,
         other_records=other_records,

@@ -9,6 +9,7 @@ Shapes: I images, T texts, d width of the contrastive space, P pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -23,7 +24,7 @@ from mtlab.data.inputs import TowerInputs, to_device
 from mtlab.managers.base import Modality
 from mtlab.model.forward import ForwardContext
 from mtlab.model.layers import to_full_precision
-from mtlab.statistics.learning import Floor
+from mtlab.statistics.learning import ERRORS, Floor
 from mtlab.tasks.evaluation import Evaluation, Floats
 from mtlab.tasks.heads import TEMPERATURES, ContrastiveHead, MatchingHead
 from mtlab.tasks.ranking.scratch_file import ScratchFile
@@ -315,10 +316,17 @@ def _chance_outcomes(split: RetrievalSplit) -> Floats:
 
 
 def _chance_recalls(split: RetrievalSplit) -> dict[str, Floor]:
-    """Return what ranks drawn at random reach, with the error of as many independent queries as there are images."""
+    """Return what ranks drawn at random reach, with the error of as many independent queries as there are images.
+
+    Where images are so few that not even a recall of 1 is told apart from chance, the error is infinite.
+    """
     means = {name: float(np.mean(chance)) for name, chance in _chance(split).items()}
     means[BY_CONTRAST] = fmean(means.values())
-    return {name: Floor(mean, (mean * (1 - mean) / len(split.images)) ** 0.5) for name, mean in means.items()}
+    errors = {name: (mean * (1 - mean) / len(split.images)) ** 0.5 for name, mean in means.items()}
+    return {
+        name: Floor(mean, errors[name] if 1 - mean > ERRORS * errors[name] else math.inf)
+        for name, mean in means.items()
+    }
 
 
 def _chance(split: RetrievalSplit) -> dict[str, Floats]:

@@ -57,12 +57,11 @@ class ScratchFile:
         """Write the experts of some items, [B, N, L, D].
 
         Raises:
-            DiskError: the disk has not enough room for all items, as these are, or is full.
+            DiskError: the disk has not enough room for all items to come, if they are like these, or is full.
 
         """
         states = experts.states.cpu().contiguous()
-        if not self._places:
-            self._refuse_too_large(_bytes(tuple(states.shape[1:]), states.dtype))
+        self._refuse_too_large((self.items - len(self._places)) * _bytes(tuple(states.shape[1:]), states.dtype))
         self._dtype = states.dtype
         masks = [None] * len(numbers) if experts.mask is None else list(experts.mask.cpu())
         for number, item, mask in zip(numbers, states, masks, strict=True):
@@ -101,11 +100,11 @@ class ScratchFile:
         while at < len(data):
             at += os.pwrite(self._file.fileno(), data[at:], self._end + at)
 
-    def _refuse_too_large(self, item: int) -> None:
+    def _refuse_too_large(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free
-        if item * self.items + RESERVE > free:
+        if needed + RESERVE > free:
             raise files.DiskError(
-                f"ranking needs {item * self.items / 1e9:.1f} GB of scratch space, {free / 1e9:.1f} GB are free: "
+                f"ranking needs {needed / 1e9:.1f} GB of scratch space, {free / 1e9:.1f} GB are free: "
                 "set MTLAB_CACHE to a folder on a larger disk",
                 file=self.folder,
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -30,24 +32,37 @@ def run_in_workers(make: MakeIterator[T], workers: int) -> Iterator[T]:
     """Yield the items of all workers, one of each in turn, until they end; with 0 workers, in this process.
 
     Raises:
-        UserError: a worker raised it, or was killed.
+        UserError: a worker raised it.
+        RuntimeError: one was killed, see `training.failures`.
 
     """
     if workers == 0:
         yield from make(0, 1)
         return
-    loader = DataLoader(_WorkerItems(make), batch_size=None, num_workers=workers, collate_fn=_identity)
-    try:
-        for item in loader:
-            if isinstance(item, UserError):
-                raise item
-            yield item
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError(
-            "a process that reads shards was killed (out of memory, or of shared memory?): use fewer workers"
-        ) from error
+    loader = DataLoader(
+        _WorkerItems(make),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_identity,
+        worker_init_fn=_leave_signals_to_the_main_process,
+    )
+    for item in loader:
+        if isinstance(item, UserError):
+            raise item
+        yield item
+
+
+def _leave_signals_to_the_main_process(_: int) -> None:
+    """Read on where a whole process group is asked to stop: the main process needs batches up to its next safe moment.
+
+    A second SIGTERM ends a worker: torch sends one to those that hang.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _take_the_first)
+
+
+def _take_the_first(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _identity(item: Any) -> Any:

@@ -93,7 +93,7 @@ def plot_agreement(
         f"Correlation between two seeds' {panels.KINDS[kind]}s{changed}, over all levels and layers, "
         f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
         f"each seed's levels are shuffled ({SHUFFLES:,} times). "
-        f"{panels.describe_seeds(found)}; {panels.describe_averaging(found.values())}."
+        f"{panels.describe_seeds(found)}; {panels.describe_averaging([*found.values(), *(start or {}).values()])}."
         f"{panels.explain_removal(found, kind)}{_describe_absent(agreements)}"
     )
     return theme.finish(figure, title, caption, height=160 + dots.lines_height(names, 34))
