@@ -70,7 +70,10 @@ def test_what_is_said_of_another_draw_is_what_its_command_prints() -> None:
         ("without spatial, static less bridge, 32,000 steps: +2.15 ± 1.24", "it is 2.1 ± 1.2 (s) behind `static`"),
         ("Holm over 2: bridge, 32,000 steps 0.064, adaptive 0.25", "declared together has 0.064"),
         ("Holm over 9: bridge 0.14, bridge 1 3 4 0.0019", "0.22, and 0.14 for the same bridge after"),
-        ("image level 4 0.51, bridge, 32,000 steps 0.22, adaptive 1", "0.002, level 4 0.51, the rest more."),
+        (
+            "image level 4 0.42, bridge, 32,000 steps 0.22, adaptive 0.69, static, frozen 0.69, concat-attention 0.38",
+            "0.002, level 4 0.42, concat-attention 0.38, the rest more.",
+        ),
         ("without spatial, static less adaptive: +1.00 ± 0.65", "it is 1.0 ± 0.7 (s) behind (not planned)"),
         (
             "area, static less adaptive: +1.81 ± 2.65 (p = 0.13)",
@@ -125,6 +128,8 @@ def test_what_is_said_of_more_kinds_on_hard_questions_is_what_its_command_prints
         ),
         ("accuracy, static, frozen less static before: +0.63 ± 0.97", "runs of `static` it is 0.6 ± 1.0 (s) ahead"),
         ("area, static, frozen less static before: +0.51 ± 1.47", "0.5 larger, 0.5 ± 1.5 (s)"),
+        ("without spatial, static less cross-attention: +1.09 ± 1.76", "Without that family it is 1.1 ± 1.8 (s) behind"),
+        ("count, static less cross-attention: +2.80 ± 2.05 (p = 0.019)", "It counts 2.8 ± 2.1 (s) worse (p = 0.019 (s)"),
     )
     before, anew = (
         {run["seed"]: float(run[counting.METRIC]) for run in read_table(name, "runs") if run["label"] == "static"}
