@@ -128,8 +128,14 @@ def test_what_is_said_of_more_kinds_on_hard_questions_is_what_its_command_prints
         ),
         ("accuracy, static, frozen less static before: +0.63 ± 0.97", "runs of `static` it is 0.6 ± 1.0 (s) ahead"),
         ("area, static, frozen less static before: +0.51 ± 1.47", "0.5 larger, 0.5 ± 1.5 (s)"),
-        ("without spatial, static less cross-attention: +1.09 ± 1.76", "Without that family it is 1.1 ± 1.8 (s) behind"),
-        ("count, static less cross-attention: +2.80 ± 2.05 (p = 0.019)", "It counts 2.8 ± 2.1 (s) worse (p = 0.019 (s)"),
+        (
+            "without spatial, static less cross-attention: +1.09 ± 1.76",
+            "Without that family it is 1.1 ± 1.8 (s) behind",
+        ),
+        (
+            "count, static less cross-attention: +2.80 ± 2.05 (p = 0.019)",
+            "It counts 2.8 ± 2.1 (s) worse (p = 0.019 (s)",
+        ),
     )
     before, anew = (
         {run["seed"]: float(run[counting.METRIC]) for run in read_table(name, "runs") if run["label"] == "static"}
