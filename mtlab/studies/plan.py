@@ -102,11 +102,15 @@ def with_asked_seeds(plan: Plan, seeds_of: Mapping[str, int]) -> Plan:
         seeds_of: cell → number of its seeds, the first ones; cells that nothing is compared with have the fewest.
 
     """
+    known = {run.id: run for run in plan.runs}
+    return replace(plan, runs=tuple(known[run] for run in _asked_runs(plan, seeds_of)))
+
+
+def _asked_runs(plan: Plan, seeds_of: Mapping[str, int]) -> dict[str, Run]:
+    """Return the runs that are asked for by id, see `with_asked_seeds`."""
     seeds, rules = plan.study.seeds, plan.study.sequential
     least = len(seeds) if rules is None else rules.min
-    known = {run.id: run for run in plan.runs}
-    asked = (run.id for cell in plan.cells for run in runs_of([cell], seeds[: seeds_of.get(cell.id, least)]))
-    return replace(plan, runs=tuple(known[run] for run in dict.fromkeys(asked)))
+    return {run.id: run for cell in plan.cells for run in runs_of([cell], seeds[: seeds_of.get(cell.id, least)])}
 
 
 def runs_of(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[Run, ...]:
@@ -176,8 +180,7 @@ def _sequential(plan: Plan) -> dict[str, Any] | None:
     compared = {cell for pair in planned_pairs({"rows": [_row(plan, cell) for cell in plan.cells]}) for cell in pair}
     costs = []
     for number in (rules.min, rules.max):
-        asked = {cell.id: study.seeds[: number if cell.id in compared else rules.min] for cell in plan.cells}
-        runs = {run.id: run for cell in plan.cells for run in runs_of([cell], asked[cell.id])}.values()
+        runs = _asked_runs(plan, dict.fromkeys(compared, number)).values()
         costs.append({"runs": len(runs), "flops": sum(_run(plan, run)["cost"]["flops"] for run in runs)})
     return {
         **to_plain(rules),

@@ -64,7 +64,6 @@ class Loop:
         self.steps = run.train.length.steps or 0
         self.progress = TrainingProgress()
         self.saved = 0  #: step of the last checkpoint
-        self.fetched = False  #: a batch, by this process
         self.loss_sum = torch.zeros((), device=run.runtime.device)
         self.gradients: dict[str, Tensor] = {}  #: norms at a recorded step
         self.trace: Trace | None = None
@@ -95,7 +94,7 @@ class Loop:
         return self.progress
 
     def _train(self) -> None:
-        progress, train, batches = self.progress, self.run.train, self._batches()
+        progress, train, batches = self.progress, self.run.train, self._timed(self._batches())
         self.run.model.train()
         self._record(0)
         while True:
@@ -110,19 +109,10 @@ class Loop:
                 self._save_checkpoint()
             if done:
                 return
-            self._step(self._fetch(batches))
+            self._step(next(batches))
             # At once, so that no checkpoint is ahead of the trace: the gradient would be lost.
             if progress.step in self.recorded:
                 self._record(progress.step)
-
-    def _fetch(self, batches: Iterator[tuple[Batch, ...]]) -> tuple[Batch, ...]:
-        """Wait for the next batch, which is time of the steps; the first wait is start-up, of processes that read."""
-        started = time.perf_counter()
-        micro_batches = next(batches)
-        if self.fetched:
-            self.progress.seconds += time.perf_counter() - started
-        self.fetched = True
-        return micro_batches
 
     def _step(self, micro_batches: tuple[Batch, ...]) -> None:
         run, progress, started = self.run, self.progress, time.perf_counter()
@@ -268,6 +258,15 @@ class Loop:
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         checkpoints.restore(self.run.model, checkpoints.with_prefix("model", tensors))
         self.optimiser_state = checkpoints.with_prefix("optimiser", tensors)
+
+    def _timed(self, batches: Iterator[tuple[Batch, ...]]) -> Iterator[tuple[Batch, ...]]:
+        """Count waiting for batches as time of the steps; the first wait is start-up, of processes that read."""
+        yield next(batches)
+        started = time.perf_counter()
+        for micro_batches in batches:
+            self.progress.seconds += time.perf_counter() - started
+            yield micro_batches
+            started = time.perf_counter()
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         train, ranks, task = self.run.train, self.run.group.ranks, self.run.model.task

@@ -26,8 +26,7 @@ def format_score(value: float | None, metric: str, *, sign: bool = False) -> str
         return NONE
     if metric.startswith("cost/"):
         return format_cost(value, metric)
-    digits = f"{100 * value:+.1f}" if in_points(metric) else f"{value:+.3g}"
-    digits = digits.replace("-", "+") if float(digits) == 0 else digits
+    digits = f"{100 * value:+z.1f}" if in_points(metric) else f"{value:+z.3g}"  # z: zero has no minus
     return (digits if sign else digits.removeprefix("+")).replace("-", "−")
 
 
@@ -73,8 +72,7 @@ def format_interval(
         return f"{format_score(value, metric, sign=sign)} ± {format_score(half, metric)}"
     # Two digits of the interval, and the result to the same place.
     places = max(0, 1 - math.floor(math.log10(half)))
-    value = round(value, places) or 0.0  # zero has no minus
-    shown = f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
+    shown = f"{value:+z.{places}f}" if sign else f"{value:z.{places}f}"
     return f"{shown} ± {half:.{places}f}".replace("-", "−")
 
 
@@ -142,7 +140,7 @@ def format_p_value(p: float, alpha: float) -> str:
     >>> format_p_value(0.0102, 0.01), format_p_value(0.102, 0.1)
     ('p = 0.0102', 'p = 0.102')
     >>> format_p_value(0.0008, 0.0005), format_p_value(0.0003, 0.0005)
-    ('p = 0.0008', 'p < 0.0005')
+    ('p = 0.001', 'p < 0.0005')
     """
     if p < min(0.001, alpha):
         return f"p < {min(0.001, alpha):g}"

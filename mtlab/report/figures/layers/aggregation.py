@@ -134,15 +134,11 @@ class LevelMatrix:
         """Each number in words, with its spread."""
         return [
             [
-                "" if np.isnan(value) else _two_places(value) + _spread(self.spreads, row, column)
+                "" if np.isnan(value) else f"{value:z.2f}".replace("-", "−") + _spread(self.spreads, row, column)
                 for column, value in enumerate(values)
             ]
             for row, values in enumerate(self.values)
         ]
-
-
-def _two_places(value: float) -> str:
-    return f"{round(float(value), 2) or 0.0:.2f}".replace("-", "−")  # zero has no minus
 
 
 def level_matrix(runs: Mapping[StudyRun, Layers], kind: Kind, modality: Modality) -> LevelMatrix | None:
