@@ -139,7 +139,7 @@ def again_tests() -> Iterator[str]:
         yield f"both draws, {less(both, 'static', label)}"
     yield _together(_planned(AGAIN[:2]))  # those that were declared together
     yield _together(_planned(AGAIN[2:]))  # and these
-    yield _together(_planned((*AGAIN, *KINDS)), missing=1)  # declared, and not read
+    yield _together(_planned((*AGAIN, *KINDS)))
 
 
 def kinds_tests() -> Iterator[str]:
@@ -178,10 +178,10 @@ def _planned(studies: Sequence[str]) -> list[dict[str, str]]:
     return [row for study in studies for row in read_table(study, "report") if row["p"]]
 
 
-def _together(tested: Sequence[Mapping[str, str]], missing: int = 0) -> str:
-    """Return the p of some rows' tests, corrected together; those that are missing have p = 1."""
-    corrected = holm([*(float(row["p"]) for row in tested), *[1.0] * missing])
-    together = zip(tested, corrected, strict=False)
+def _together(tested: Sequence[Mapping[str, str]]) -> str:
+    """Return the p of some rows' tests, corrected together."""
+    corrected = holm([float(row["p"]) for row in tested])
+    together = zip(tested, corrected, strict=True)
     return f"Holm over {len(corrected)}: " + ", ".join(f"{row['label']} {p:.2g}" for row, p in together)
 
 

@@ -71,8 +71,8 @@ def test_what_is_said_of_another_draw_is_what_its_command_prints() -> None:
         ("Holm over 2: bridge, 32,000 steps 0.064, adaptive 0.25", "declared together has 0.064"),
         ("Holm over 9: bridge 0.14, bridge 1 3 4 0.0019", "0.22, and 0.14 for the same bridge after"),
         (
-            "image level 4 0.42, bridge, 32,000 steps 0.22, adaptive 0.69, static, frozen 0.69, concat-attention 0.38",
-            "0.002, level 4 0.42, concat-attention 0.38, the rest more.",
+            "image level 4 0.35, bridge, 32,000 steps 0.22, adaptive 0.52, static, frozen 0.52, concat-attention 0.35",
+            "0.002, level 4, concat-attention and `sparse` 0.35, the rest 0.52.",
         ),
         ("without spatial, static less adaptive: +1.00 ± 0.65", "it is 1.0 ± 0.7 (s) behind (not planned)"),
         (
@@ -136,6 +136,10 @@ def test_what_is_said_of_more_kinds_on_hard_questions_is_what_its_command_prints
             "count, static less cross-attention: +2.80 ± 2.05 (p = 0.019)",
             "It counts 2.8 ± 2.1 (s) worse (p = 0.019 (s)",
         ),
+        ("accuracy, static less sparse: +1.04 ± 1.09 (p = 0.058)", "1.0 ± 1.1 behind (p = 0.058 by itself"),
+        ("accuracy, sparse less static before: -1.11 ± 0.86", "runs of `static` it is 1.1 ± 0.9 (s) behind"),
+        ("count, static less sparse: +2.41 ± 1.26 (p = 0.0061)", "It counts 2.4 ± 1.3 (s) worse (p = 0.006 (s)"),
+        ("area, static less sparse: +1.39 ± 2.04", "its area is 1.4 ± 2.0 (s) smaller"),
     )
     before, anew = (
         {run["seed"]: float(run[counting.METRIC]) for run in read_table(name, "runs") if run["label"] == "static"}
