@@ -31,6 +31,7 @@ HARD = ("shapes_hard", "shapes_hard_rate", "shapes_hard_others", "shapes_hard_ot
 AGAIN = ("shapes_hard_again", "shapes_hard_again_level", "shapes_hard_twice", "shapes_hard_adaptive")
 #: The same draw and seeds, on another processor: `static` has other scores.
 KINDS = ("shapes_hard_kinds",)
+CONCAT_RATE = ("shapes_hard_concat_rate",)  #: concat-attention there at the other rate
 VIT = ("shapes_hard_vit",)  #: another tower and draw
 HARD_ROWS = (
     "static",
@@ -139,7 +140,7 @@ def again_tests() -> Iterator[str]:
         yield f"both draws, {less(both, 'static', label)}"
     yield _together(_planned(AGAIN[:2]))  # those that were declared together
     yield _together(_planned(AGAIN[2:]))  # and these
-    yield _together(_planned((*AGAIN, *KINDS)))
+    yield _together(_planned((*AGAIN, *KINDS, *CONCAT_RATE)))
 
 
 def kinds_tests() -> Iterator[str]:
@@ -147,7 +148,11 @@ def kinds_tests() -> Iterator[str]:
 
     Then in all and in area less the earlier runs of `static`.
     """
-    of, before = _scores(KINDS), _scores(AGAIN[:1])
+    before, other = _scores(AGAIN[:1]), _scores(CONCAT_RATE)
+    of: dict[str, Scores] = {
+        metric: {**scores, "concat-attention, 1e-3": other[metric]["concat-attention"]}
+        for metric, scores in _scores(KINDS).items()
+    }
     yield from _each_less_each(of, list(of[METRIC]))
     for metric in (METRIC, "area"):
         scores = {**of[metric], "static before": before[metric]["static"]}

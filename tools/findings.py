@@ -65,6 +65,7 @@ SHIPPED = {
     "shapes_hard_twice": (HARD, "CNN, hard shapes, another draw, bridge for twice as long"),
     "shapes_hard_adaptive": (HARD, "CNN, hard shapes, another draw, adaptive"),
     "shapes_hard_kinds": (HARD, "CNN, hard shapes, another draw, more kinds"),
+    "shapes_hard_concat_rate": (HARD, "CNN, hard shapes, another draw, concat-attention at half the rate"),
     "shapes_hard_vit": (HARD_VIT, "ViT, hard shapes, own maps (bridges at 2e-3)"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
     "sweep_clipart_vit": ("results-tables.md#clip-art-on-a-vit", "ViT, retrieval of clip art"),

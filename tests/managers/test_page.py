@@ -105,6 +105,7 @@ def test_a_difference_names_what_it_is_against() -> None:
         "shapes_hard_twice",
         "shapes_hard_adaptive",
         "shapes_hard_kinds",
+        "shapes_hard_concat_rate",
         "shapes_hard_vit",
         "bridge_or_sum",
         "mmfuser_vit_again",

@@ -69,10 +69,10 @@ def test_what_is_said_of_another_draw_is_what_its_command_prints() -> None:
         ("count, bridge less bridge, 32,000 steps: +0.55 ± 1.92", "It counts 0.5 ± 1.9 (s) worse"),
         ("without spatial, static less bridge, 32,000 steps: +2.15 ± 1.24", "it is 2.1 ± 1.2 (s) behind `static`"),
         ("Holm over 2: bridge, 32,000 steps 0.064, adaptive 0.25", "declared together has 0.064"),
-        ("Holm over 9: bridge 0.14, bridge 1 3 4 0.0019", "0.22, and 0.14 for the same bridge after"),
+        ("Holm over 10: bridge 0.16, bridge 1 3 4 0.0021", "0.26, and 0.16 for the same bridge after"),
         (
-            "image level 4 0.35, bridge, 32,000 steps 0.22, adaptive 0.52, static, frozen 0.52, concat-attention 0.35",
-            "0.002, level 4, concat-attention and `sparse` 0.35, the rest 0.52.",
+            "image level 4 0.42, bridge, 32,000 steps 0.26, adaptive 0.69, static, frozen 0.69, concat-attention 0.41",
+            "0.002, level 4 0.42, `sparse` and concat-attention at 2e-3 0.41, the rest 0.69.",
         ),
         ("without spatial, static less adaptive: +1.00 ± 0.65", "it is 1.0 ± 0.7 (s) behind (not planned)"),
         (
@@ -140,6 +140,11 @@ def test_what_is_said_of_more_kinds_on_hard_questions_is_what_its_command_prints
         ("accuracy, sparse less static before: -1.11 ± 0.86", "runs of `static` it is 1.1 ± 0.9 (s) behind"),
         ("count, static less sparse: +2.41 ± 1.26 (p = 0.0061)", "It counts 2.4 ± 1.3 (s) worse (p = 0.006 (s)"),
         ("area, static less sparse: +1.39 ± 2.04", "its area is 1.4 ± 2.0 (s) smaller"),
+        ("area, static less concat-attention, 1e-3: +0.62 ± 4.20", "Its area is 0.6 ± 4.2 (s) smaller"),
+        (
+            "accuracy, concat-attention less concat-attention, 1e-3: -7.35 ± 8.96 (p = 0.085)",
+            "7.4 ± 9.0 (s) less there than at 1e-3",
+        ),
     )
     before, anew = (
         {run["seed"]: float(run[counting.METRIC]) for run in read_table(name, "runs") if run["label"] == "static"}
