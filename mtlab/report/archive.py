@@ -113,7 +113,8 @@ def _without_folders(value: Any) -> Any:
 
 def _copy_study(store: Store, copy: Store, plan: Mapping[str, Any]) -> None:
     name = plan["study"]
-    without = {**plan, "spec_file": Path(plan["spec_file"]).name, "plugin_folder": ".", "tracking": {}}
+    rows = [row | {"differences": _without_folders(row["differences"])} for row in plan["rows"]]
+    without = {**plan, "rows": rows, "spec_file": Path(plan["spec_file"]).name, "plugin_folder": ".", "tracking": {}}
     copy.write_plan(name, without)
     for pattern in _OF_STUDY:
         for path in sorted(store.study(name).glob(pattern)):

@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from calling import mtlab
+from fabric import Fabric
 from tiny_study import write_study
 from torch import nn
 
@@ -23,7 +24,7 @@ from mtlab.files import DiskError, ReadOnlyError
 from mtlab.inference.loading import restore
 from mtlab.report import archive as packing
 from mtlab.report.archive import _without_folders
-from mtlab.runs import archive
+from mtlab.runs import archive, manifest
 from mtlab.runs.find_run import FinishedRun, find_run
 from mtlab.runs.results import write_result
 from mtlab.runs.store import Store
@@ -111,6 +112,17 @@ def test_folders_of_this_machine_are_left_out() -> None:
     }
     left = {"data": {"name": "questions", "folder": "photos", "shares": [0.1, 0.1]}, "all": ["c", "d/e"]}
     assert _without_folders(config) == left
+
+
+def test_what_rows_differ_in_names_no_folder_of_this_machine(fabric: Fabric, tmp_path: Path) -> None:
+    run = fabric.finish("bridge", 0, 0.7)
+    manifest.write(run, (run / "result.json").read_text(encoding="utf-8"))
+    plan = fabric.plan(["bridge"], seeds=1)
+    plan["rows"][0]["differences"] = {"data.folder": "/home/me/secret/photos"}
+    fabric.store.write_plan("trial", plan)
+    packing.write_archive(fabric.store, plan, tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as opened:
+        assert not [name for name in opened.namelist() if b"/home/me/secret" in opened.read(name)]
 
 
 @pytest.mark.slow

@@ -135,6 +135,19 @@ def test_a_study_may_name_its_target_in_points(fabric: Fabric) -> None:
     assert "set by report.reach" in speed_table.speed_caption(found)
 
 
+def test_the_target_starts_at_the_best_blind_row(fabric: Fabric) -> None:
+    for seed in range(3):
+        log(fabric, "bridge", seed, (0.62, 0.8, 0.9))
+        log(fabric, "blind", seed, (0.3, 0.5, 0.6))
+    plan = fabric.plan(["bridge", "blind"], seeds=3)
+    plan["rows"][1] |= {"blind": True, "compare_to": None}
+    found = build_report(fabric.store, plan).speed
+    assert found is not None
+    (target,) = found.targets
+    assert (target.start_name, target.start) == ("the blind floor", pytest.approx(0.61))  # val is 1 point above test
+    assert target.value == pytest.approx(0.61 + 0.9 * (0.9 - 0.61))
+
+
 def test_rows_of_other_questions_have_a_target_of_their_own(fabric: Fabric) -> None:
     """On an easy and a hard data set: what is hard ends far below 90 % of what is easy, and is learned all the same."""
     curves = {

@@ -11,6 +11,12 @@ def test_nothing_is_rounded_to_minus_zero():
     assert numbers.format_score(-0.0001, "test/accuracy") == "0.0"
 
 
+def test_differences_of_costs_have_signs():
+    differences = [numbers.format_score(value, "cost/params", sign=True) for value in (-4000.0, 6000.0)]
+    assert differences == ["−4.00 k", "+6.00 k"]
+    assert numbers.format_score(-5000.0, "cost/seconds", sign=True) == f"−{numbers.format_duration(5000.0)}"
+
+
 @pytest.mark.parametrize("value", [999, 999.6, 9994, 9996, 99_960, 999_600, 1e20])
 def test_numbers_stay_short(value):
     assert len(numbers.format_count(value)) <= 6 or value > 1e18

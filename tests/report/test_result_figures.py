@@ -179,6 +179,12 @@ def test_curves_go_as_far_as_all_runs_of_a_variant(study: Study) -> None:
     assert "steps that all" not in curves.plot_curves(study.histories).layout.meta["caption"]
 
 
+def test_a_family_may_have_the_word_that_joins_two_metrics() -> None:
+    family = "val/accuracy/cats and dogs"
+    rows = [{"step": step, "seconds": 1.0, "val/accuracy": 0.5, family: 0.1 * step} for step in (1, 2, 3)]
+    assert "static" in words(curves.plot_curves({StudyRun("static", 0, "static/s0"): rows}, family))
+
+
 def test_curves_count_the_runs_that_logged_the_metric_and_name_what_is_not_drawn() -> None:
     def history(*steps: int, metric: str = "val/accuracy") -> list[dict[str, float]]:
         return [{"step": step, "seconds": 1.0, metric: 0.5} for step in steps]

@@ -51,7 +51,8 @@ def config_of(label):
     if label == "image only":
         config["text"] = {"name": "blind"}
     config |= {"data": {"name": "shapes"}, "model": {"width": 128 if label == "wide" else 64}}
-    return config | {"train": {"batch": 32, "length": {"steps": 800}}}
+    parent = {"cell": f"pre-trained {label}", "seed": 0}  # of its own, and no other size or length
+    return config | {"train": {"batch": 32, "length": {"steps": 800}}, "init_from": parent}
 
 
 def pairing_of(label):

@@ -66,6 +66,20 @@ def test_without_a_baseline_what_has_not_learned_is_not_the_best(fabric: Fabric)
     assert told(fabric, ["last"], seeds=3, baseline=None) == "On test/accuracy: last has not learned."
 
 
+def test_a_row_alone_on_its_questions_is_told_beside_the_best_of_others(fabric: Fabric) -> None:
+    for seed in range(3):
+        for cell, score in (("hard_a", 0.6), ("hard_b", 0.5), ("easy_a", 0.97)):
+            fabric.finish(cell, seed, score + 0.01 * seed)
+    for cells in (["hard_a", "hard_b", "easy_a"], ["hard_a", "easy_a"]):
+        plan = fabric.plan(cells, seeds=3, baseline=None)
+        for row in plan["rows"]:
+            row["questions"] = row["cell"].partition("_")[0]
+        line = verdict_sentence(build_report(fabric.store, plan))
+        assert "hard_a with 61.0" in line
+        assert "easy_a with 98.0" in line
+        assert "hard_b with" not in line
+
+
 def test_a_blind_model_is_not_the_best(fabric: Fabric) -> None:
     for seed in range(3):
         fabric.finish("blind", seed, 0.57 + 0.001 * seed)

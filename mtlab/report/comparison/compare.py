@@ -99,6 +99,7 @@ class ComparisonRow:
     outcome: ComparisonVerdict = "not compared"
     verdict: str = "—"
     best: bool = False
+    alone: bool = False  #: the only one that has learned of those with the same questions and length of training
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -152,11 +153,11 @@ def compare(
     tested = _add_looks(tested, looks) if looks is not None else _correct(tested, plan)
     count = len(compared_pairs(tested)) if looks is None else len(looks.pairs)
     alpha = smallest_alpha(plan, count)
-    best = _best(tested, plan, mode)
+    best, alone = _best(tested, plan, mode)
     rows = []
     for index, row in enumerate(tested):
         detectable = _smallest_detectable(row, alpha, plan)
-        done = replace(row, best=index in best, smallest_detectable=detectable)
+        done = replace(row, best=index in best, alone=index in alone, smallest_detectable=detectable)
         outcome, verdict = _verdict(done, plan, mode)
         rows.append(replace(done, outcome=outcome, verdict=verdict))
     return tuple(rows)
@@ -357,9 +358,9 @@ def classify_outcome(difference: Difference | None, p: float | None, alpha: floa
     return "better" if (difference.difference > 0) == (mode == "max") else "worse"
 
 
-def _best(rows: Sequence[ComparisonRow], plan: Mapping[str, Any], mode: str) -> set[int]:
-    """Return the indices of the rows with the best mean of each length and group of questions; several may be level."""
-    best: set[int] = set()
+def _best(rows: Sequence[ComparisonRow], plan: Mapping[str, Any], mode: str) -> tuple[set[int], set[int]]:
+    """Return the indices of the rows with the best mean of each length and group of questions, and of rows alone."""
+    best, alone = set[int](), set[int]()
     for block, cells in product({row.block for row in rows}, question_groups(plan["rows"])):
         means = {
             i: row.mean.mean
@@ -369,10 +370,12 @@ def _best(rows: Sequence[ComparisonRow], plan: Mapping[str, Any], mode: str) -> 
             and row.mean is not None
             and row.outcome not in ("not learned", "blind")
         }
-        if len(means) > 1:
+        if len(means) == 1:
+            alone |= means.keys()
+        elif means:
             top = (max if mode == "max" else min)(means.values())
             best |= {i for i, mean in means.items() if math.isclose(mean, top, rel_tol=1e-12)}
-    return best
+    return best, alone
 
 
 def _cost(runs: pl.DataFrame, plan: Mapping[str, Any], cell: str) -> VariantCost:

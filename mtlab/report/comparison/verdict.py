@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -92,8 +91,7 @@ def _compared(report: StudyReport) -> str:
 def _best(rows: Sequence[ComparisonRow], metric: str) -> str:
     """Name the best of those that have learned, one for each length of training."""
     learned = [row for row in rows if row.mean is not None and row.outcome not in ("not learned", "blind")]
-    alike = Counter(row.block for row in learned)
-    best = [row for row in learned if row.best or alike[row.block] == 1]
+    best = [row for row in learned if row.best or row.alone]
     untrained, nothing = _untrained(rows), ["nothing is compared"] if len(rows) > 1 else []
     if not best:
         return f"On {metric}: {'; '.join([*untrained, *nothing])}."

@@ -48,7 +48,7 @@ def plot_curves(
         log: a logarithmic axis of steps.
 
     """
-    metrics = metric.split(BESIDE)
+    metrics = [metric] if metric in logged_metrics(found) else metric.split(BESIDE)  # a family may hold " and "
     title = f"Learning curves: {metric}"
     names = panels.variant_labels(found)
     several = len(metrics) > 1

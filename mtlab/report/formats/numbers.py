@@ -25,7 +25,8 @@ def format_score(value: float | None, metric: str, *, sign: bool = False) -> str
     if value is None:
         return NONE
     if metric.startswith("cost/"):
-        return format_cost(value, metric)
+        mark = "−" if value < 0 else "+" if sign else ""
+        return mark + format_cost(abs(value), metric)
     digits = f"{100 * value:+z.1f}" if in_points(metric) else f"{value:+z.3g}"  # z: zero has no minus
     return (digits if sign else digits.removeprefix("+")).replace("-", "−")
 

@@ -16,9 +16,11 @@ from mtlab.report.comparison.compare import (
 )
 from mtlab.report.comparison.seed_results import (
     SeedResults,
+    blind_floors,
     difference_bounds,
     question_groups,
     recorded_floor,
+    results_by_cell,
     seed_mean,
 )
 from mtlab.report.formats import numbers
@@ -144,9 +146,13 @@ def _choose_targets(
     curves: Mapping[str, Mapping[int, ValidationCurve]], runs: pl.DataFrame, plan: Mapping[str, Any]
 ) -> dict[str, tuple[SpeedTarget | None, str]]:
     """Return the target of each cell, or why there is none: one for those that answer the same questions."""
+    metric = plan["metrics"]["choose"]
+    blind = blind_floors(plan, results_by_cell(runs, plan, metric)) if metric_direction(plan, metric) == "max" else {}
     chosen: dict[str, tuple[SpeedTarget | None, str]] = {}
     for cells in question_groups(plan["rows"]):
-        floor = recorded_floor(runs.filter(runs["cell"].is_in(cells)), plan["metrics"]["choose"])
+        recorded = recorded_floor(runs.filter(runs["cell"].is_in(cells)), metric)
+        known = [recorded, *(blind.get(cell) for cell in cells)]
+        floor = max((each for each in known if each is not None), default=None)
         chosen |= dict.fromkeys(cells, _choose_target({cell: curves[cell] for cell in cells}, plan, floor))
     return chosen
 

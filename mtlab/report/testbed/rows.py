@@ -137,7 +137,10 @@ def _role(config: Mapping[str, Any], pairing: Mapping[str, Sequence[Sequence[int
 
 def _settings(config: Mapping[str, Any]) -> str:
     """Return size, length and all else that has nothing to do with levels and managers."""
-    return canonical_json({key: value for key, value in config.items() if key not in MANAGED})
+    kept = {key: value for key, value in config.items() if key not in MANAGED}
+    if isinstance(start := kept.get("init_from"), Mapping) and "cell" in start:
+        kept["init_from"] = "parent"  # a cell with a row's own manager, and a seed
+    return canonical_json(kept)
 
 
 def _levels(stack: Sequence[Sequence[int]]) -> tuple[int, ...]:
