@@ -32,6 +32,7 @@ class Example:
     annotators: tuple[str, ...] = ()  #: raw answers of several annotators; in val and test only
     answer: str = ""  #: the right answer in words, where it may be none of the data set's `answers`
     group: str = ""  #: what it shares with others beyond its image, such as a scene; "": nothing
+    worded_scores: tuple[tuple[str, float], ...] = ()  #: (answer in words, score) of those that have no number
     objects: tuple[str, ...] = ()  #: all that its image shows, by name, sorted; (): not known
 
     @property

@@ -66,13 +66,21 @@ class EvaluatedRun:
 
     @property
     def unknown(self) -> Counter[str]:
-        """Count, for each answer that the model cannot give, the questions whose right answer it is."""
+        """Count the questions of which the model can give no answer that scores, for each right answer."""
         if self.hidden or self.evaluation.targets is None or self.generated is not None:
             return Counter()
-        known = set(self.answers)
-        words = (self.data_answers[each.target] if each.target >= 0 else each.answer for each in self.examples)
-        counts = Counter(answer or "?" for answer in words)
-        return Counter({answer: count for answer, count in counts.items() if answer not in known})
+        return Counter(self._right(each) or "?" for each in self.examples if not self._answerable(each))
+
+    def _right(self, example: Example) -> str | None:
+        return self.data_answers[example.target] if example.target >= 0 else example.answer or None
+
+    def _answerable(self, example: Example) -> bool:
+        """Can the model give the right answer, or another that scores?"""
+        right = self._right(example)
+        if self.generated is not None:
+            return right is not None
+        scored = [self.data_answers[answer] for answer, score in example.scores if score > 0]
+        return not set(self.answers).isdisjoint({right, *scored})
 
     @property
     def generated(self) -> list[str] | None:
@@ -112,11 +120,10 @@ class EvaluatedRun:
         predicted = self.generated or [self.answers[index] for index in predictions.tolist()]
         if self.hidden:
             return pl.DataFrame(columns | {"prediction": predicted})
-        known = set(self.answers)
-        right = [self.data_answers[each.target] if each.target >= 0 else each.answer or None for each in self.examples]
-        answerable = [answer in known or (self.generated is not None and answer is not None) for answer in right]
-        columns |= {"target": pl.Series(right, dtype=pl.String), "prediction": predicted}
-        columns |= {"answerable": answerable, "score": self.evaluation.outcomes}
+        right = pl.Series([self._right(each) for each in self.examples], dtype=pl.String)
+        columns |= {"target": right, "prediction": predicted}
+        columns |= {"answerable": [self._answerable(each) for each in self.examples]}
+        columns |= {"score": self.evaluation.outcomes}
         return pl.DataFrame(columns)
 
     def answer_file(self) -> list[dict[str, Any]]:
@@ -302,6 +309,7 @@ def map_targets(
             each,
             target=new[each.target] if each.target >= 0 else -1,
             scores=tuple((new[answer], score) for answer, score in each.scores if new[answer] >= 0),
+            worded_scores=tuple((data_answers[answer], score) for answer, score in each.scores if new[answer] < 0),
             answer=data_answers[each.target] if each.target >= 0 else each.answer,
         )
         for each in examples

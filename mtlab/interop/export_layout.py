@@ -201,6 +201,7 @@ def _check_hugging_face(source: ExportSource) -> None:
             "the text tower's inner width",
         ),
         ("vision.heads", vision.blocks[0].attn.num_heads, vision.embed_dim // CLIP_HEAD, "the vision width over 64"),
+        ("text.model", text.hidden_act, "gelu", "one activation for text tower and cross-modal layers"),
     )
     for key, own, needed, what in needs:
         if own != needed:

@@ -3,7 +3,9 @@
 import json
 import shutil
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import polars
 import pytest
 from calling import Told, here
@@ -12,7 +14,9 @@ from trained_here import trained_store
 from mtlab.data.base import Example
 from mtlab.errors import UserError
 from mtlab.inference import evaluation
+from mtlab.runs.find_run import FinishedRun
 from mtlab.runs.store import Store
+from mtlab.tasks.evaluation import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,43 @@ def test_the_order_of_the_answers_does_not_matter() -> None:
     assert [each.target for each in mapped] == [2, -1, 0, -1]
     with pytest.raises(UserError, match="none of these answers"):
         map_targets(asked, ("one", "two", "three"), ("blue",))
+
+
+@pytest.mark.parametrize(("annotators", "lesser"), [((), 0.3), (("dog",) * 9 + ("cat",), 0.3)])
+def test_scores_of_answers_that_training_lacks_count_where_answers_are_generated(
+    annotators: tuple[str, ...], lesser: float
+) -> None:
+    from mtlab.inference.evaluation import map_targets
+    from mtlab.tasks.answers.generated import credit, number_answers
+
+    asked = Example("0", "", "", 1, "", scores=((1, 1.0), (0, 0.3)), annotators=annotators)
+    (mapped,) = map_targets([asked], ("cat", "dog"), ("cat", "cow"), generates=True)
+    numbers = number_answers(("cat", "cow"))
+    scores = [credit(said, mapped, mapped.answer, numbers) for said in ("the dog", "cat", "cow")]
+    assert scores == pytest.approx([1.0, lesser, 0.0])
+
+
+def test_a_question_is_answerable_by_any_answer_that_scores() -> None:
+    from mtlab.inference.evaluation import EvaluatedRun, EvaluationRequest
+
+    asked = [
+        Example("0", "", "", 1, "", scores=((1, 1.0), (0, 0.6))),
+        Example("1", "", "", 1, "", scores=((1, 1.0), (0, 0.0))),
+        Example("2", "", "", 0, "", scores=((0, 1.0),)),
+    ]
+    judged = Evaluation(
+        loss=0.0,
+        ids=["0", "1", "2"],
+        families=[""] * 3,
+        clusters=[""] * 3,
+        scores={"score": np.array([0.6, 0.0, 1.0])},
+        targets=np.array([-1, -1, 0]),
+        predictions=np.zeros(3, np.int64),
+    )
+    run, request = cast("FinishedRun", None), EvaluationRequest({}, {}, "val", own_data=False)
+    evaluated = EvaluatedRun(run, request, 1, "cpu", ("cat", "cow"), ("cat", "dog"), asked, judged, hidden=False)
+    assert evaluated.unknown == {"dog": 1}
+    assert evaluated.table().select("answerable", "score").rows() == [(True, 0.6), (False, 0.0), (True, 1.0)]
 
 
 def test_a_run_may_be_named_in_many_ways(told: Told, store: Path, tmp_path: Path) -> None:

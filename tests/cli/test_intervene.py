@@ -16,7 +16,7 @@ from trained_here import trained_store
 
 from mtlab import files
 from mtlab.cli.models.intervene import _family_table
-from mtlab.inference import intervention
+from mtlab.inference import intervention, loading
 from mtlab.inference.intervention import load_run
 from mtlab.model.forward import ForwardContext
 from mtlab.runs.find_run import FinishedRun, find_run
@@ -180,6 +180,18 @@ def test_a_run_alone_in_its_cell_has_no_weights_to_take(told: Told, tmp_path: Pa
     assert code == 0, err
     assert "no other seed of this cell is finished" in out
     assert json.loads(kept(tmp_path, "worth:last:0").read_text()).keys() == {"standard"}
+
+
+def test_a_plug_in_that_takes_no_other_weights_is_known_once_it_is_imported(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported: list[object] = []
+    monkeypatch.setattr(loading, "import_run_plugins", lambda *run, **_: imported.append(run))
+    monkeypatch.setattr(intervention, "why_no_swap", lambda _: "it runs several passes" if imported else None)
+    code, out, err = told("worth:static:0")
+    assert code == 0, err
+    assert "it runs several passes" in out
+    assert json.loads(kept(tmp_path).read_text()).keys() == {"standard"}
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def intervene(
     standard = swap is None and STANDARD not in known
     results = known
     if seeds or standard:
-        results = _measure(found, seeds, standard, device, plugin or [], plugins=not no_plugins)
+        results = _measure(found, seeds, standard, device, plugin or [], asked=swap is not None, plugins=not no_plugins)
     value = baseline_value(found, results)
     if as_json:
         print_json({"format": 1, "run": found.id, "label": found.config["label"], "value": value, **results})
@@ -84,12 +84,16 @@ def intervene(
 
 
 def _measure(
-    run: FinishedRun, seeds: list[int], standard: bool, device: str, plugin: list[str], *, plugins: bool
+    run: FinishedRun, seeds: list[int], standard: bool, device: str, plugin: list[str], *, asked: bool, plugins: bool
 ) -> dict[str, Any]:
-    from mtlab.inference.intervention import measure
+    from mtlab.inference.intervention import known_results, measure, why_no_swap
     from mtlab.inference.loading import import_run_plugins
 
     import_run_plugins(run, allowed=plugins, named=plugin)
+    if not asked and why_no_swap(run) is not None:  # of a plug-in's task, which is known only now
+        seeds = []
+        if not standard:
+            return known_results(run)
     with (
         blame_option("--device", "train.device"),
         progress_bar(f"{run.title}: passes over validation data") as progress,

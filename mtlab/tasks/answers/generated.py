@@ -97,7 +97,7 @@ def credit(generated: str, example: Example, right: str, numbers: Mapping[str, S
     """
     if example.annotators:
         return vqa_accuracy(generated, example.annotators)
-    if example.scores:
+    if example.scores or example.worded_scores:
         return _score(generated, example, numbers)
     return float(bool(right) and _normalise(generated) == _normalise(right))
 
@@ -107,8 +107,9 @@ def _normalise(answer: str) -> str:
 
 
 def _score(generated: str, example: Example, numbers: Mapping[str, Sequence[int]]) -> float:
-    scores = dict(example.scores)
-    return max((scores.get(number, 0.0) for number in numbers.get(_normalise(generated), ())), default=0.0)
+    said, scores = _normalise(generated), dict(example.scores)
+    worded = (score for answer, score in example.worded_scores if _normalise(answer) == said)
+    return max((*(scores.get(number, 0.0) for number in numbers.get(said, ())), *worded), default=0.0)
 
 
 def _predicted(generated: str, known: Sequence[str], numbers: Mapping[str, Sequence[int]]) -> int:
