@@ -93,13 +93,12 @@ class Model:
         return encoder if isinstance(encoder, LanguageModelEncoder) and encoder.answers is not None else None
 
     @torch.no_grad()  # and not in inference mode: probes are trained on what it returns
-    def encode(
-        self, images: Sequence[NDArray[np.uint8] | PILImage | str | Path], texts: Sequence[str], *, record: bool = False
-    ) -> Encoded:
+    def encode(self, images: Sequence[Any], texts: Sequence[str], *, record: bool = False) -> Encoded:
         """Encode pairs of an image and a text, in one forward pass: call it in batches for many.
 
         Args:
-            images: uint8 arrays [H, W, 3] RGB, PIL images, or paths.
+            images: uint8 arrays [H, W, 3] RGB, PIL images, or paths. For a task on several images also tuples of them,
+                one for each text: states and what is recorded are then those of the first.
             texts: one for each image.
             record: also return the weights and contributions of every manager.
 
@@ -108,9 +107,13 @@ class Model:
 
         """
         _check_counts(images, texts)
-        text, vision = self.encode_towers(images, texts)
+        together = any(isinstance(each, list | tuple) for each in images)
+        text, vision = self.encode_towers(self._flatten_images(images) if together else images, texts)
         with self.autocast():
-            fused = self.network.encoder(text, vision, record=record)
+            if together:
+                fused = self.network.fuse(text, vision, record=record)[0]
+            else:
+                fused = self.network.encoder(text, vision, record=record)
         recorded = fused.recorded
         if recorded is not None:
             recorded = {key: _on_cpu(aggregated) for key, aggregated in recorded.items()}

@@ -260,7 +260,13 @@ def evaluate_run(
     cached = cached_towers(config)
     own = {**config, "data": run.config["config"]["data"]}  # whose answers a language model scores
     model = build_model(own, answers, seed=run.config["seed"], device=device, towers=towers_to_run(config, cached))
-    metadata = restore(model.network, run)
+    try:
+        metadata = restore(model.network, run)
+    except UserError:
+        if config["task"] == run.config["config"]["task"]:
+            raise
+        problem = "a model with these options cannot take the run's weights: give options that size no head"
+        raise UserError(problem, key="--task") from None
     loader = make_sources(
         config,
         dataset,

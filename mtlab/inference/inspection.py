@@ -99,11 +99,11 @@ def inspect(
     data = _dataset(model) if isinstance(data, Missing) else data
     split, chosen = _find_example(data, example, recorded, found)
     about_example = _read_example(model, data, split, chosen)
-    image = data.image(chosen.image)
+    images = [data.image(key) for key in chosen.images[: model.network.task.images]]
     why = f"{recorded.why}: the model was run on it now" if isinstance(recorded, Missing) and best else None
-    tokens, remarks = _run(model, image, about_example)
+    tokens, remarks = _run(model, images, about_example)
     remarks = (*remarks, *([why] if why else []))
-    return Inspection(found.title, about, tokens, 0, lambda _: image, remarks)
+    return Inspection(found.title, about, tokens, 0, lambda _: images[0], remarks)
 
 
 def _recorded_index(recorded: Tokens, wanted: str) -> int | None:
@@ -119,16 +119,20 @@ def _pair(model: Model, pair: Pair, title: str, about: str) -> Inspection:
 
     image = pixels(pair[0])
     example = RecordedExample("", pair[0].name, pair[1], pair[0].name, ())
-    tokens, remarks = _run(model, image, example)
+    tokens, remarks = _run(model, [image], example)
     return Inspection(title, about, tokens, 0, lambda _: image, remarks)
 
 
-def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tokens, tuple[str, ...]]:
-    """Run the model on one pair and return its managers' outputs in the form that runs record, with remarks."""
+def _run(model: Model, images: Sequence[ImageArray], example: RecordedExample) -> tuple[Tokens, tuple[str, ...]]:
+    """Run the model on a text and its images; return its managers' outputs as runs record them, with remarks.
+
+    Where a text goes with several images and one is given, the model reads the text with this one alone.
+    """
     from mtlab.recording.probe import per_token
     from mtlab.towers.build import token_grid, token_strings
 
-    encoded = model.encode([image], [example.text], record=True)
+    asked = [images[0] if len(images) == 1 else tuple(images)]
+    encoded = model.encode(asked, [example.text], record=True)
     values: dict[str, Any] = {}
     length = encoded.text.shape[1]
     for (modality, depth), each in (encoded.recorded or {}).items():
@@ -144,10 +148,10 @@ def _run(model: Model, image: ImageArray, example: RecordedExample) -> tuple[Tok
     words = pieces if len(pieces) == length else [f"token {number}" for number in range(1, length + 1)]
     grid, remarks = token_grid(model.config["vision"]), []
     prediction = None
-    if model.network.task.images > 1:
+    if model.network.task.images != len(images):
         remarks.append("it answers about several images at once: there is no answer about one")
     elif model.generator is not None or (model.answers and model.network.task.answering):
-        (prediction,) = model.answer([image], [example.text])
+        (prediction,) = model.answer(asked, [example.text])
     elif not model.network.task.answering:
         remarks.append("it answers no questions: there is no answer to show")
     else:

@@ -200,7 +200,10 @@ def test_other_data_fill_the_expert_cache_and_are_read_from_it(
             "read the texts of data set `planted` alone",
         ),
         (["small:mean:0", "--task", "entailment"], "was trained for 'question_answering'"),
-        (["small:mean:0", "--task", "head_layers=1"], "the checkpoint is of another model"),
+        (
+            ["small:mean:0", "--task", "head_layers=1"],
+            "--task: a model with these options cannot take the run's weights",
+        ),
         (["small:mean:0", "--device", "tpu"], "--device: 'tpu'"),
     ],
 )

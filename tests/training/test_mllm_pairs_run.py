@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars
 import pytest
 import toys
@@ -12,6 +13,7 @@ from tiny_mllm import tiny_language_model
 from tiny_runs import RunMaker, tiny_config
 
 from mtlab.errors import UserError
+from mtlab.inference.inspection import inspect
 from mtlab.recording.reader import Layers, Tokens, read_layers, read_tokens
 from mtlab.runs import checkpoints
 from mtlab.training.worker import train
@@ -52,6 +54,11 @@ def test_it_learns_and_is_recorded(make_run: RunMaker, tmp_path: Path, task: str
     rows = tokens.rows("weights", "image", 2, 0)
     assert rows is not None
     assert rows.shape[1] == 17, "class token and patches of the first image"
+    if task == "reasoning":  # an example that is not recorded is run on both of its images
+        (folder / "tokens.safetensors").unlink()
+        again = inspect(str(folder), tmp_path, example=tokens.examples[0].id).tokens
+        assert np.allclose(again.rows("weights", "image", 2, 0), rows, atol=1e-5)
+        assert again.examples[0].prediction == tokens.examples[0].prediction is not None
     assert set(result["interventions"]["image"]["without"] if answers == "likelihood" else "12") == {"1", "2"}
 
 
