@@ -74,7 +74,7 @@ docs: $(VENV)/.dev
 	@$(BIN)/python tools/docs_site.py
 
 # One after another: two at a time would measure each other. OPTIONS=--quick: short runs, some minutes each.
-BENCHMARKS ?= startup quickstart time_to_answer large_studies training_step profile_step attention kernels recording switches cache workers retrieval growth mllm data sweep_overhead
+BENCHMARKS ?= startup quickstart time_to_answer large_studies training_step profile_step attention own_kernels recording switches cache workers retrieval growth mllm data sweep_overhead
 OPTIONS ?=
 bench: $(VENV)/.dev
 	@failed=; for name in $(BENCHMARKS); do echo "== $$name"; \

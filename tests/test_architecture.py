@@ -1,6 +1,8 @@
 """The structure of the package, as `make architecture` measures it; and that it measures what it says."""
 
 import ast
+import sys
+from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -82,6 +84,13 @@ def test_arrows_that_follow_from_others_are_left_out() -> None:
     drawn = ElementTree.fromstring(draw(rooms, {"a": "bc", "b": "c"}))
     arrows = [path for path in drawn.iter("{http://www.w3.org/2000/svg}path") if path.get("marker-end")]
     assert len(arrows) == 2
+
+
+def test_scripts_have_no_name_of_an_installed_package() -> None:
+    """Else libraries that ask whether the package is there find the script: its folder is the first of the path."""
+    installed = {*metadata.packages_distributions(), *sys.stdlib_module_names}
+    scripts = [path for folder in ("tests/helpers", "tools", "benchmarks") for path in (ROOT / folder).iterdir()]
+    assert [f"{path.parent.name}/{path.name}" for path in scripts if path.stem in installed] == []
 
 
 def test_every_text_file_is_read_and_written_with_a_named_encoding() -> None:

@@ -1,6 +1,6 @@
 """Does the managers' own gradient pay on whole training steps? It is measured beside that of autograd.
 
-    python benchmarks/kernels.py [--rounds 7] [--quick] [--batch 4] [--device cuda]
+    python benchmarks/own_kernels.py [--rounds 7] [--quick] [--batch 4] [--device cuda]
 
 Where each token has its own weights, `weighted_sum` has a backward pass that makes the normalised experts anew;
 autograd would keep them. Steps are those of the quickstart, whose towers are cached, and of the published base size
