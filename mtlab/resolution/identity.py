@@ -46,7 +46,7 @@ def cell_identity(config: Mapping[str, Any]) -> Identity:
     from mtlab.towers.build import KINDS, tower_shape  # imports torch
 
     entries = {node: node_entry(node, config[node]) for node in NODES}
-    digests = {node: _content_digest(node, json.dumps(config[node], sort_keys=True)) for node in _CONTENT}
+    digests = {node: content_digest(node, config[node]) for node in _CONTENT}
     start = config["init_from"]
     if isinstance(start, Mapping) and "checkpoint" in start:
         digests["init_from"] = start["digest"]
@@ -76,7 +76,9 @@ def class_versions(config: Mapping[str, Any]) -> dict[str, int]:
     versions = {f"{node}:{(entry := node_entry(node, config[node])).name}": entry.version for node in NODES}
     if _calibrates_what_it_loads(config):
         versions["init_from"] = 2
-    if config["train"]["precision"] != "fp32" and config["task"]["name"] == "retrieval":
+    if config["train"]["precision"] == "bf16_weights":
+        versions["train:precision"] = 3  # convolutions that standardise their weights hold them in float32
+    elif config["train"]["precision"] == "bf16" and config["task"]["name"] == "retrieval":
         versions["train:precision"] = 2  # pairs are matched in full precision
     if is_multimodal(config):
         versions[f"model:{model_name(config['model'])}"] = MULTIMODAL_VERSION
@@ -103,6 +105,16 @@ def plugin_digests(config: Mapping[str, Any]) -> dict[str, str]:
 def clear_digests() -> None:
     """Forget the digests of weights and data, as files may have changed, or been downloaded."""
     _content_digest.cache_clear()
+
+
+def content_digest(node: str, config: Mapping[str, Any]) -> str | None:
+    """Digest the weights of a tower, or the examples of a data set; None if they are not available yet.
+
+    Raises:
+        UserError: a file is missing or unreadable; the key says where.
+
+    """
+    return _content_digest(node, json.dumps(config, sort_keys=True))
 
 
 @lru_cache(maxsize=256)

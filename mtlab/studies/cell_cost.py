@@ -15,6 +15,7 @@ from mtlab.config.options import option_of
 from mtlab.config.schema import NODES, is_multimodal, model_schema
 from mtlab.disk_cache import load_or_compute
 from mtlab.resolution.dataset_facts import dataset_facts
+from mtlab.resolution.identity import content_digest
 from mtlab.resolution.nodes import node_entry
 from mtlab.resolution.training_code import training_code_digest
 
@@ -55,8 +56,12 @@ def architecture_digest(config: Mapping[str, Any]) -> str:
     """Digest everything that the cost of an example depends on."""
     entries = {node: node_entry(node, config[node]) for node in NODES}
     versions = {node: (entry.version, entry.source) for node, entry in entries.items()}
-    parts = {node: _sizing(config[node], entries[node].config) for node in ("manager", "text", "vision", "task")}
+    parts: dict[str, Any] = {
+        node: _sizing(config[node], entries[node].config) for node in ("manager", "text", "vision", "task")
+    }
     parts |= {"model": _sizing(config["model"], model_schema(config["model"])), "cache": config["cache"]}
+    # A folder of a model may hold another one by now.
+    parts |= {f"weights of {tower}": content_digest(tower, config[tower]) for tower in ("text", "vision")}
     facts = dataset_facts(config["data"])
     # The architecture depends on no more of the data; a language model reads the answers' words.
     answers = facts.answer_names if is_multimodal(config) else facts.answers

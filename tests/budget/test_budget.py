@@ -210,6 +210,7 @@ def test_the_memory_is_that_of_the_settings_that_are_given(
     plain = row()
     assert row("train.checkpoint_activations=true")["memory"]["activations"] < plain["memory"]["activations"]
     assert row("train.optimizer=muon")["memory"]["optimiser"] < plain["memory"]["optimiser"]
+    assert row("model.dropout=0.0")["memory"]["activations"] < plain["memory"]["activations"], "no masks are kept"
     shared = row("study.resources.processes=2")
     assert shared["micro_batch"] == 4
     assert shared["memory"] == row("train.micro_batch=4")["memory"]

@@ -10,6 +10,7 @@ from tiny_study import write_study
 from mtlab.cli.study.plan import print_plan
 from mtlab.errors import UserError
 from mtlab.managers.base import MANAGERS
+from mtlab.resolution.identity import clear_digests
 from mtlab.resolution.training_code import ENGINE_VERSION
 from mtlab.runs.store import Store
 from mtlab.studies import cell_cost
@@ -283,6 +284,22 @@ def test_costs_are_counted_once_per_architecture(plan: Any, tmp_path: Path, monk
     monkeypatch.setitem(MANAGERS.entries, "last", replace(last, source="edited"))  # a plug-in's file
     plan("axes: {manager: [last, bridge], train.lr: [1e-3, 1e-4]}\nseeds: 2")
     assert len(counted) == 3
+
+
+def test_costs_follow_what_a_folder_of_a_model_holds(plan: Any, tmp_path: Path) -> None:
+    from transformers import BertConfig
+
+    def cost(layers: int) -> int:
+        size = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 100}
+        BertConfig(num_hidden_layers=layers, **size).save_pretrained(tmp_path / "words")
+        clear_digests()
+        text = f"{{name: transformers, model: {tmp_path / 'words'}, weights: random}}"
+        found: int = (
+            plan(f"set: {{text: {text}, data: {{name: planted}}, vision: planted}}").cells[0].cost.params["text tower"]
+        )
+        return found
+
+    assert cost(2) < cost(4)
 
 
 def test_variants_that_have_no_family_in_common_are_not_compared(plan: Any) -> None:

@@ -43,7 +43,7 @@ def model_folder(path, family):
     path.mkdir(exist_ok=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
         shutil.copy(_minilm_folder() / name, path)
-    AutoConfig.for_model(family, vocab_size=30522, **FAMILIES[family]).save_pretrained(path)
+    AutoConfig.for_model(family, vocab_size=30522, **FAMILIES.get(family, SMALL)).save_pretrained(path)
     return path
 
 
@@ -276,6 +276,12 @@ def test_a_folder_without_tokeniser_is_an_architecture(tmp_path):
     assert [tuple(level.shape) for level in tower(ids, ids > 0).levels] == [(1, 3, 32)] * 3
     with pytest.raises(UserError, match="no tokeniser"):
         tower.prepare(["words"])
+
+
+@pytest.mark.parametrize("family", ["fnet", "convbert"])
+def test_models_that_read_padding_are_refused(tmp_path, family):
+    with pytest.raises(UserError, match=rf"{family}.*mixes padding into the tokens of shorter texts"):
+        tower_shape("text", node(model_folder(tmp_path, family)))
 
 
 def test_pieces_name_the_real_tokens_of_every_text():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers import ScaledStdConv2d
 from tiny_runs import RunMaker, lines, merged, outcome, stopped_at, tiny_config
 from torch import Tensor
 
@@ -62,6 +63,14 @@ def test_so_are_the_logits_of_matching() -> None:
         before = head(pooled)
         MasterWeights().start(head)
         assert torch.equal(head(pooled), before)
+
+
+def test_so_are_convolutions_that_standardise_their_weights() -> None:
+    layer, images = ScaledStdConv2d(3, 8, 3), torch.randn(2, 3, 16, 16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        before = layer(images)
+        MasterWeights().start(layer)
+        assert torch.equal(layer(images), before)
 
 
 def test_linear_maps_are_held_in_bf16_and_the_rest_is_not() -> None:

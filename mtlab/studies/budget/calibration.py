@@ -30,8 +30,16 @@ from mtlab.training.steps import train_step
 from mtlab.units import format_si
 
 MIN_STEPS, MIN_SECONDS = 3, 5.0  #: of timing
-#: Settings of `train` on which the memory and the speed of a step depend.
-OF_A_STEP = ("batch", "micro_batch", "precision", "optimizer", "checkpoint_activations")
+_TRAIN = ("batch", "micro_batch", "precision", "optimizer", "checkpoint_activations")
+
+
+def options_of_a_step(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options on which the memory and the speed of a step depend, beside those that size the model."""
+    return {
+        "train": {name: config["train"][name] for name in _TRAIN},
+        "manager": config["manager"],  # noise, and dropout, have tensors and take time
+        "model": config["model"],
+    }
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mtlab.resolution.checks import contrasted_pairs
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.interventions import intervention_forwards, intervention_passes
 from mtlab.resolution.training_code import training_code_digest
-from mtlab.studies.budget.calibration import OF_A_STEP, Speed, calibrate
+from mtlab.studies.budget.calibration import Speed, calibrate, options_of_a_step
 from mtlab.studies.budget.dead_weights import dead_weights
 from mtlab.studies.budget.executed_flops import count_executed_flops
 from mtlab.studies.budget.memory import Memory, training_memory
@@ -151,7 +151,7 @@ def _of_cell(cell: Cell, runs: int, processes: int, *, timed: bool, speeds: dict
     work = load_or_compute(
         "executed", key, lambda: asdict(count_executed_flops(config, answers=size.answers, text_tokens=shape.tokens))
     )
-    key["train"] = {name: train[name] for name in OF_A_STEP}
+    key |= options_of_a_step(config)
     memory = Memory(
         **load_or_compute(
             "memory", key, lambda: asdict(training_memory(config, answers=size.answers, text_length=shape.tokens))
@@ -216,11 +216,7 @@ def _speed(
 ) -> Speed | UserError:
     """Return the speed of a configuration, measured once for configurations of equal cost, or why it has none."""
     train = config["train"]
-    like = [
-        architecture_digest(config),
-        shape.tokens,
-        *(train[key] for key in (*OF_A_STEP, "threads", "device")),
-    ]
+    like = [architecture_digest(config), shape.tokens, options_of_a_step(config), train["threads"], train["device"]]
     key = str(like)
     if key not in speeds:
         try:

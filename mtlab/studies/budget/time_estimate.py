@@ -19,7 +19,7 @@ from mtlab.disk_cache import library_version, load_or_compute
 from mtlab.resolution.dataset_facts import dataset_facts
 from mtlab.resolution.interventions import intervention_forwards
 from mtlab.resolution.training_code import training_code_digest
-from mtlab.studies.budget.calibration import OF_A_STEP, Speed, calibrate
+from mtlab.studies.budget.calibration import Speed, calibrate, options_of_a_step
 from mtlab.studies.budget.flops import tower_cost
 from mtlab.studies.budget.text_length import text_length
 from mtlab.studies.cell_cost import architecture_digest
@@ -111,7 +111,9 @@ def _speed(cell: Cell) -> Speed:
     key = {
         "architecture": architecture_digest(config),
         "tokens": tokens,
-        "train": {name: train[name] for name in (*OF_A_STEP, "threads", "device")},
+        "options": options_of_a_step(config),
+        "threads": train["threads"],
+        "device": train["device"],
         "machine": platform.node(),
         "card": device_name(choose_device(train["device"])),
         "busy": _is_busy(train["threads"]),

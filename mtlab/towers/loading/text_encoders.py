@@ -233,6 +233,10 @@ _TOKENISER_FILES = (
 )
 
 
+#: Families without an attention mask in some layer: what a text is padded with would change its tokens.
+_READ_PADDING = ("convbert", "fnet")
+
+
 def _positions(network: nn.Module, config: Any) -> int | None:
     """Count the positions for tokens; RoBERTa and its relatives reserve the first rows for padding."""
     for name, module in network.named_modules():
@@ -250,6 +254,9 @@ def _read_config(folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, **NO_CODE)
     if not isinstance(getattr(config, "hidden_size", None), int) or not hasattr(config, "num_hidden_layers"):
         raise UserError(f"a model of type {config.model_type!r} is no text encoder", file=folder, key="model")
+    if config.model_type in _READ_PADDING:
+        told = f"{config.model_type} mixes padding into the tokens of shorter texts: choose another model"
+        raise UserError(told, file=folder, key="model")
     return config
 
 

@@ -19,6 +19,7 @@ from mtlab.model.projection import Projections
 from mtlab.tasks.heads import MatchingHead
 
 _CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  #: autocast turns weights and biases of these into bfloat16
+_PLAIN = {kind.forward for kind in _CAST}  #: others may compute with the weight, as standardised convolutions do
 
 
 class MasterWeights:
@@ -95,7 +96,8 @@ def _cast_weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     for module in model.modules():
         if isinstance(module, Projections | MatchingHead):
             others |= {id(parameter) for parameter in module.parameters()}
-        found = cast if isinstance(module, _CAST) else others
+        plain = isinstance(module, _CAST) and type(module).forward in _PLAIN
+        found = cast if plain else others
         found |= {id(parameter) for parameter in module.parameters(recurse=False)}
     for name, parameter in model.named_parameters():
         chosen = id(parameter) in cast - others and parameter.dtype == torch.float32
