@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -27,6 +28,20 @@ def test_they_read_on_where_a_whole_process_group_is_asked_to_stop() -> None:
         os.kill(reader, signal.SIGTERM)
     assert list(items) == [*range(1, 40)]
     assert {*readers()} == before
+
+
+def test_they_may_be_asked_as_soon_as_they_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, start = [], BaseProcess.start
+
+    def start_and_ask(reader: BaseProcess) -> None:
+        start(reader)
+        assert reader.pid is not None
+        started.append(reader.pid)
+        os.kill(reader.pid, signal.SIGTERM)
+
+    monkeypatch.setattr(BaseProcess, "start", start_and_ask)
+    assert list(run_in_workers(numbers, 2)) == [*range(40)]
+    assert len(started) == 2
 
 
 def test_one_that_is_killed_is_noticed() -> None:

@@ -34,7 +34,10 @@ def command(run: Path) -> list[str]:
 
 
 def make_plan(rows: Mapping[str, Mapping[str, Any]], seeds: Sequence[int] = (0, 1), study: str = "demo") -> Any:
-    """Make plan and configurations: cell → settings (`steps`, `pause`, `does`, `parent`)."""
+    """Make plan and configurations: cell → settings (`steps`, `pause`, `does`, `parent`, `hold`).
+
+    A step takes `pause` seconds, and goes on as long as the file `hold` exists.
+    """
     runs, configs = [], {}
     for cell, settings in rows.items():
         for seed in seeds:
@@ -193,6 +196,8 @@ def train(run: Path, content: Any, number: int) -> int:
     with alone(run):
         while step < config["steps"]:
             time.sleep(config["pause"])
+            while config.get("hold") and Path(config["hold"]).exists():
+                time.sleep(0.01)
             step, value = step + 1, hashlib.sha256(f"{value}/{step}".encode()).hexdigest()
             files.append_line(run / "metrics.jsonl", {"step": step, "seconds": 0.0, "val/accuracy": score(value)})
             if step % 3 == 0 or asked:

@@ -81,9 +81,11 @@ def test_a_run_that_rests_keeps_its_state_and_may_be_asked_for_again(store: Stor
     assert store.run_state("aaa/s0")["attempt"] == 2  # type: ignore[index]
 
 
-def test_a_run_that_is_asked_for_while_it_stops_goes_on(store: Store) -> None:
-    (run,) = entries({"aaa": {"pause": 2.0, "steps": 2}})  # a step takes longer than a turn of the launcher
-    begun, asked = store.run("aaa/s0") / "state.json", []
+def test_a_run_that_is_asked_for_while_it_stops_goes_on(store: Store, tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    (run,) = entries({"aaa": {"hold": str(hold)}})
+    begun, asked = store.run("aaa/s0") / "metrics.jsonl", []
 
     def say(board: Board) -> RunChanges | None:
         if not board.jobs:
@@ -94,6 +96,7 @@ def test_a_run_that_is_asked_for_while_it_stops_goes_on(store: Store) -> None:
             return RunChanges(pause=["aaa/s0"], open=True)
         if asked == ["pause"]:
             asked.append(job.state)
+            hold.unlink()
             return RunChanges([run], open=True)
         return RunChanges(open=job.state not in ("done", "paused"))
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from mtlab.errors import UserError
 
 T = TypeVar("T")
+_STOP = (signal.SIGINT, signal.SIGTERM)
 MakeIterator = Callable[[int, int], Iterator[T]]  #: worker's number, number of workers → its items
 
 
@@ -46,7 +47,12 @@ def run_in_workers(make: MakeIterator[T], workers: int) -> Iterator[T]:
         collate_fn=_identity,
         worker_init_fn=_leave_signals_to_the_main_process,
     )
-    for item in loader:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)  # inherited: held back until a worker's handlers are set
+    try:
+        items = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for item in items:
         if isinstance(item, UserError):
             raise item
         yield item
@@ -59,6 +65,7 @@ def _leave_signals_to_the_main_process(_: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _take_the_first)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
 
 
 def _take_the_first(number: int, _: FrameType | None) -> None:
