@@ -51,23 +51,31 @@ class SweepProgress:
         self._variants: list[VariantProgress] = []
         self._read_at: float | None = None
         self._first: tuple[float, int] | None = None  #: when, and the trials that had ended by then
+        self._last = (0.0, 0)  #: the same when that number last changed
 
     def variants(self) -> list[VariantProgress]:
         """Return the progress of each variant."""
         now = time.monotonic()
         if self._read_at is None or now - self._read_at >= MAX_AGE:
             self._variants, self._read_at = [_variant_progress(search) for search in self.searches], now
+        ended = sum(line.ended for line in self._variants)
         if self._first is None:
-            self._first = now, sum(line.ended for line in self._variants)
+            self._first = self._last = now, ended
+        if ended != self._last[1]:
+            self._last = now, ended
         return self._variants
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds until all budgets are used up; None before a trial has ended."""
-        lines = self.variants()
-        began, before = self._first or (time.monotonic(), 0)
-        ended = sum(line.ended for line in lines)
-        left = sum(line.budget - line.ended for line in lines if not line.complete)
-        return left * (time.monotonic() - began) / (ended - before) if ended > before else None
+        """Estimate the seconds until all budgets are used up; None before a trial has ended here.
+
+        While trials run it counts down, by one trial's share at most.
+        """
+        left = sum(line.budget - line.ended for line in self.variants() if not line.complete)
+        (began, before), (last, ended) = self._first or self._last, self._last
+        if not left or ended <= before:
+            return None if left else 0.0
+        share = (last - began) / (ended - before)
+        return left * share - min(time.monotonic() - last, share)
 
 
 def _variant_progress(search: Search) -> VariantProgress:
@@ -145,7 +153,7 @@ class PlainSweepView(PlainView):
         left, lines = self.score.seconds_left(), self.score.variants()
         parts = [_short(line, self.metric) for line in lines] if len(lines) <= SHOWN else [describe_total(lines)]
         parts += [f"{self._refused} refused"] if self._refused else []
-        parts += [f"about {format_duration(left)} left"] if left else []
+        parts += [f"about {format_duration(left)} of search left"] if left else []
         return f"{board.study}: {' | '.join(parts)}"
 
 
@@ -190,7 +198,9 @@ class LiveSweepView(LiveView):
 
         readings, lines = self.progress.read(board), self.score.variants()
         left = self.score.seconds_left()
-        head = Text.assemble((board.study, "bold"), (f"  about {format_duration(left)} left" if left else "", "cyan"))
+        head = Text.assemble(
+            (board.study, "bold"), (f"  about {format_duration(left)} of search left" if left else "", "cyan")
+        )
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
         for name in ("  variant", "", "trials", "pruned", "failed", f"best {self.metric}", "trial"):
             table.add_column(name, justify="left" if name in ("  variant", "") else "right", no_wrap=True)

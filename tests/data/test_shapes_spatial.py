@@ -17,8 +17,8 @@ why: Can a model tell where things are?
 set:
   text: {layers: top3}
   vision: {layers: top3}
-  data: {families: [spatial], difficulty: easy, clutter: 0.0, train: 8000, val: 100, test: 600}
-  train: {length: {steps: 800}, eval_every: 400}
+  data: {families: [spatial], difficulty: easy, clutter: 0.0, train: 4000, val: 100, test: 600}
+  train: {length: {steps: 500}, eval_every: 250}
 axes:
   manager: [bridge]
 baseline: {manager: bridge}

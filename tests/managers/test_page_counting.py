@@ -139,7 +139,9 @@ def test_what_is_said_of_more_kinds_on_hard_questions_is_what_its_command_prints
         ("accuracy, static less sparse: +1.04 ± 1.09 (p = 0.058)", "1.0 ± 1.1 behind (p = 0.058 by itself"),
         ("accuracy, sparse less static before: -1.11 ± 0.86", "runs of `static` it is 1.1 ± 0.9 (s) behind"),
         ("count, static less sparse: +2.41 ± 1.26 (p = 0.0061)", "It counts 2.4 ± 1.3 (s) worse (p = 0.006 (s)"),
-        ("area, static less sparse: +1.39 ± 2.04", "its area is 1.4 ± 2.0 (s) smaller"),
+        ("area, static less sparse: +1.39 ± 2.04 (p = 0.13)", "Its area is 1.4 ± 2.0 (s) smaller (p = 0.13)"),
+        ("area, sparse less static before: -1.91 ± 1.79 (p = 0.042)", "runs of `static` 1.9 ± 1.8 (s) (p = 0.042)"),
+        ("without spatial, static less sparse: +0.93 ± 0.63 (p = 0.015)", "it is 0.9 ± 0.6 (s) behind (p = 0.015)"),
         ("area, static less concat-attention, 1e-3: +0.62 ± 4.20", "Its area is 0.6 ± 4.2 (s) smaller"),
         (
             "accuracy, concat-attention less concat-attention, 1e-3: -7.35 ± 8.96 (p = 0.085)",
