@@ -64,14 +64,15 @@ def test_no_time_is_estimated_for_searches_that_have_ended(opened: Opened) -> No
 
 
 def test_time_left_counts_down_while_trials_run(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    progress, now, ended = SweepProgress(opened.searches[:1]), 0.0, 2
+    progress, state = SweepProgress(opened.searches[:1]), {"now": 0.0, "ended": 2}
     (line,) = progress.variants()
-    monkeypatch.setattr(view.time, "monotonic", lambda: now)
-    monkeypatch.setattr(view, "_variant_progress", lambda search: replace(line, ended=ended, budget=10))
+    monkeypatch.setattr(view.time, "monotonic", lambda: state["now"])
+    monkeypatch.setattr(view, "_variant_progress", lambda _: replace(line, ended=int(state["ended"]), budget=10))
     progress._first = progress._last = progress._read_at = None  # type: ignore[assignment]
     assert progress.seconds_left() is None, "none of these trials ended here"
     lefts = []
     for now, ended in ((20.0, 4), (24.0, 4), (29.0, 4), (39.0, 4), (40.0, 5)):  # 10 s a trial, then one of 20
+        state.update(now=now, ended=ended)
         lefts.append(progress.seconds_left())
     assert lefts == [60, 56, 51, 50, pytest.approx(5 * 40 / 3)]
 
