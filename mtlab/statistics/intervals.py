@@ -20,6 +20,7 @@ Bounds = tuple[float, float]
 APART = 0.1  #: two clumps are at least this share of the metric's range apart,
 GAP = 0.8  #: and the gap between them is at least this share of the range of all seeds
 CLUMPED_SEEDS = 4  #: with fewer, a gap shows nothing
+ROUNDING = 1e-9  #: of the metric's range: what a mean over examples may lie outside of it
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,15 @@ def mean_interval(values: Numbers, alpha: float = 0.05, bounds: Bounds | None = 
         bounds: of the metric: the interval lies within them, and two clumps of seeds have none.
 
     Raises:
-        ValueError: no value, one that is not finite, or one outside the bounds.
+        ValueError: no value, one that is not finite, or one outside the bounds by more than `ROUNDING`.
 
     """
     seeds = finite_numbers(values)
+    if bounds is not None:
+        if not all(within(value, bounds) for value in seeds.tolist()):
+            raise ValueError(f"a value lies outside {bounds[0]:g} and {bounds[1]:g}")
+        seeds = seeds.clip(*bounds)
     mean, n = float(seeds.mean()), seeds.size
-    if bounds is not None and not (bounds[0] <= seeds.min() and seeds.max() <= bounds[1]):
-        raise ValueError(f"a value lies outside {bounds[0]:g} and {bounds[1]:g}")
     if n == 1:
         return MeanInterval(1, mean, None, None)
     sd = sample_sd(seeds)
@@ -67,6 +70,16 @@ def mean_interval(values: Numbers, alpha: float = 0.05, bounds: Bounds | None = 
         return MeanInterval(n, mean, sd, (mean - half, mean + half))
     found = MeanInterval(n, mean, sd, _bounded(mean, half, bounds))
     return separate(found, _clumps(sorted(seeds.tolist()), bounds))
+
+
+def within(value: float, bounds: Bounds) -> bool:
+    """Tell whether a value lies within bounds, but for the rounding of a mean.
+
+    >>> within(1.0000000000000002, (0.0, 1.0)), within(1.01, (0.0, 1.0))
+    (True, False)
+    """
+    slack = ROUNDING * (bounds[1] - bounds[0])
+    return bounds[0] - slack <= value <= bounds[1] + slack
 
 
 def separate(found: MeanInterval, clumps: tuple[Clump, ...]) -> MeanInterval:

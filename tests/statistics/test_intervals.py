@@ -65,6 +65,12 @@ def test_values_outside_bounds_are_refused():
         mean_interval([0.5, 59.5], bounds=SHARE)
 
 
+def test_the_rounding_of_a_mean_leaves_a_perfect_score_within_bounds():
+    found = mean_interval([1.0000000000000002, 0.97, 1.0], bounds=SHARE)
+    assert found == mean_interval([1.0, 0.97, 1.0], bounds=SHARE)
+    assert found.interval[1] <= 1
+
+
 def test_two_clumps_are_told_and_have_no_interval():
     found = mean_interval([0.976, 0.41, 0.975, 0.39, 0.979], bounds=SHARE)
     assert found.interval is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtlab.report.formats.numbers import format_score
 from mtlab.runs.store import metric_direction
-from mtlab.statistics.intervals import APART, Bounds, MeanInterval, mean_interval, separate, split_seeds
+from mtlab.statistics.intervals import APART, Bounds, MeanInterval, mean_interval, separate, split_seeds, within
 from mtlab.statistics.learning import Floor, Learning, floor_metrics, judge_learning
 from mtlab.units import in_points
 
@@ -146,7 +146,7 @@ def seed_mean(results: SeedResults, alpha: float, metric: str, learning: Learnin
 
 def metric_bounds(metric: str, values: Collection[float]) -> Bounds | None:
     """Return the bounds of a share of examples; None for other metrics, and for values that are no shares."""
-    return SHARES if in_points(metric) and all(0 <= value <= 1 for value in values) else None
+    return SHARES if in_points(metric) and all(within(value, SHARES) for value in values) else None
 
 
 def difference_bounds(metric: str, values: Collection[float]) -> Bounds | None:

@@ -60,6 +60,8 @@ def format_interval(
     '+0.000 ± 0.020'
     >>> format_interval(0.982, (0.871, 0.998), "test/accuracy")
     '98.2 [87.1, 99.8]'
+    >>> format_interval(120, (100, 140), "cost/memory")
+    '120 MiB ± 20 MiB'
     """
     if value is None or interval is None:
         return format_score(value, metric, sign=sign)
@@ -69,7 +71,7 @@ def format_interval(
     if beyond or abs(above - below) > UNEVEN * half:
         ends = ", ".join(format_score(end, metric, sign=sign) for end in interval)
         return f"{format_score(value, metric, sign=sign)} [{ends}]"
-    if in_points(metric) or not half > 0:
+    if in_points(metric) or metric.startswith("cost/") or not half > 0:
         return f"{format_score(value, metric, sign=sign)} ± {format_score(half, metric)}"
     # Two digits of the interval, and the result to the same place.
     places = max(0, 1 - math.floor(math.log10(half)))

@@ -18,7 +18,7 @@ from mtlab.report.comparison.seed_results import SeedResults, blind_floors, give
 from mtlab.report.formats.run_again import go_on
 from mtlab.report.testbed.claims import STUDY_SEEDS, Claim, claim_adaptivity, claim_aggregation
 from mtlab.report.testbed.room import Room, measure_room
-from mtlab.report.testbed.rows import CardRow, Role, card_rows
+from mtlab.report.testbed.rows import CardRow, Role, best_on_validation, card_rows
 from mtlab.runs.store import Store, metric_direction
 from mtlab.statistics.power import smallest_detectable
 from mtlab.units import in_points
@@ -63,7 +63,8 @@ class Card:
 
     def best(self, *roles: Role) -> CardRow | None:
         """Return the row of these roles that is best on validation data."""
-        return _best(self.of_role(*roles))
+        rows = self.of_role(*roles)
+        return best_on_validation(rows) if rows else None
 
     @cached_property
     def floor(self) -> float | None:
@@ -193,13 +194,9 @@ def build_card(store: Store, plan: Mapping[str, Any]) -> Card:
     )
 
 
-def _best(rows: Iterable[CardRow]) -> CardRow | None:
-    return max(rows, key=lambda row: fmean(row.validation.values()), default=None)
-
-
 def _compared(rows: Sequence[CardRow]) -> dict[str, CardRow]:
-    found = {name: _best(row for row in rows if row.role == role) for name, role in COMPARED.items()}
-    return {name: row for name, row in found.items() if row is not None}
+    found = {name: [row for row in rows if row.role == role] for name, role in COMPARED.items()}
+    return {name: best_on_validation(of_role) for name, of_role in found.items() if of_role}
 
 
 def _detectable(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from mtlab.report.testbed.rows import CardRow
+from mtlab.report.testbed.rows import CardRow, best_on_validation
 from mtlab.statistics.intervals import MeanInterval, clip, mean_interval
 
 
@@ -53,8 +53,8 @@ def measure_room(singles: Sequence[CardRow], shares: Mapping[str, float], alpha:
     seeds = sorted(set.intersection(*(set(row.test) for row in singles))) if singles else []
     if len(singles) < 2 or len(families) < 2 or not seeds:
         return None
-    single = max(singles, key=lambda row: fmean(row.validation.values()))
-    best = {name: max(singles, key=lambda row: fmean(row.family_validation[name].values())) for name in families}
+    single = best_on_validation(singles)
+    best = {name: best_on_validation(singles, name) for name in families}
 
     def average(chosen: Mapping[str, CardRow], seed: int) -> float:
         return sum(shares[name] * row.family_test[name][seed] for name, row in chosen.items())

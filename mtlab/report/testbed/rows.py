@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Literal
 
 from mtlab.config.hashing import canonical_json
@@ -48,6 +48,20 @@ class CardRow:
     learned: bool | None  #: have all seeds? None where it is not known, and of blind models
     mean: MeanInterval  #: on test data, over seeds
     plateau: float | None  #: steps to the plateau of validation, median over seeds
+
+
+def best_on_validation(rows: Sequence[CardRow], family: str | None = None) -> CardRow:
+    """Return the row with the best mean over the seeds that all rows have; over its own where there is none.
+
+    Args:
+        rows: at least one; a study may be unfinished, so that some have fewer seeds.
+        family: of which questions; None: of all.
+
+    """
+    results = [row.validation if family is None else row.family_validation[family] for row in rows]
+    shared = set.intersection(*map(set, results))
+    means = [fmean(value for seed, value in found.items() if not shared or seed in shared) for found in results]
+    return rows[means.index(max(means))]
 
 
 def card_rows(
