@@ -22,6 +22,7 @@ from mtlab.studies.spec import StudySpec, read_study
 from mtlab.sweeps.spec import read_sweep
 
 ROOT = Path(__file__).parents[1]
+HISTORY = "results-history.md#"
 MEDIUM = "results-tables.md#on-harder-questions-about-shapes"
 BATCHES = "results-tables.md#each-row-at-its-own-batch"
 COUNTING = "results-tables.md#whether-managers-count-better"
@@ -29,17 +30,14 @@ HARD = "results-tables.md#on-hard-questions-about-shapes"
 HARD_VIT = "results-tables.md#hard-shapes-on-a-vit"
 #: tables of analysis/results → their page and section in docs/, and where it ran
 SHIPPED = {
-    "sweep_managers": (
-        "results-history.md#is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge",
-        "CNN",
-    ),
+    "sweep_managers": (HISTORY + "is-a-mixture-of-levels-better-than-one-level-or-one-level-per-bridge", "CNN"),
     "sweep_managers_all_first": (
-        "results-history.md#twenty-one-managers-tuned-alike-preliminary",
+        HISTORY + "twenty-one-managers-tuned-alike-preliminary",
         "CNN, 21 managers, preliminary",
     ),
     "sweep_managers_all": ("results-tables.md#which-of-all-managers", "CNN, all mechanisms"),
-    "managers_all": ("results-history.md#all-managers-and-their-options-at-one-rate", "CNN, options, one rate"),
-    "judge_cnn_levels": ("results-history.md#a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
+    "managers_all": (HISTORY + "all-managers-and-their-options-at-one-rate", "CNN, options, one rate"),
+    "judge_cnn_levels": (HISTORY + "a-manager-of-our-own-and-the-comparison-repeated", "CNN, repeated"),
     "depth": ("results-tables.md#how-many-cross-modal-layers", "CNN, one to six layers"),
     "depth_longer": ("results-tables.md#how-many-cross-modal-layers", "CNN, one layer, 2,000 steps"),
     "depth_parts": ("results-tables.md#how-many-cross-modal-layers", "CNN, one layer, its parts"),
@@ -75,10 +73,7 @@ SHIPPED = {
     "mmfuser_vit_again": ("results-tables.md#again-on-fresh-pictures", "ViT, MMFuser mended"),
     "vit_until_decided": ("results-tables.md#until-decided-on-the-vit", "ViT, until decided, own maps"),
     "vit_rates_judged": ("results-tables.md#until-decided-on-the-vit", "ViT, better rates, own maps"),
-    "sweep_managers_vit": (
-        "results-history.md#an-earlier-comparison-on-the-vit-preliminary",
-        "ViT, earlier, preliminary",
-    ),
+    "sweep_managers_vit": (HISTORY + "an-earlier-comparison-on-the-vit-preliminary", "ViT, earlier, preliminary"),
 }
 #: verdicts about which their section has a doubt
 DOUBTFUL = {
@@ -102,6 +97,7 @@ TRIED = {
     "mechanisms_vit": ("sweep_mechanisms_vit", "trials"),
     "managers_shapes": ("sweep_managers_shapes", "trials"),
     "managers_clipart": ("sweep_managers_clipart", "trials"),
+    "clipart_kinds": ("sweep_clipart_kinds", "trials"),
     "clipart_vit": ("sweep_clipart_vit", "trials"),
     "shapes_medium": ("sweep_shapes_medium", "trials"),
     "shapes_medium_bridges": ("sweep_shapes_medium_bridges", "trials"),
