@@ -66,6 +66,7 @@ SHIPPED = {
     "shapes_hard_concat_rate": (HARD, "CNN, hard shapes, another draw, concat-attention at half the rate"),
     "shapes_hard_vit": (HARD_VIT, "ViT, hard shapes, own maps (bridges at 2e-3)"),
     "sweep_managers_clipart": ("results-tables.md#clip-art-and-its-names", "CNN, retrieval of clip art"),
+    "sweep_clipart_kinds": ("results-tables.md#more-kinds-on-clip-art", "CNN, retrieval of clip art, more kinds"),
     "sweep_clipart_vit": ("results-tables.md#clip-art-on-a-vit", "ViT, retrieval of clip art"),
     "bridge_or_sum": ("results-tables.md#as-many-seeds-as-it-takes", "CNN, until decided"),
     "sweep_cnn_rates": ("results-tables.md#rates-that-three-seeds-chose", "CNN, until decided, rates by three seeds"),

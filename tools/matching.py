@@ -21,7 +21,7 @@ from mtlab.runs.find_run import find_run
 from mtlab.runs.store import Store
 from mtlab.tasks.ranking.recall import BY_CONTRAST
 
-PUBLISHED = ("sweep_managers_clipart", "sweep_clipart_vit")  #: on the CNN, on the ViT
+PUBLISHED = ("sweep_managers_clipart", "sweep_clipart_kinds", "sweep_clipart_vit")  #: two on the CNN, one on the ViT
 
 
 def measure(root: Path, study: str, split: str) -> None:

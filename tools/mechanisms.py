@@ -177,6 +177,14 @@ def on_clip_art() -> None:
     for level in ("image level 12", "image level 10"):
         for label in ("bridge 4 8 12", "static", "adaptive"):
             print(f"clip art on the ViT, {label} less {level}: {_paired(scores[label] - scores[level])}")
+    scores = by_seed("test/recall", "sweep_clipart_kinds")
+    chosen = by_seed("val/recall", "sweep_clipart_kinds")
+    for label in ("static", "static, frozen", "cross-attention", "concat-attention", "sparse"):
+        print(
+            f"more kinds on clip art, validation data, {label} less bridge: {_paired(chosen[label] - chosen['bridge'])}"
+        )
+        if label != "static":
+            print(f"more kinds on clip art, {label} less static: {_paired(scores[label] - scores['static'])}")
     areas = by_seed("area", "sweep_managers_clipart")
     print(f"clip art, area, adaptive less static: {_paired(areas['adaptive'] - areas['static'])}")
 
