@@ -180,11 +180,13 @@ def on_clip_art() -> None:
     scores = by_seed("test/recall", "sweep_clipart_kinds")
     chosen = by_seed("val/recall", "sweep_clipart_kinds")
     for label in ("static", "static, frozen", "cross-attention", "concat-attention", "sparse"):
-        print(
-            f"more kinds on clip art, validation data, {label} less bridge: {_paired(chosen[label] - chosen['bridge'])}"
-        )
+        validation, test = (each[label] - each["bridge"] for each in (chosen, scores))
+        print(f"more kinds on clip art, validation data, {label} less bridge: {_paired(validation)}")
+        print(f"more kinds on clip art, validation less test data, {label} less bridge: {_paired(validation - test)}")
         if label != "static":
             print(f"more kinds on clip art, {label} less static: {_paired(scores[label] - scores['static'])}")
+    first = by_seed("val/recall", "sweep_managers_clipart")
+    print(f"clip art, validation data, static less bridge: {_paired(first['static'] - first['bridge'])}")
     areas = by_seed("area", "sweep_managers_clipart")
     print(f"clip art, area, adaptive less static: {_paired(areas['adaptive'] - areas['static'])}")
 

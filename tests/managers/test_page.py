@@ -196,11 +196,11 @@ def test_the_tests_that_no_report_makes_are_what_their_command_prints(capsys: py
         ("until decided, adaptive: 64% of the variance", "about 71 and 64 % of its variance"),
         ("clip art on the ViT, bridge 4 8 12 less image level 12: +2.24 ± 0.73", "2.2 ± 0.7 (bridge 4 8 12)"),
         ("clip art on the ViT, static less image level 12: +1.42 ± 0.96", "1.4 ± 1.0 (`static`) and 1.5 ± 0.9"),
-        (
-            "more kinds on clip art, validation data, static less bridge: +0.92 ± 0.32",
-            "by 0.9 ± 0.3 (s), on each of six seeds",
-        ),
-        ("more kinds on clip art, validation data, cross-attention less bridge: -1.03 ± 0.65", "(−1.0 ± 0.7 (s))"),
+        ("more kinds on clip art, validation data, static less bridge: +0.92 ± 0.32", "`static` has +0.9 ± 0.3 (s)"),
+        ("more kinds on clip art, validation data, static, frozen less bridge: +0.52 ± 0.86", "weights +0.5 ± 0.9 (s)"),
+        ("more kinds on clip art, validation data, sparse less bridge: +0.19 ± 0.83", "`sparse` +0.2 ± 0.8 (s)"),
+        ("more kinds on clip art, validation less test data, static less bridge: +1.41 ± 0.72", "1.4 ± 0.7 (s)"),
+        ("clip art, validation data, static less bridge: +0.19 ± 2.38", "`static` at +0.2 ± 2.4 (s)"),
         (
             "more kinds on clip art, static, frozen less static: -0.32 ± 0.80",
             "0.3 ± 0.8 (s) behind `static`, at another",
