@@ -51,7 +51,14 @@ def collect_caveats(runs: pl.DataFrame, rows: Sequence[ComparisonRow], plan: Map
     untrained = not_learned(rows, plan["metrics"]["verdict"])
     advice = next_for_not_learned(rows, plan["study"])
     told = () if untrained is None or advice is None else (f"{untrained}. Next: {advice}",)
-    notes = (*told, *_missing(runs, rows, plan), *_few_seeds(rows, plan), *row_caveats(rows), *_mixed(runs))
+    notes = (
+        *told,
+        *_missing(runs, rows, plan),
+        *_few_seeds(rows, plan),
+        *_one_parent(rows, plan),
+        *row_caveats(rows),
+        *_mixed(runs),
+    )
     return (*notes, *_old_code(runs, plan), *_cut_texts(runs))
 
 
@@ -101,6 +108,25 @@ def _few_seeds(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[s
     level = smallest_alpha(plan, len(compared_pairs(rows)))
     now, more = (smallest_detectable(middle, n, level, examples=examples) for n in (planned, 5))
     return [f"with {planned} seeds, {_unseen(now, metric)}; with 5 seeds of the same spread, {_unseen(more, metric)}"]
+
+
+def _one_parent(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[str]:
+    """Say whose seeds all start from one run, where the variant that they are compared with starts elsewhere."""
+    starts: dict[str, list[tuple[str, ...]]] = {}
+    for run in plan["runs"]:
+        starts.setdefault(run["cell"], []).append(tuple(run["parents"]))
+    shared = {cell for cell, parents in starts.items() if len(parents) > 1 and len(set(parents)) == 1 and parents[0]}
+    labels = {row.cell: row.label for row in rows}
+    found: dict[str, None] = {}
+    for row in rows:
+        if row.compared and row.compare_to is not None and set(starts[row.cell]) != set(starts[row.compare_to]):
+            found |= {labels[cell]: None for cell in (row.cell, row.compare_to) if cell in shared}
+    if not found:
+        return []
+    return [
+        f"{', '.join(found)}: all seeds start from one run, so intervals and p-values leave out that another "
+        "pre-training would differ; leave out `seed` below `init_from`, and each seed has its own"
+    ]
 
 
 def row_caveats(rows: Sequence[ComparisonRow]) -> list[str]:

@@ -22,6 +22,7 @@ from mtlab.statistics.numbers import Numbers, finite_numbers, p_of_t, quantile_t
 
 IDENTICAL = "identical results in every seed"
 OTHER_EXAMPLES = "the same results in every seed, on other examples"
+SAME_RESULTS = "the same results in every seed: single examples are not known to be the same"
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,11 @@ def paired_t_examples(differences: Numbers, examples: ExampleVariance | None, al
     if seeds.size == 1:
         return Difference(1, mean, None, None, None, "one seed: no test")
     parts = ErrorParts(sample_sd(seeds) ** 2 / seeds.size, seeds.size, examples)
-    alike = examples is None or examples.design_effect is None
+    alike = examples is not None and examples.design_effect is None  # no example is known to differ
+    if parts.variance == 0 and alike and mean == 0:
+        return Difference(seeds.size, 0.0, 0.0, (0.0, 0.0), 1.0, IDENTICAL)
     if parts.variance == 0:
-        return difference_without_spread(seeds.size, mean, alike=alike)
+        return difference_without_spread(seeds.size, mean, SAME_RESULTS if examples is None else OTHER_EXAMPLES)
     half = parts.half_width(alpha)
     interval, note = (mean - half, mean + half), None
     if parts.seeds == 0 and mean == 0 and alike:
@@ -123,20 +126,18 @@ def paired_t_examples(differences: Numbers, examples: ExampleVariance | None, al
     return Difference(seeds.size, mean, parts.variance**0.5, interval, parts.p_value(mean), note, parts)
 
 
-def difference_without_spread(n: int, mean: float, *, alike: bool = True) -> Difference:
+def difference_without_spread(n: int, mean: float, note: str = SAME_RESULTS) -> Difference:
     """Return the result for differences that are the same in every seed.
 
     A t test would divide by zero and call a constant difference certain, however few the seeds. What n equal signs do
-    support is the exact sign-flip test, p = 2 / 2ⁿ.
+    support is the exact sign-flip test, p = 2 / 2ⁿ. A difference of zero may be a tie of variants that differ.
 
     Args:
         n: pairs of seeds.
         mean: the difference.
-        alike: no single example is known to differ either.
+        note: of one that is zero.
 
     """
-    if mean == 0 and not alike:
-        return Difference(n, 0.0, None, None, 1.0, OTHER_EXAMPLES)
     if mean == 0:
-        return Difference(n, 0.0, 0.0, (0.0, 0.0), 1.0, IDENTICAL)
+        return Difference(n, 0.0, None, None, 1.0, note)
     return Difference(n, mean, None, None, 2.0 ** (1 - n), "the same difference in every seed: exact sign-flip test")

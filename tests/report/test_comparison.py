@@ -144,14 +144,17 @@ def test_nothing_is_claimed_from_one_seed_or_none(fabric):
     assert rows["adaptive"].verdict == "no results yet"
 
 
-def test_identical_results_are_called_identical(fabric):
-    for seed in range(3):
-        for cell in ("bridge", "brigde"):
-            folder = fabric.finish(cell, seed, 0.7 + 0.01 * seed)
-            (folder / "examples.parquet").unlink()
+def test_only_the_same_outcomes_are_called_identical(fabric):
+    """Two variants may answer as many questions right, and not the same ones."""
+    folders = [fabric.finish(cell, seed, 1.0) for seed in range(3) for cell in ("bridge", "brigde")]
     row = rows_of(fabric, fabric.plan(["bridge", "brigde"], seeds=3))["brigde"]
     assert (row.outcome, row.verdict, row.difference.p) == ("identical", "identical to bridge", 1.0)
-    assert row.smallest_detectable is None
+    for folder in folders:
+        (folder / "examples.parquet").unlink()
+    row = rows_of(fabric, fabric.plan(["bridge", "brigde"], seeds=3))["brigde"]
+    assert (row.outcome, row.verdict) == ("undecided", "no difference shown (p = 1.00)")
+    assert (row.difference.interval, row.smallest_detectable) == (None, None)
+    assert any("single examples are not known to be the same" in note for note in row.notes)
 
 
 def test_rows_with_the_same_best_mean_are_both_the_best(fabric):
@@ -160,6 +163,39 @@ def test_rows_with_the_same_best_mean_are_both_the_best(fabric):
             fabric.finish(cell, seed, accuracy)
     rows = rows_of(fabric, fabric.plan(["bridge", "static", "mean"], seeds=3))
     assert {label for label, row in rows.items() if row.best} == {"bridge", "static"}
+
+
+def test_the_best_mean_is_that_of_the_seeds_that_all_rows_have(fabric):
+    """A row of which three seeds failed is not the best because the two others are easy ones."""
+    for seed, accuracy in enumerate((0.89, 0.88, 0.60, 0.61, 0.62)):
+        fabric.finish("bridge", seed, accuracy)
+    for seed, accuracy in enumerate((0.88, 0.88)):
+        fabric.finish("static", seed, accuracy)
+    rows = rows_of(fabric, fabric.plan(["bridge", "static"]))
+    assert rows["static"].mean.mean > rows["bridge"].mean.mean
+    assert [label for label, row in rows.items() if row.best] == ["bridge"]
+
+
+def test_a_row_that_is_shown_to_be_worse_is_not_the_best(fabric):
+    """On the one seed that all three have it is ahead."""
+    for seed in range(12):
+        fabric.finish("bridge", seed, 0.70)
+        fabric.finish("static", seed, 0.72 if seed == 0 else 0.50 + 0.01 * (seed % 3))
+    fabric.finish("mean", 0, 0.60)
+    rows = rows_of(fabric, fabric.plan(["bridge", "static", "mean"], seeds=12))
+    assert rows["static"].outcome == "worse"
+    assert [label for label, row in rows.items() if row.best] == ["bridge"]
+
+
+def test_seeds_that_all_start_from_one_run_are_told(four):
+    """However many they are, another pre-training would give other results."""
+    plan = four.plan(CELLS)
+    for run in plan["runs"]:
+        run["parents"] = [f"before-{run['cell']}/s{0 if run['cell'] in ('bridge', 'static') else run['seed']}"]
+    assert "bridge, static: all seeds start from one run" in told(four, plan)
+    for run in plan["runs"]:
+        run["parents"] = ["before/s0"]
+    assert "start from one run" not in told(four, plan)  # variants share it: it is no reason for a difference
 
 
 def test_the_same_results_on_other_examples_are_told(fabric):

@@ -75,6 +75,17 @@ def test_families_are_counted_from_outcomes_where_the_task_reports_none(four):
     assert build_report(four.store, plan).families == {}
 
 
+def test_a_given_floor_withholds_comparisons_of_what_has_not_learned_over_all_families(four):
+    report = build_report(four.store, four.plan(CELLS) | {"floor": 61})
+    untrained = {row.label for row in report.rows if row.outcome == "not learned"}
+    assert untrained == {"last"}
+    outcomes = {label: {rows[CELLS.index(label)].outcome for rows in report.families.values()} for label in CELLS}
+    assert outcomes["last"] == {"not learned"}
+    assert report.family_comparisons == 6
+    above_all = build_report(four.store, four.plan(CELLS) | {"floor": 99})
+    assert {row.outcome for rows in above_all.families.values() for row in rows} == {"not learned"}
+
+
 def test_a_family_of_parents_alone_is_none_of_the_table(four):
     plan = four.plan(CELLS)
     runs, outcomes = frame.run_frame(four.store, plan), frame.outcomes_by_cell(four.store, plan, split="test")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
+from mtlab.report.comparison.best_rows import best_rows
 from mtlab.report.comparison.paired_examples import PairedExamples, pair_examples
 from mtlab.report.formats.numbers import format_margin, format_p_value
 from mtlab.report.sequential.summary import seen_results
@@ -34,7 +34,6 @@ from mtlab.report.comparison.seed_results import (
     difference_bounds,
     given_floor,
     judge_variant,
-    question_groups,
     results_by_cell,
     seed_mean,
     unjudged_note,
@@ -153,14 +152,13 @@ def compare(
     tested = _add_looks(tested, looks) if looks is not None else _correct(tested, plan)
     count = len(compared_pairs(tested)) if looks is None else len(looks.pairs)
     alpha = smallest_alpha(plan, count)
-    best, alone = _best(tested, plan, mode)
     rows = []
-    for index, row in enumerate(tested):
+    for row in tested:
+        outcome, verdict = _verdict(row, plan, mode)
         detectable = _smallest_detectable(row, alpha, plan)
-        done = replace(row, best=index in best, alone=index in alone, smallest_detectable=detectable)
-        outcome, verdict = _verdict(done, plan, mode)
-        rows.append(replace(done, outcome=outcome, verdict=verdict))
-    return tuple(rows)
+        rows.append(replace(row, smallest_detectable=detectable, outcome=outcome, verdict=verdict))
+    best, alone = best_rows(rows, plan, mode)
+    return tuple(replace(row, best=index in best, alone=index in alone) for index, row in enumerate(rows))
 
 
 def compared_pairs(rows: Sequence[ComparisonRow]) -> set[tuple[str, str]]:
@@ -356,26 +354,6 @@ def classify_outcome(difference: Difference | None, p: float | None, alpha: floa
     if p > alpha:
         return "undecided"
     return "better" if (difference.difference > 0) == (mode == "max") else "worse"
-
-
-def _best(rows: Sequence[ComparisonRow], plan: Mapping[str, Any], mode: str) -> tuple[set[int], set[int]]:
-    """Return the indices of the rows with the best mean of each length and group of questions, and of rows alone."""
-    best, alone = set[int](), set[int]()
-    for block, cells in product({row.block for row in rows}, question_groups(plan["rows"])):
-        means = {
-            i: row.mean.mean
-            for i, row in enumerate(rows)
-            if row.block == block
-            and row.cell in cells
-            and row.mean is not None
-            and row.outcome not in ("not learned", "blind")
-        }
-        if len(means) == 1:
-            alone |= means.keys()
-        elif means:
-            top = (max if mode == "max" else min)(means.values())
-            best |= {i for i, mean in means.items() if math.isclose(mean, top, rel_tol=1e-12)}
-    return best, alone
 
 
 def _cost(runs: pl.DataFrame, plan: Mapping[str, Any], cell: str) -> VariantCost:

@@ -19,7 +19,13 @@ from mtlab.report.comparison.compare import (
     paired_difference,
 )
 from mtlab.report.comparison.paired_examples import count_family_examples
-from mtlab.report.comparison.seed_results import blind_floors, judge_variants, results_by_cell, seed_mean
+from mtlab.report.comparison.seed_results import (
+    blind_floors,
+    given_floor,
+    judge_variants,
+    results_by_cell,
+    seed_mean,
+)
 from mtlab.report.sequential.summary import count_looks, seen_results
 from mtlab.runs.store import metric_direction
 from mtlab.statistics.intervals import MeanInterval
@@ -69,6 +75,7 @@ def compare_families(
     if len(columns) < 2:
         return {}
     sizes = count_family_examples(outcomes)
+    overall = _judge_overall(runs, plan)
     tested: dict[str, list[FamilyRow]] = {}
     for column in columns:
         family = column.removeprefix(f"{metric}/")
@@ -88,7 +95,11 @@ def compare_families(
                 difference = count_looks(difference, None if looks is None else looks.last.get(pair), plan)
             learning = judged[cell]
             mean = seed_mean(results[cell], plan["alpha"], column, learning)
-            outcome = _withheld(row, learning, against) or ("baseline" if row["baseline"] else "not compared")
+            outcome = (
+                _withheld(row, learning, against)
+                or _withheld(row, overall.get(cell), overall.get(other or cell))
+                or ("baseline" if row["baseline"] else "not compared")
+            )
             if difference is not None and outcome in WITHHELD:
                 difference = replace(difference, interval=None, p=None)
             tested[family].append(
@@ -97,6 +108,14 @@ def compare_families(
                 )
             )
     return _classify(tested, plan)
+
+
+def _judge_overall(runs: pl.DataFrame, plan: Mapping[str, Any]) -> Mapping[str, Learning | None]:
+    """Judge by the floor that a study's file gives, which is of all families together; empty if it gives none."""
+    given, metric = given_floor(plan), plan["metrics"]["verdict"]
+    if given is None:
+        return {}
+    return judge_variants(runs, plan, metric, blind_floors(plan, results_by_cell(runs, plan, metric), given))
 
 
 def _may_have(runs: pl.DataFrame, cell: str, metric: str, column: str) -> bool:

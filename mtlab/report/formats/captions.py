@@ -106,7 +106,8 @@ def family_caption(report: StudyReport, shown: str | None = None) -> str:
         sentences.append(explain_marks(report, report.family_comparisons, " over all families and variants"))
     if any(row.outcome == "not learned" for rows in report.families.values() for row in rows):
         sentences.append(
-            f"{numbers.MARKS['not learned']} on this family, some or all seeds are no better than a blind answer."
+            f"{numbers.MARKS['not learned']} on this family, or on all by the floor that the study gives, some or all "
+            "seeds are no better than a blind answer."
         )
     return " ".join(sentences)
 
