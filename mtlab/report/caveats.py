@@ -123,10 +123,9 @@ def _one_parent(rows: Sequence[ComparisonRow], plan: Mapping[str, Any]) -> list[
             found |= {labels[cell]: None for cell in (row.cell, row.compare_to) if cell in shared}
     if not found:
         return []
-    return [
-        f"{', '.join(found)}: all seeds start from one run, so intervals and p-values leave out that another "
-        "pre-training would differ; leave out `seed` below `init_from`, and each seed has its own"
-    ]
+    left_out = "intervals and p-values leave out that another pre-training would differ"
+    mend = "leave out `seed` below `init_from`, and each seed has its own"
+    return [f"{', '.join(found)}: all seeds start from one run, so {left_out}; {mend}"]
 
 
 def row_caveats(rows: Sequence[ComparisonRow]) -> list[str]:

@@ -19,7 +19,7 @@ from mtlab.resolution.identity import content_digest
 from mtlab.resolution.nodes import node_entry
 from mtlab.resolution.training_code import training_code_digest
 
-COUNT = 1  #: raise it when `mtlab.studies.budget.flops` counts otherwise
+COUNT = 2  #: raise it when `mtlab.studies.budget.flops` counts otherwise
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mtlab.config.load import compose, recipe_folders
 from mtlab.resolution.checks import levels_read
 from mtlab.resolution.defaults import fill_defaults
 from mtlab.studies.budget.dead_weights import dead_weights
+from mtlab.studies.budget.executed_flops import count_executed_flops
 from mtlab.studies.budget.flops import count_cost, count_params
 from mtlab.studies.expand import expand
 from mtlab.studies.spec import read_study
@@ -115,6 +116,20 @@ def test_its_managers_read_the_published_levels_and_the_language_model_its_own()
     assert first == [*range(13, 25), 26]  # the model's own tokens, in the place of the highest
     assert above == 5 * [list(range(13, 26))]
     assert levels_read(ov_config("baseline"))["image"] == [[26], [], [], [], [], []]
+
+
+def test_a_frozen_language_model_costs_two_forward_passes_and_no_third() -> None:
+    """Its weights need no gradient, but it hands gradients on to the projector below it."""
+    config = ov_config("baseline")
+    config["vision"]["trainable"] = False
+    texts = [{"text": config["text"] | {"trainable": each}} for each in (True, False)]
+    trained, frozen = (count_cost(config | text, answers=9) for text in texts)
+    language = trained.flops_forward.trained - frozen.flops_forward.trained
+    assert language > 0.9 * trained.flops_forward.trained
+    assert trained.flops_forward.total == frozen.flops_forward.total
+    assert trained.flops_step - frozen.flops_step == language
+    executed = count_executed_flops(config | texts[1], answers=9, text_tokens=64)
+    assert executed.step == pytest.approx(2 * executed.fusion + executed.towers, rel=0.04)
 
 
 @pytest.mark.slow

@@ -11,7 +11,10 @@ from torch import Tensor
 from transformers import (
     BertConfig,
     BertModel,
+    CLIPVisionConfig,
     GenerationConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
 )
@@ -148,6 +151,23 @@ def test_managers_know_the_grid_of_an_image_without_tiles() -> None:
     vision = tiny_llava().config.vision_config
     side = vision.image_size // vision.patch_size
     assert sampling.place.grid == TokenGrid(side, side)
+
+
+@pytest.mark.parametrize(("strategy", "kept"), [("full", True), ("default", False)])
+def test_managers_know_whether_an_image_has_a_class_token(strategy: str, kept: bool) -> None:
+    tiny = tiny_llava().config
+    sizes = {name: getattr(tiny.vision_config, name) for name in ("hidden_size", "intermediate_size", "image_size")}
+    vision = CLIPVisionConfig(**sizes, num_hidden_layers=4, num_attention_heads=2, patch_size=4)
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=tiny.text_config,
+        image_token_index=IMAGE,
+        vision_feature_select_strategy=strategy,
+        vision_feature_layer=-1,
+    )
+    place = ManagedModel(LlavaForConditionalGeneration(config), {"name": "igva"}, INJECTION).manager(0).place
+    assert (place.class_token, place.grid) == (kept, TokenGrid(2, 2, prefix=int(kept)))
+    assert not managed({"name": "igva"}).manager(0).place.class_token  # SigLIP has none
 
 
 def test_images_in_tiles_of_llava_next() -> None:

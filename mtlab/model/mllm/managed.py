@@ -177,9 +177,10 @@ class ManagedModel(nn.Module):
         return {layer: each.draw_noise(images, length, generators[layer]).to(device) for layer, each in noisy.items()}
 
     def _places(self, parts: Parts) -> dict[int, Place]:
-        stack, grid = sorted({0, *self.layers}), parts.grid(self.injection.part)
+        stack, part = sorted({0, *self.layers}), self.injection.part
+        grid, token = parts.grid(part), parts.class_token(part)
         places = {
-            layer: Place(parts.width, len(self.levels), depth, len(stack), "image", 1, grid=grid)
+            layer: Place(parts.width, len(self.levels), depth, len(stack), "image", 1, token, grid=grid)
             for depth, layer in enumerate(stack)
         }
         return {layer: places[layer] for layer in self.layers}

@@ -91,6 +91,11 @@ class Parts(ABC):
         del part
         return None
 
+    def class_token(self, part: Literal["all", "base", "tiles"]) -> bool:
+        """Return whether token 0 of an image is the vision tower's class token."""
+        del part
+        return False
+
     def project_per_level(self, levels: Sequence[int]) -> None:
         """Use the projector that the model has for each of these levels, in place of the one of its last state.
 
@@ -175,10 +180,14 @@ class LlavaParts(Parts):
         """Return the grid of the whole image, where no tiles take part."""
         if self._has_tiles and part != "base":
             return None
-        kept = self.model.config.vision_feature_select_strategy == "full" and has_class_token(self.tower)
         # "default" cuts one token off, the class token: registers stay
         registers = int(getattr(self.model.config.vision_config, "num_register_tokens", 0))
-        return TokenGrid(self._side, self._side, prefix=int(kept) + registers)
+        return TokenGrid(self._side, self._side, prefix=int(self.class_token(part)) + registers)
+
+    def class_token(self, part: Literal["all", "base", "tiles"]) -> bool:
+        """Return whether it is kept, and no tile stands before it."""
+        kept = self.model.config.vision_feature_select_strategy == "full" and has_class_token(self.tower)
+        return kept and (part == "base" or not self._has_tiles)
 
     @property
     def _has_tiles(self) -> bool:

@@ -70,7 +70,9 @@ class ModelCost:
     params: Mapping[str, int]  #: by part, see `PARTS`
     trained_params: int
     flops_forward: Flops  #: one example, full token counts
-    flops_step: int  #: training on one example: 3 × trained parts, 1 × frozen parts that are not cached
+    #: training on one example: 3 × trained parts, 1 × frozen towers that are not cached, and 2 × a frozen language
+    #: model, whose layers hand gradients on to projector and managers
+    flops_step: int
 
 
 def part_of(name: str) -> str:
@@ -128,11 +130,10 @@ def count_cost(config: Mapping[str, Any], *, answers: int) -> ModelCost:
     }
     inputs: dict[TowerKind, int] = {"text": 1, "vision": fusion.images}
     work = {kind: inputs[kind] * towers[kind].flops for kind in KINDS}
-    flops = Flops(
-        trained=fusion.flops + sum(work[kind] for kind in trained),
-        frozen=sum(work[kind] for kind in work if kind not in trained),
-    )
-    step = often.fusion * fusion.flops + fusion.further_heads
+    frozen, passed = sum(work[kind] for kind in work if kind not in trained), fusion.language_model
+    passed = 0 if config["text"].get("trainable") else passed
+    flops = Flops(trained=fusion.flops - passed + sum(work[kind] for kind in trained), frozen=frozen + passed)
+    step = often.fusion * (fusion.flops - passed) + fusion.further_heads
     step += often.towers * sum(work[kind] for kind in trained)
     # A cache replaces frozen towers, except for texts with masked words, which differ in every epoch.
     live = often.masked_texts * (0 if "text" in trained else work["text"])
@@ -140,7 +141,9 @@ def count_cost(config: Mapping[str, Any], *, answers: int) -> ModelCost:
         params=dict(fusion.params) | {f"{kind} tower": towers[kind].params for kind in KINDS},
         trained_params=fusion.trained_params + sum(towers[kind].trained_params for kind in trained),
         flops_forward=flops,
-        flops_step=3 * step + (live if config["cache"]["enabled"] else often.towers * flops.frozen),
+        flops_step=3 * step
+        + 2 * often.fusion * passed
+        + (live if config["cache"]["enabled"] else often.towers * frozen),
     )
 
 
@@ -151,6 +154,7 @@ class _FusionCost:
     params: Mapping[str, int]
     trained_params: int
     flops: int
+    language_model: int  #: of `flops`, those of its layers and of its output map
     further_heads: int
     images: int
 
@@ -163,6 +167,7 @@ def _fusion_cost(built: str, text: TowerShape, vision: TowerShape, answers: int)
         params=count_params(model),
         trained_params=sum(p.numel() for p in model.parameters() if p.requires_grad),
         flops=fusion_flops(model, text, vision),
+        language_model=language_model_flops(model, text, vision),
         further_heads=head_flops(model, text, vision),
         images=model.task.images,
     )
@@ -205,16 +210,39 @@ def tower_flops(tower: Tower[Any]) -> int:
 
 def fusion_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
     """Count the FLOPs of encoder and head for one example, as published; the model is on the meta device."""
-    given = [
-        Features(tuple(torch.empty(inputs, shape.tokens, width, device="meta") for width in shape.widths))
-        for shape, inputs in ((text, 1), (vision, model.task.images))
-    ]
     tokens = {"text": text.tokens, "image": vision.tokens}
     spared = sum(
         manager.skipped_flops(tokens[own], tokens["image" if own == "text" else "text"])
         for (own, _), manager in model.encoder.managers()
     )
-    return _counted(lambda: model(*given, continuation=longest_caption(model))) + model.task.images * spared
+    return _counted(lambda: _fuse(model, text, vision)) + model.task.images * spared
+
+
+def language_model_flops(model: TaskModel, text: TowerShape, vision: TowerShape) -> int:
+    """Count those of `fusion_flops` that a language model's layers and its output map take; 0 without one."""
+    if not isinstance(model.encoder, LanguageModelEncoder):
+        return 0
+    network, counts = model.encoder.tower.network, [0]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        hooks = []
+        for part in (*network.model.layers, network.lm_head):
+            # before a part its FLOPs so far are taken off, behind it they are added with its own
+            hooks.append(part.register_forward_pre_hook(lambda *_: counts.append(-counter.get_total_flops())))
+            hooks.append(part.register_forward_hook(lambda *_: counts.append(counter.get_total_flops())))
+        try:
+            _fuse(model, text, vision)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return sum(counts)
+
+
+def _fuse(model: TaskModel, text: TowerShape, vision: TowerShape) -> object:
+    given = [
+        Features(tuple(torch.empty(inputs, shape.tokens, width, device="meta") for width in shape.widths))
+        for shape, inputs in ((text, 1), (vision, model.task.images))
+    ]
+    return model(*given, continuation=longest_caption(model))
 
 
 def longest_caption(model: TaskModel) -> torch.Tensor | None:
