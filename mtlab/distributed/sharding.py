@@ -47,7 +47,7 @@ class Sharding:
 
         mesh = init_device_mesh(device.type, (group.world_size,))
         for layer in layers:
-            sharded: Any = fully_shard(layer, mesh=mesh)
+            sharded: Any = fully_shard(layer, mesh=mesh, reshard_after_forward=True)  # None: a root keeps it whole
             sharded.set_gradient_divide_factor(1.0)  # a sum: losses are shares of the whole batch's mean
             sharded.set_force_sum_reduction_for_comms(True)  # gloo knows no other
             for whole in layer.parameters():

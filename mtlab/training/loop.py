@@ -145,6 +145,7 @@ class Loop:
         run, progress, metrics = self.run, self.progress, self.run.metrics
         self._read_loss()
         self._synchronise_buffers()
+        self.optimiser.zero_grad(set_to_none=True)  # the next step makes them anew: until then they only take memory
         run.model.eval()
         context = ForwardContext(run.model, run.runtime, group=run.group, reads="metrics")
         with run.sharding.gathered():

@@ -117,12 +117,13 @@ def test_a_job_says_nothing_of_the_one_that_it_is_submitted_from(
     assert os.environ["SLURM_MEM_PER_CPU"] == "500"
 
 
-def test_an_array_that_is_too_large_is_halved_until_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def arrays_of(most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Launch five runs on a cluster that takes arrays of at most so many jobs; return the sizes that were tried."""
     sizes: list[int] = []
 
     def submit(submissions: Sequence[Submission], _: Any) -> list[str]:
         sizes.append(len(submissions))
-        if len(submissions) > 2:
+        if len(submissions) > most:
             raise QueueFullError("too many")
         for each in submissions:
             write_result(each.run, {})
@@ -136,7 +137,16 @@ def test_an_array_that_is_too_large_is_halved_until_it_fits(tmp_path: Path, monk
     plan, configs = make_plan({name: {} for name in ("aaa", "bbb", "ccc", "ddd", "eee")}, (0,))
     outcome = launch(Store.open(tmp_path / "runs", create=True), plan, configs, pool=pool)
     assert len(outcome.done) == 5
-    assert sizes[:2] == [5, 2]
+    return sizes
+
+
+def test_an_array_that_is_too_large_is_halved_until_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert arrays_of(2, tmp_path, monkeypatch)[:2] == [5, 2]
+
+
+def test_more_jobs_than_an_array_takes_are_several_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_ARRAY", 2)
+    assert arrays_of(2, tmp_path, monkeypatch) == [2, 2, 1]
 
 
 def test_jobs_that_are_ending_and_take_no_signal_end_all_the_same(

@@ -6,6 +6,7 @@ An opened stream is kept, so that reading ranges in ascending order passes over 
 from __future__ import annotations
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,16 +38,18 @@ class OpenStreams:
 
     streams: list[tuple[str, int, ForwardStream]] = field(default_factory=list)  #: most recently used last
     process: int = field(default_factory=os.getpid)  #: that opened them
+    lock: threading.Lock = field(default_factory=threading.Lock)  #: training and validation read in two threads
 
     def read(self, file: str, start: int, stop: int | None) -> bytes | None:
         """Read a range from an open stream that is not past it; None: there is none."""
         if self.process != os.getpid():  # after a fork, the streams belong to the parent
-            self.streams, self.process = [], os.getpid()
-        fitting = [each for each in self.streams if each[0] == file and each[1] <= start]
-        if not fitting:
-            return None
-        nearest = max(fitting, key=lambda each: each[1])
-        self.streams.remove(nearest)
+            self.streams, self.process, self.lock = [], os.getpid(), threading.Lock()
+        with self.lock:
+            fitting = [each for each in self.streams if each[0] == file and each[1] <= start]
+            if not fitting:
+                return None
+            nearest = max(fitting, key=lambda each: each[1])
+            self.streams.remove(nearest)
         return self._read(file, nearest[2], nearest[1], start, stop)
 
     def read_new(self, file: str, stream: ForwardStream, start: int, stop: int | None) -> bytes:
@@ -75,9 +78,11 @@ class OpenStreams:
         if stop is None:
             stream.close()
         else:
-            self.streams.append((file, position, stream))
-            while len(self.streams) > MAX_OPEN:
-                self.streams.pop(0)[2].close()
+            with self.lock:
+                self.streams.append((file, position, stream))
+                unused = [self.streams.pop(0)[2] for _ in range(len(self.streams) - MAX_OPEN)]
+            for each in unused:
+                each.close()
         return b"".join(pieces)
 
     def __reduce__(self) -> Any:

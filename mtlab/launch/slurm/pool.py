@@ -34,6 +34,7 @@ from mtlab.runs.lock import lock_path
 #: Seconds between queries of the queue: after something has happened, and at most.
 INTERVALS = (1.0, 10.0)
 GATHER = 0.2  #: seconds in which runs that become free are submitted as one array
+LARGEST_ARRAY = 500  #: jobs: Slurm takes 1,001 by default, and a process may open 1,024 files, one for each run
 TRIES = 5  #: attempts at submitting a job that Slurm refuses
 LEFT = ExitStatus(143)  #: of a job that another launcher goes on with
 CONFIRMATIONS = 3  #: queries in which a job must be lost, or unknown, before it counts as ended
@@ -109,8 +110,8 @@ class SlurmPool:
             waiting = [each for each in gathered if not each[0].stopping]
             while waiting:
                 options = waiting[0][2]
-                alike = [each for each in waiting if each[2] == options]
-                waiting = [each for each in waiting if each[2] != options]
+                alike = [each for each in waiting if each[2] == options][:LARGEST_ARRAY]
+                waiting = [each for each in waiting if each not in alike]
                 try:
                     numbers = await asyncio.to_thread(submit_or_find_all, [each[1] for each in alike], options)
                 except QueueFullError as error:  # there may be room for some of them

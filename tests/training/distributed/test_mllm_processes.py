@@ -14,6 +14,12 @@ from mtlab.runs import checkpoints
 WORDS = ["<pad>", "<end>", "Question:", "Answer:", "code", "of", "item", *map(str, range(30)), "?"]
 
 
+def test_a_sharded_layer_is_whole_only_while_it_computes() -> None:
+    told = run(2, "shards.py", []).splitlines()[-5:]
+    shards, whole = " ".join(["shard"] * 3), " ".join(["whole"] * 3)
+    assert told == [shards, shards, shards, whole, shards]  # at first, after a forward and a backward pass, gathered
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(make_runs: RunMaker, tmp_path: Path) -> None:
     text = {"name": "causal_lm", "model": str(tiny_language_model(tmp_path / "lm", WORDS)), "trainable": True}
