@@ -100,6 +100,7 @@ TRIED = {
     "managers_clipart": ("sweep_managers_clipart", "trials"),
     "clipart_kinds": ("sweep_clipart_kinds", "trials"),
     "clipart_vit": ("sweep_clipart_vit", "trials"),
+    "clipart_vit_kinds": ("sweep_clipart_vit_kinds", "trials"),
     "shapes_medium": ("sweep_shapes_medium", "trials"),
     "shapes_medium_bridges": ("sweep_shapes_medium_bridges", "trials"),
     "cnn_rates": ("sweep_cnn_rates", "trials"),
