@@ -160,6 +160,19 @@ def test_no_two_pictures_have_a_name_in_common_and_no_concept_is_in_two_splits(a
     assert set.union(*(splits[key] for key in cats)) == {split_concept("cat", "clipart/")}
 
 
+def test_pictures_that_are_the_same_are_one_with_all_their_names() -> None:
+    named = {name: it for it in clipart.list_clips(frozenset(("openmoji",))) for name in it.names}
+    assert named["man mechanic"] is named["mechanic"]
+    files = [it.file.read_bytes() for it in dict.fromkeys(named.values())]
+    assert len(set(files)) == len(files)
+
+
+def test_a_copy_stays_out_wherever_it_lies(art: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openclipart, "COPIES", frozenset(("animals/cat_anna_01",)))
+    write(art, "pets/cat_anna_01.svg", "Sleeping cat")  # the same file in another folder
+    assert not any("cat" in key for key in found(opened("openclipart")))
+
+
 def test_the_default_needs_no_system_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(openclipart, "FOLDER", tmp_path / "none")
     monkeypatch.setattr(tuxpaint, "FOLDER", tmp_path / "none")
@@ -204,6 +217,10 @@ def test_there_are_thousands_of_pairs_with_all_sources() -> None:
     assert Counter(example.text for example in examples).most_common(1)[0][1] == 1
     assert {example.family for example in data.examples("test")} == set(ALL)
     assert not any("gramastar" in example.text or ", hash" in example.text for example in examples)
+    listed = {
+        it.key.rpartition("/")[2] for it in clipart.list_clips(frozenset(ALL)) if it.key.startswith("openclipart")
+    }
+    assert listed.isdisjoint(path.rpartition("/")[2] for path in openclipart.COPIES)
 
 
 @debian

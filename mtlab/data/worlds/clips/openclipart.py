@@ -52,11 +52,41 @@ EMPTY = frozenset((
 ))  # fmt: skip
 #: Copies under another name, of other files or of Tux Paint's stamps, many of which are Open Clip Art.
 COPIES = frozenset((
-    "animals/birds/ralf_ark.in-berlin.de_ra_01", "buildings/homes/pinkhome", "computer/hardware/laptop",
-    "computer/hardware/laserprinter", "computer/icons/padlock_aj_ashton_01", "computer/memory_ddr_magnus_erik_l_",
-    "containers/recycling_box_3d_a.j._as_01", "food/pumpkin2_yemu_01", "office/telephone/mobile", "plants/mushroom",
-    "plants/shamrock_for_march_natha_01", "recreation/sports/table_tennis_racquets_o_01r",
-    "tools/lock_-_open_afief_halumi_01", "tools/stefan_graubner_stefan_g_01", "tools/weapons/longsword_01",
+    "animals/birds/ninja_tux_rory_mccann_01", "animals/birds/ralf_ark.in-berlin.de_ra_01",
+    "animals/fish/amibe_renardjb_on_free.f_02", "animals/mammals/contour_kangaroo",
+    "animals/ralf_ark.in-berlin.de_ra_01", "buildings/homes/home0", "buildings/homes/lighthouse_matthew_gates_",
+    "buildings/homes/pinkhome", "computer/hardware/keyboard_01", "computer/hardware/laptop",
+    "computer/hardware/laserprinter", "computer/hardware/mouse",
+    "computer/icons/applications/eclipse_josu_alcalde_bas_", "computer/icons/battery_snuatautisticido_02",
+    "computer/icons/battery_snuatautisticido_03", "computer/icons/battery_snuatautisticido_04",
+    "computer/icons/gnome-mime-vector", "computer/icons/mimetype", "computer/icons/padlock_aj_ashton_01",
+    "computer/memory_ddr_magnus_erik_l_", "containers/recycling_box_3d_a.j._as_01", "electronics/compact_disc",
+    "food/beverages/glass", "food/breads_and_carbs/bread_01", "food/desserts/birthday_cake",
+    "food/desserts/pink_cake_gabrielle_now_r", "food/fruit/green_pear_01", "food/fruit/lemon", "food/fruit/prune",
+    "food/fruit/watermelon_james_kilfige_01", "food/pumpkin2_yemu_01", "food/sugarbox_01", "office/calculator",
+    "office/telephone/mobile", "people/clothing/hats/hat_-_clothing_nicu_bucu_01",
+    "people/clothing/hats/pimp_hat_james_birkett_01", "people/clothing/hats/purple_hat_nicu_buculei_01",
+    "people/clothing/hats/sombrero_dave_pena_01", "people/clothing/hats/tophat_benji_park_01",
+    "people/clothing/pantyhose/pantyhose_rollandin_f_s", "people/clothing/sunglasses_01", "people/clothing/t-shirt_01",
+    "people/clothing/tie_-_clothing_nicu_bucu_01", "people/my_lovely_baby_enrique_m_01",
+    "people/woman_chemist_gerald_g._01", "people/woman_doctor_gerald_g._01", "people/woman_nurse_gerald_g._01",
+    "people/woman_police_01_gerald_g_01", "plants/mushroom", "plants/shamrock_for_march_natha_01",
+    "recreation/holiday/pumpkin2_yemu_01", "recreation/holiday/shamrock_for_march_natha_01",
+    "recreation/party/balloon-black-aj", "recreation/sledge_01", "recreation/sports/table_tennis_racquets_o_01r",
+    "signs_and_symbols/elder_sign_nurbldoff_01r", "signs_and_symbols/flags/africa/guineabissau",
+    "signs_and_symbols/flags/asia/_armenia_ani_ani_01", "signs_and_symbols/flags/europe/france/france_corsica",
+    "signs_and_symbols/flags/europe/france/france_haute_normandie",
+    "signs_and_symbols/flags/europe/italy/padania_ani_ani_01", "signs_and_symbols/flags/europe/sweden",
+    "signs_and_symbols/flags/great_britain_flag_filip_01", "signs_and_symbols/flags/maldives",
+    "signs_and_symbols/high_tension_danger_yve_r", "signs_and_symbols/illuminati_ingoenius_",
+    "signs_and_symbols/padlock_aj_ashton_01", "signs_and_symbols/security_marking_yves_gu_01",
+    "tools/blue_vacuum_cleaner_jaim_01", "tools/leafrake_benji_park_01", "tools/lock_-_open_afief_halumi_01",
+    "tools/stefan_graubner_stefan_g_01", "tools/weapons/bullet_hole_linda_kim_s",
+    "tools/weapons/kallisti-grenade_2_nurbl_01", "tools/weapons/longsword_01",
+    "transportation/boating/boat_jarno_vasamaa1", "transportation/formula_one_car_gerald_g_01",
+    "transportation/roadsigns/chaussee_glissante_arago_01", "transportation/vehicles/1989_chevrolet_celebrit_02",
+    "transportation/vehicles/rocket", "transportation/vehicles/vtt_02", "unsorted/Montacarichi",
+    "unsorted/duplicates/box_with_spring_nicu_buc_01", "unsorted/duplicates/frying_pan_padella_in_i_01",
     "unsorted/spaventapasseri",
 ))  # fmt: skip
 #: Folders of what looks alike → the family that its concept is, of those in `ALIKE`; "" for none. The first that fits.
@@ -99,9 +129,10 @@ def _list(folder: Path) -> tuple[NamedClip, ...]:
     for it in found:
         path = it.path.removesuffix(".svg")
         stem = path.rpartition("/")[2]
-        if stem in stems or path in EMPTY | COPIES:  # the same file in another folder, too
-            continue
+        known = stem in stems  # the same file in another folder
         stems.add(stem)
+        if known or path in EMPTY | COPIES:
+            continue
         own = files_of[it.title] <= FILES_OF_A_TITLE and not IDLE.fullmatch(it.title.lower())
         name = clean(it.title if own else stem)
         family = next((family for start, family in FAMILIES.items() if it.path.startswith(start)), "")
