@@ -92,6 +92,8 @@ def inspect(
         index = 0 if example is None else _recorded_index(recorded, example)
         if index is not None:
             about += "" if recorded.step is None else f", of step {recorded.step}"
+            if example is not None and recorded.examples[index].id != example:  # ids may be numbers, too
+                about += f", number {index + 1} of the recorded examples"
             return Inspection(found.title, about, recorded, index, lambda key: run_dataset.load_image(data, key))
     if not isinstance(data, Missing):
         _find_example(data, example, recorded, found)  # fail before the model is loaded, which takes seconds

@@ -187,3 +187,9 @@ def _read_each(runs: Iterable[StudyRun], read: Callable[[StudyRun], T | Missing]
         else:
             found[run] = value
     return RunRecordings(found, missing)
+
+
+def before_and_after(traces: Mapping[StudyRun, TrainingTrace]) -> tuple[dict[StudyRun, Layers], dict[StudyRun, Layers]]:
+    """Return the layers of runs before training and after its last step, on the same examples."""
+    several = {run: trace.layers for run, trace in traces.items() if len(trace.layers) > 1}
+    return {run: each[0] for run, each in several.items()}, {run: each[-1] for run, each in several.items()}

@@ -119,6 +119,19 @@ def test_unrelated_seeds_agree_by_chance_alone() -> None:
     assert inside >= 34
 
 
+def test_levels_that_a_bridge_does_not_read_are_no_agreement() -> None:
+    """Each layer takes one level, by its configuration: no seed has chosen it, and none has learned it."""
+    dice, levels = np.random.default_rng(0), {"text": (1, 2, 3)}
+    made = {
+        StudyRun("bridge", n, f"x/s{n}"): reader.Layers(
+            {f"contributions/text/{depth}": np.eye(3)[depth] * dice.uniform(0.2, 0.8) for depth in range(3)}, levels
+        )
+        for n in range(5)
+    }
+    (each,) = [each for each in agreement.seed_agreements(made) if each.modality == "text"]
+    assert (each.mean, each.note) == (None, "no contributions of several levels")
+
+
 def test_tables_and_trackers_leave_them_out(study: Study) -> None:
     rows = [
         row

@@ -31,7 +31,7 @@ from mtlab.report.figures.layers.training_signals import (
     plot_temperatures,
 )
 from mtlab.report.figures.layers.worth import plot_worth
-from mtlab.report.recordings import RunRecordings, StudyRun
+from mtlab.report.recordings import RunRecordings, StudyRun, before_and_after
 
 #: name in the address → the ways to draw curves, the first one unless chosen
 CURVE_VIEWS = {
@@ -70,13 +70,13 @@ def draw_seeds_tab(request: StudyRequest) -> StudyTab:
         return StudyTab([_nothing_recorded(request, recorded.why)])
     layers = selection.relabel(recorded)
     # Agreement is within variants even where these are grouped: seeds of two variants need not agree.
-    start = {run: trace.layers[0] for run, trace in data.traces(selection.plan).found.items() if trace.layers}
+    start, end = before_and_after(data.traces(selection.plan).found)
     names = list(dict.fromkeys(run.label for run in layers))
     variant = address.one("variant", names, _telling(layers, names))
     measure = address.one("measure", MEASURE_NAMES, "cka")
     attention = address.one("side", ATTENTIONS, "cross")
     figures = {
-        "agreement": plot_agreement(recorded.found, start or None, selection.variants, request.kind),
+        "agreement": plot_agreement(end or recorded.found, start or None, selection.variants, request.kind),
         "consecutive": plot_consecutive(layers, selection.styles, measure),
         "similarity": plot_similarity(layers, variant, measure),
         "attention": plot_attention(layers, variant, attention),

@@ -77,7 +77,7 @@ def ranking_figures(study: StudyResults) -> list[FigureGroup]:
 def layer_figures(study: StudyResults) -> list[FigureGroup]:
     """Plot which layers the managers use, whether seeds agree on it, and what it is worth."""
     found, styles = study.layers.found, study.styles
-    start = {run: trace.layers[0] for run, trace in study.traces.found.items() if trace.layers}
+    start, end = recordings.before_and_after(study.traces.found)
     since = FigureChoice("since", "Pattern", {"end": "at the end", "change": "what training changed"})
     measures = FigureChoice(
         "measure",
@@ -118,7 +118,11 @@ def layer_figures(study: StudyResults) -> list[FigureGroup]:
             "agreement",
             "Is the pattern real? Agreement between seeds",
             [since, KINDS],
-            lambda which, kind: agreement.plot_agreement(found, start if which == "change" else None, styles, kind),
+            lambda which, kind: (
+                agreement.plot_agreement(end, start, styles, kind)
+                if which == "change"
+                else agreement.plot_agreement(found, None, styles, kind)
+            ),
         ),
         _group(
             "choosing",
@@ -219,8 +223,7 @@ def model_figures(study: StudyResults) -> list[FigureGroup]:
 
 def pair_figures(study: StudyResults) -> list[FigureGroup]:
     """Plot the differences of pairs of variants, and of variants from before their training."""
-    found, traces = study.layers.found, study.traces.found
-    start = {run: trace.layers[0] for run, trace in traces.items() if trace.layers}
+    found, (start, end) = study.layers.found, recordings.before_and_after(study.traces.found)
     sides: dict[str, tuple[str, str | None]] = {
         f"{first} less {second}": (first, second)
         for first, second in variant_pairs(study)
@@ -230,7 +233,7 @@ def pair_figures(study: StudyResults) -> list[FigureGroup]:
 
     def draw(pair: str, kind: Any) -> go.Figure:
         first, second = sides[pair]
-        own = panels.runs_of(found, first)
+        own = panels.runs_of(end if second is None else found, first)
         other = panels.runs_of(start, first) if second is None else panels.runs_of(found, second)
         return difference.plot_difference(own, other, (first, second or f"{first} before training"), kind)
 

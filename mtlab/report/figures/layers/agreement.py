@@ -37,12 +37,13 @@ def seed_agreements(
     """Correlate the patterns of each variant's seeds, pair by pair.
 
     A pattern is the part of each level less the mean of its cross-modal layer, over all levels and layers. Chance: the
-    levels of each seed and layer in a random order.
+    levels of each seed and layer in a random order. A level of which no seed takes anything at a layer, as those that a
+    bridge does not read there, is no part of the pattern: seeds have not chosen it.
 
     Args:
-        found: the runs' best checkpoints.
-        start: the same before training (`TrainingTrace.layers[0]`). Given it, changes by training are correlated:
-            seeds that start alike agree before they have learned anything.
+        found: the runs' best checkpoints; with `start`, the last step of the trace (`recordings.before_and_after`).
+        start: the same examples before training. Given it, changes by training are correlated: seeds that start alike
+            agree before they have learned anything.
         kind: contributions or weights.
 
     """
@@ -88,7 +89,7 @@ def plot_agreement(
         type="category", categoryorder="array", categoryarray=[theme.axis_label(name) for name in names][::-1]
     )
     figure.update_xaxes(range=[-1.05, 1.05])
-    changed = " of what training changed since the start" if start is not None else ""
+    changed = " of what training changed until its last step" if start is not None else ""
     caption = (
         f"Correlation between two seeds' {panels.KINDS[kind]}s{changed}, over all levels and layers, "
         f"less each layer's mean. Dots: pairs of seeds; diamond: their mean; bar: where {LEVEL:.0%} of means lie when "
@@ -145,6 +146,8 @@ def _patterns(
 ) -> list[list[Array]]:
     """Return the layers of each seed, [N] each, less those before training if these are given."""
     depths = panels.recorded_depths(runs.values(), kind)
+    known = [*runs.values(), *(layers for source, layers in (start or {}).items() if source in runs)]
+    used = {depth: _used_levels(known, kind, modality, depth) for depth in depths}
     patterns = []
     for source, layers in runs.items():
         before = None if start is None else start.get(source)
@@ -157,12 +160,22 @@ def _patterns(
             if own is None or (before is not None and (first is None or first.shape != own.shape)):
                 continue
             row = own.astype(float) - (0 if first is None else first)
-            row = row[np.isfinite(row)]  # levels that the manager is offered
+            taken = used[depth]
+            row = row[np.isfinite(row) if taken is None else np.isfinite(row) & taken]  # levels that are offered
             if len(row) > 1:
                 rows.append(row)
         if rows:
             patterns.append(rows)
     return patterns
+
+
+def _used_levels(found: Sequence[Layers], kind: Kind, modality: Modality, depth: int) -> Array | None:
+    """Return which levels any run takes something of, [N]; None where runs are offered other numbers of levels."""
+    rows = [row for layers in found if (row := layers.experts(kind, modality, depth)) is not None]
+    if len({row.shape for row in rows}) != 1:
+        return None
+    used: Array = (np.nan_to_num(np.stack(rows)) != 0).any(0)
+    return used
 
 
 def _agreement(variant: str, modality: Modality, patterns: list[list[Array]], constant: str) -> Agreement:
