@@ -331,7 +331,9 @@ def _merge_in(
         old = low.get(key)
         if "name" in NAMED_BY.get(setting, ()) and isinstance(old, str) and isinstance(value, Mapping):
             old = low[key] = {"name": old}
-        elif prefix in ("axes", "over", "space") and isinstance(value, Mapping):
+        elif prefix in ("axes", "over") and isinstance(old, Mapping) and isinstance(value, list):
+            value = {"values": value}  # noqa: PLW2901 - short for it: conditions stay
+        if prefix in ("axes", "over", "space") and isinstance(value, Mapping):
             old = low[key] = _of_kind(old, value)
         if isinstance(old, dict) and isinstance(value, Mapping) and not _replaces(setting, old, value):
             locations[dotted] = here

@@ -11,7 +11,7 @@ from mtlab.resolution.dataset_facts import dataset_facts, split_families
 from mtlab.resolution.nodes import node_entry, node_options
 
 PRIMARY = "primary"  #: stands for the first metric of whatever task a cell has
-_COSTS = ("cost/params", "cost/flops", "cost/seconds", "cost/memory")
+_COSTS = ("cost/params", "cost/trained_params", "cost/flops", "cost/seconds", "cost/memory")
 
 
 def metric_directions(config: Mapping[str, Any]) -> dict[str, Mode]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import Any
 
 from mtlab.config.conditions import CONDITIONS, spell_out
-from mtlab.config.load import merge, nest
+from mtlab.config.load import flatten, merge, nest
 from mtlab.config.schema import NAMED, NODES, TWO_TOWERS, WHOLE
 from mtlab.errors import UserError, nearest, place_errors
 
@@ -179,7 +180,21 @@ def parse_axes(axes: Mapping[str, Any]) -> tuple[Axis, ...]:
             if path in owners:
                 raise UserError(f"axis {owners[path]!r} sets {path} too", key=f"axes.{axis.name}")
             owners[path] = axis.name
+    for one, other in combinations([axis for axis in parsed if not axis.whole], 2):
+        for path, inner in product(sorted(_leaves(one)), sorted(_leaves(other))):
+            if f"{path}.".startswith(f"{inner}.") or f"{inner}.".startswith(f"{path}."):
+                problem = f"axis {one.name!r} sets {path} too: one would overwrite the other"
+                raise UserError(problem, key=f"axes.{other.name}")
     return tuple(sorted(parsed, key=lambda axis: not axis.whole))
+
+
+def _leaves(axis: Axis) -> set[str]:
+    """Return the paths of all single settings of an axis's values."""
+    settings = [each for value in axis.values for each in value.settings.items()]
+    nested = (
+        nest(f"{path}.name" if path in NAMED and isinstance(each, str) else path, each) for path, each in settings
+    )
+    return {whole(path) for each in nested for path in flatten(each)}
 
 
 def _axis(name: str, given: Any) -> Axis:

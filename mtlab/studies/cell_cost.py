@@ -80,5 +80,6 @@ def known_costs(cost: CellCost) -> dict[str, float]:
     """Return the costs that are known before a run, named as metrics."""
     return {
         "cost/params": float(sum(cost.params.values())),
+        "cost/trained_params": float(cost.trained_params),
         "cost/flops": cost.flops_forward,
     }

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mtlab.config import yaml
-from mtlab.config.schema import NODES
+from mtlab.config.schema import NAMED, NODES
 from mtlab.errors import UserError
 from mtlab.files import write_text
 from mtlab.runs.store import FINAL_FILE, Store, final_name
-from mtlab.studies.axes import lookup, whole, with_settings
+from mtlab.studies.axes import lookup, lookup_option, whole, with_settings
 from mtlab.sweeps.spec import FinalRules, verdict_of_winners
 from mtlab.sweeps.status import CELL
 from mtlab.sweeps.stored import StoredSearch, open_sweep
@@ -120,7 +120,12 @@ def winners_study(plan: Mapping[str, Any], chosen: Sequence[Winner], *, name: st
     shared = _starting_from(given["set"], folder)
     written = [_starting_from(winner.settings(given["set"]), folder) for winner in firsts]
     touched = dict.fromkeys(path for winner in firsts for path in {**winner.variant["settings"], **winner.params})
-    paths = list(dict.fromkeys(node if (node := path.partition(".")[0]) in NODES else whole(path) for path in touched))
+    # options of two kinds of model cannot stand side by side: each has its whole section
+    kinds = {lookup_option(each, "model.name") for each in written}
+    whole_ones = (*NODES, "model") if len(kinds) > 1 else NODES
+    paths = list(
+        dict.fromkeys(node if (node := path.partition(".")[0]) in whole_ones else whole(path) for path in touched)
+    )
     paths = [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
     columns = {
         path: [_setting(each, winner, path) for each, winner in zip(written, firsts, strict=True)] for path in paths
@@ -194,9 +199,10 @@ def _setting(written: Mapping[str, Any], winner: Winner, path: str) -> Any:
     """Return a winner's setting at a path, or its default where the variant does not set it; a node with its name."""
     default = lookup(winner.variant["config"], path)
     found = lookup(written, path, default)
-    if path not in NODES:
+    if path not in NAMED:
         return found
-    return {"name": found} if isinstance(found, str) else {"name": default["name"], **found}
+    named = lookup_option(winner.variant["config"], "model.name") if path == "model" else default["name"]
+    return {"name": found} if isinstance(found, str) else {"name": named, **found}
 
 
 def _without(shared: Mapping[str, Any], paths: Sequence[str], at: str = "") -> dict[str, Any]:

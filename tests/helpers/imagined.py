@@ -65,7 +65,7 @@ def free(config: Any) -> Any:
     """Price little: as many parameters as there are layers, times a hundred."""
     from mtlab.studies.cell_cost import CellCost
 
-    layers = config["model"]["cross_layers"]
+    layers = config["model"].get("cross_layers", 1)
     return CellCost({"cross-modal layers": 100 * layers}, 100 * layers, 1000.0 * layers, 3000.0 * layers)
 
 

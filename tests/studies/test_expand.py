@@ -325,6 +325,7 @@ def test_values_that_set_says_already_are_one_cell(tmp_path: Path) -> None:
         ("axes: {train.lr: {values: [1], wen: {a: 1}}}", "axes.train.lr.wen: unknown key; did you mean 'when'?"),
         ("axes: {train.lr: {values: [1], when: {manager.nam: last}}}", "did you mean 'manager.name'?"),
         ("axes: {a: {zip: {train.lr: [1]}}, train.lr: [2]}", "axes.train.lr: axis 'a' sets train.lr too"),
+        ("axes: {train.lr: [1], train: [{lr: 2}, {batch: 3}]}", "axes.train: axis 'train.lr' sets train.lr too"),
         ("axes: {train.lr: {values: [1], when: {train.batch: 8}}, train.batch: [8]}", "depends on axis 'train.batch'"),
         ("axes: {manager: [last]}\nexclude: [{manager.nme: last}]", "exclude[0].manager.nme: no setting is called"),
         ("axes: {manager: [last]}\nexclude: [{manager.name: last}]", "exclude: leaves no cell"),

@@ -38,6 +38,14 @@ def test_the_name_of_a_model_alone_says_nothing_of_its_options(tmp_path: Path) -
         assert all(row.config["model"] | shared == row.config["model"] for row in found)
 
 
+def test_a_list_in_place_of_an_axis_keeps_its_conditions(tmp_path: Path) -> None:
+    text = "axes: {manager: [last, static], train.lr: {values: [1e-3, 2e-3], unless: {manager.name: last}}}"
+    for given in ("study.axes.train.lr=[3e-3, 4e-3]", "study.axes.train.lr={values: [3e-3, 4e-3]}"):
+        found = [(row.config["manager"]["name"], row.config["train"]["lr"]) for row in rows(tmp_path, text, given)]
+        assert found[1:] == [("static", 3e-3), ("static", 4e-3)]
+        assert [name for name, _ in found].count("last") == 1
+
+
 @pytest.mark.parametrize(
     ("text", "overrides", "key", "axis"),
     [

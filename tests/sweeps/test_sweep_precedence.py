@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
-from imagined import free, write_sweep
+from imagined import Opened, free, write_sweep
+from tiny_mllm import tiny_language_model
 
 from mtlab.errors import UserError
-from mtlab.sweeps.spec import read_sweep
+from mtlab.studies.plan import make_plan
+from mtlab.studies.spec import read_study
+from mtlab.sweeps.spec import FinalRules, read_sweep
+from mtlab.sweeps.stored import open_sweep
 from mtlab.sweeps.variants import PreparedSweep, prepare
+from mtlab.sweeps.winners import to_yaml, winners, winners_study
 
 LR = "train.lr: {float: [1e-4, 1e-1], log: true}"
 NAMES = "manager.name: {choice: [static, adaptive]}"
@@ -56,3 +61,35 @@ def test_start_points_and_parameters_are_added_on_the_command_line(tmp_path: Pat
     (variant,) = prepared(tmp_path, f"space: {{{LR}}}", *changes).variants
     assert [each.path for each in variant.space] == ["train.lr", "model.cross_layers"]
     assert variant.start_points == ({"train.lr": 1e-3},)
+
+
+KINDS = """
+over:
+  system:
+    zip:
+      manager: [static, residual_static]
+      text: [{name: tiny_text, layers: all}, {name: causal_lm, model: LM}]
+      model.name: [two_towers, mllm]
+      train.optimizer: [muon, adamw]
+    labels: [towers, language model]
+space:
+  train.lr: {choice: [1e-3, 2e-3]}
+  model.projector_layers: {choice: [1, 2], when: {model.name: mllm}}
+  model.dropout: {choice: [0.0, 0.1], when: {model.name: two_towers}}
+budget: {trials: 2}
+"""
+
+
+def test_winners_of_two_kinds_of_model_are_an_ablation_of_the_same_cells(tmp_path: Path) -> None:
+    """Each has options that the other kind does not know."""
+    words = ["<pad>", "<end>", "Question:", "Answer:", *(str(n) for n in range(30)), "?"]
+    language_model = str(tiny_language_model(tmp_path / "lm", words))
+    opened = Opened(write_sweep(tmp_path, KINDS.replace("LM", language_model)), tmp_path / "runs")
+    opened.search()
+    plan = opened.store.plan("hunt")
+    with open_sweep(opened.store, plan) as (_, found):
+        chosen = winners(found)
+    path = tmp_path / "final.yaml"
+    path.write_text(to_yaml(winners_study(plan, chosen, name="final", final=FinalRules(seeds=2)), plan, chosen))
+    made = make_plan(read_study(path), free)
+    assert [cell.id for cell in made.cells] == [winner.cell for winner in chosen]
