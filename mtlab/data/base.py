@@ -77,6 +77,11 @@ class Dataset:
         return cls.provides
 
     @classmethod
+    def tells_sides(cls, config: Any) -> bool:  # noqa: ARG003 - subclasses read it
+        """Return whether texts or answers tell left from right: of mirrored images they would be wrong."""
+        return False
+
+    @classmethod
     def unlabelled_splits(cls, config: Any) -> frozenset[Split]:  # noqa: ARG003 - subclasses read it
         """Return the splits without public answers, which a server scores."""
         return frozenset()

@@ -38,6 +38,7 @@ def check_together(config: Mapping[str, Any], dataset: DatasetFacts) -> None:
     _check_batch_statistics(config)
     _check_recomputation(config)
     _check_augment(config)
+    _check_sides(config)
     _check_masked_words(config)
     _check_captions(config)
     _check_metric(config)
@@ -136,6 +137,21 @@ def _check_augment(config: Mapping[str, Any]) -> None:
         raise UserError(
             "the vision tower's levels are cached, of images as they are: set vision.trainable to true, or "
             "cache.enabled to false",
+            key="train.augment",
+        )
+
+
+def _check_sides(config: Mapping[str, Any]) -> None:
+    from mtlab.data.transforms.base import TRANSFORMS
+
+    if (augment := config["train"]["augment"]) is None:
+        return
+    mirrors = lookup_options(TRANSFORMS, augment, "train.augment")[0].cls.flip
+    data = node_entry("data", config["data"])
+    if mirrors and data.cls.tells_sides(node_options("data", config["data"])):
+        raise UserError(
+            f"mirrors one image in two, and {data.name} tells left from right: choose one that does not, "
+            "such as albef_randaug_wohf",
             key="train.augment",
         )
 

@@ -226,6 +226,30 @@ def test_an_augmentation_is_part_of_the_id_with_all_of_its_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "refused"),
+    [
+        ({"name": "layered"}, True),
+        ({"name": "shapes"}, True),
+        ({"name": "shapes", "families": ["colour", "count"]}, False),
+        ({"name": "shapes_captions"}, True),
+        ({"name": "shapes_captions", "kinds": ["list"]}, False),
+    ],
+)
+def test_worlds_that_tell_left_from_right_are_not_mirrored(data: dict[str, Any], refused: bool) -> None:
+    """The words would stay, and be wrong."""
+    vision = {"name": "tiny_vision", "depth": 2, "width": 16, "trainable": True}
+    given = {"data": data, "vision": vision, "text": {"name": "tiny_text", "depth": 2, "width": 16}}
+    if data["name"] == "shapes_captions":
+        given |= {"task": "retrieval", "metrics": {"choose": "val/recall", "verdict": "test/recall"}}
+    assert resolve({**given, "train": {"augment": "albef_randaug_wohf"}})
+    if not refused:
+        assert resolve({**given, "train": {"augment": "albef_randaug"}})
+        return
+    with pytest.raises(UserError, match=f"train.augment: mirrors one image in two, and {data['name']} tells left"):
+        resolve({**given, "train": {"augment": "albef_randaug"}})
+
+
+@pytest.mark.parametrize(
     ("given", "told"),
     [
         ({"train": {"augment": "albef_randaugg"}}, r"train.augment.name: .*did you mean 'albef_randaug"),

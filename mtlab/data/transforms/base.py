@@ -37,6 +37,7 @@ class ImageTransform:
 
     config: Config
     only_normalised_otherwise: ClassVar[str] = ""  #: the transform of the same pixels; in a study towers normalise
+    flip: ClassVar[bool] = False  #: mirrors one image in two
     random: ClassVar[bool] = False  #: uses random numbers, so that the tower's features cannot be cached
     square: ClassVar[bool] = True  #: the result is S × S; else images of different shapes do not fit into one batch
     moments: ClassVar[tuple[tuple[float, float, float], tuple[float, float, float]]] = CLIP  #: mean and deviation

@@ -44,7 +44,7 @@ class Vit(Clip):
 
 @register_transform("albef")
 class Albef(ImageTransform):
-    """Resized to S × S without keeping the aspect ratio. Published models are evaluated with it."""
+    """Resized to S × S without keeping the aspect ratio: what BridgeTower and ManagerTower are evaluated with."""
 
     def fit(self, image: Tensor, generator: torch.Generator | None) -> Tensor:  # noqa: ARG002 - deterministic
         """Resize."""
@@ -128,7 +128,7 @@ class _ArrayAugmented(ImageTransform):
 
     random = True
     scale: ClassVar[tuple[float, float]] = (0.5, 1.0)  #: share of the area that is cropped
-    flip: ClassVar[bool] = True
+    flip = True
     colours: ClassVar[bool] = False
 
     def __init__(self, config: Any) -> None:

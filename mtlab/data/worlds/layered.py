@@ -54,6 +54,11 @@ class Layered(Dataset):
         self._examples: dict[Split, tuple[Example, ...]] = {}
 
     @classmethod
+    def tells_sides(cls, config: Config) -> bool:  # noqa: ARG003 - tiles have places, whatever is asked
+        """Return true: questions name a tile by its place, and stripes and rings have a side."""
+        return True
+
+    @classmethod
     def sizes(cls, config: Config) -> Mapping[Split, int]:
         """Return the number of examples of each split."""
         return {split: getattr(config, split) for split in SPLITS}

@@ -48,6 +48,11 @@ class Shapes(ShapesWorld):
 
     seed_key = ("shapes", 2)  # as the published results were drawn
 
+    @classmethod
+    def tells_sides(cls, config: Config) -> bool:
+        """Return whether spatial relations are among the families."""
+        return "spatial" in config.families
+
     @property
     def answers(self) -> Sequence[str]:
         """The answers of all families: the same whatever the options."""

@@ -48,6 +48,12 @@ class ShapesCaptions(ShapesWorld):
             check_choices(self.kinds, "kinds")
 
     config: Config
+
+    @classmethod
+    def tells_sides(cls, config: Config) -> bool:
+        """Return whether there are captions of places."""
+        return "place" in config.kinds
+
     seed_key = ("shapes_captions", VERSION)
     provides = frozenset({"captions", "objects"})
 
