@@ -243,6 +243,23 @@ def test_splits_that_have_images_in_common_are_told_with_the_plan(
     assert [line for line in entry.cls.remarks(options) if "in common" in line] == told
 
 
+def test_pairs_of_one_part_that_share_an_image_are_told_with_the_plan(tmp_path: Path) -> None:
+    """Two pairs are two samples, though they show the same image."""
+    (tmp_path / "raw/images").mkdir(parents=True)
+    for name in range(7):
+        Image.new("RGB", (8, 8), (name, 0, 0)).save(tmp_path / f"raw/images/{name}.png")
+    lines = [
+        json.dumps({"images": ["0.png", f"{n}.png"], "statement": "?", "label": True, "split": "train"})
+        for n in range(1, 7)
+    ]
+    (tmp_path / "raw/questions.jsonl").write_text("\n".join(lines))
+    convert("jsonl", tmp_path / "raw", tmp_path / "shards", {"kind": "pairs"}, parts=["train"])
+    chosen = {"train": "train[:2]", "val": "train[2:4]", "test": "train[4:]"}
+    data = made("shards", folder=tmp_path / "shards", **chosen)
+    shared = [line for line in data.remarks(data.config) if "images in common" in line]
+    assert len(shared) == 3
+
+
 def test_groups_that_splits_have_in_common_are_told_with_the_plan(tmp_path: Path) -> None:
     (tmp_path / "raw/images").mkdir(parents=True)
     for at, split in enumerate(SPLITS):

@@ -21,7 +21,7 @@ from mtlab.config.options import option
 from mtlab.data.base import SPLITS, Dataset, Example, Split, alike_answers, register_dataset
 from mtlab.data.progress import track
 from mtlab.data.shards.folder import ShardFolder
-from mtlab.data.shards.index import INDEX, Kind
+from mtlab.data.shards.index import IMAGES_PER_SAMPLE, INDEX, Kind
 from mtlab.data.shards.samples import SampleRow, TextRecord
 from mtlab.data.shards.selection import parse_selection, shared_images
 from mtlab.disk_cache import load_or_compute
@@ -338,7 +338,7 @@ def _count_unknown(part: SplitSource) -> int:
 def _count_shared(one: SplitSource, other: SplitSource) -> int:
     """Count the images that two sources of a folder have in common."""
     first, second = (parse_selection(each.selection) for each in (one, other))
-    if first.part == second.part:
+    if first.part == second.part and IMAGES_PER_SAMPLE[one.shards.kind] == 1:  # pairs may share one of theirs
         return shared_images(one.shards.index, first, second)
     return _count_once("shared", [one, other], lambda: len(_image_names(one) & _image_names(other)))
 
