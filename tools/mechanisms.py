@@ -316,7 +316,8 @@ def less(scores: Scores, one: str, other: str) -> str:
 
 def _paired(gap: NDArray[np.float64]) -> str:
     found = paired_t_examples(gap, None)
-    assert found.interval is not None, "seeds differ"
+    if found.interval is None:
+        return f"{found.difference:+.2f}, the same in each seed"
     low, high = found.interval
     return f"{found.difference:+.2f} ± {(high - low) / 2:.2f} (p = {found.p:.2g})"
 
